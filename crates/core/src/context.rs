@@ -1,0 +1,73 @@
+//! What a register has ever heard of: its causal context.
+//!
+//! Per actor the highest counter of the dots born at this path, and foreign dots (settled here from another path)
+//! one by one: counters run through the whole directory, so a high counter here says nothing of dots born elsewhere.
+
+use crate::version::{Actor, Dot};
+
+/// The causal context of one register. Both lists are sorted and hold no actor, or dot, twice.
+#[derive(Clone, PartialEq, Eq, Debug, Default, PartialOrd, Ord, Hash)]
+pub struct Context {
+    highest: Vec<(Actor, u64)>,
+    foreign: Vec<Dot>,
+}
+
+impl Context {
+    /// Builds one from untrusted parts, in any order.
+    pub fn from_parts(highest: Vec<(Actor, u64)>, foreign: Vec<Dot>) -> Context {
+        let mut context = Context::default();
+        highest.into_iter().for_each(|(actor, counter)| context.insert_born(Dot { actor, counter }));
+        foreign.into_iter().for_each(|dot| context.insert_foreign(dot));
+        context
+    }
+
+    /// The highest counter of each actor.
+    pub fn highest(&self) -> &[(Actor, u64)] {
+        &self.highest
+    }
+
+    /// The foreign dots.
+    pub fn foreign(&self) -> &[Dot] {
+        &self.foreign
+    }
+
+    /// True if nothing was ever heard of.
+    pub fn is_empty(&self) -> bool {
+        self.highest.is_empty() && self.foreign.is_empty()
+    }
+
+    /// True if a dot born at this path has been heard of.
+    pub fn has_born(&self, dot: &Dot) -> bool {
+        self.highest
+            .binary_search_by_key(&dot.actor, |(actor, _)| *actor)
+            .is_ok_and(|index| self.highest[index].1 >= dot.counter)
+    }
+
+    /// True if a dot born at another path has been heard of here.
+    pub fn has_foreign(&self, dot: &Dot) -> bool {
+        self.foreign.binary_search(dot).is_ok()
+    }
+
+    /// Hears of a dot born at this path, and so of all earlier ones of its actor here.
+    pub fn insert_born(&mut self, dot: Dot) {
+        match self.highest.binary_search_by_key(&dot.actor, |(actor, _)| *actor) {
+            Ok(index) => self.highest[index].1 = self.highest[index].1.max(dot.counter),
+            Err(index) => self.highest.insert(index, (dot.actor, dot.counter)),
+        }
+    }
+
+    /// Hears of one dot born elsewhere.
+    pub fn insert_foreign(&mut self, dot: Dot) {
+        if let Err(index) = self.foreign.binary_search(&dot) {
+            self.foreign.insert(index, dot);
+        }
+    }
+
+    /// Hears of everything that `other` has heard of.
+    pub fn union(&mut self, other: &Context) {
+        other.highest.iter().for_each(|(actor, counter)| {
+            self.insert_born(Dot { actor: *actor, counter: *counter });
+        });
+        other.foreign.iter().for_each(|dot| self.insert_foreign(*dot));
+    }
+}

@@ -1,0 +1,12 @@
+//! The pure core of file-sync: what is known of every path, what should be on the disk, and what to do next.
+//!
+//! No file system, socket, clock, thread, randomness or SQL: events come in, effects go out, time and chance are
+//! parameters. The same code runs in the server and in tests that know every history.
+
+pub mod context;
+pub mod effect;
+pub mod message;
+pub mod path;
+pub mod record;
+pub mod register;
+pub mod version;

@@ -1,0 +1,236 @@
+//! The type of every path below a synced root.
+//!
+//! A [`SyncPath`] is relative, made of bytes, and cannot name anything outside its root: it has no empty, `.` or `..`
+//! component, no NUL, and no component `.file-sync`. It is checked where it enters (disk, wire, database), so that
+//! nothing further in has to. It knows nothing of the local file system; the way to the disk is the root's descriptor.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// The name that belongs to the engine at any depth: never scanned, never sent, hostile when received.
+pub const RESERVED_NAME: &[u8] = b".file-sync";
+/// The name of an ignore file, at any depth.
+pub const IGNORE_NAME: &[u8] = b".syncignore";
+/// Longest component, in bytes (what Linux file systems hold).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest path, in bytes.
+pub const PATH_BYTES_MAX: usize = 16 * 1024;
+
+/// A path below a root: one or more components joined by `/`; the root itself is [`SyncPath::root`], which is empty.
+///
+/// Ordered by component, so that a directory is directly followed by everything below it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SyncPath(Box<[u8]>);
+
+/// Why bytes are no [`SyncPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// No bytes at all, or an empty component (so also an absolute path).
+    #[error("empty path component")]
+    Empty,
+    /// `.` or `..`.
+    #[error("path component . or ..")]
+    Dots,
+    /// A NUL byte.
+    #[error("NUL in a path")]
+    Nul,
+    /// A component named `.file-sync`.
+    #[error("path component .file-sync is reserved")]
+    Reserved,
+    /// A component over 255 bytes, or the whole over [`PATH_BYTES_MAX`].
+    #[error("path too long")]
+    TooLong,
+    /// A `/` inside what should be one name.
+    #[error("separator in a name")]
+    Separator,
+}
+
+impl SyncPath {
+    /// The root itself. It has no register; it is only a parent.
+    pub fn root() -> SyncPath {
+        SyncPath(Box::default())
+    }
+
+    /// Checks untrusted bytes.
+    ///
+    /// # Errors
+    /// Says which rule the bytes break.
+    pub fn parse(bytes: &[u8]) -> Result<SyncPath, PathError> {
+        if bytes.len() > PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
+        }
+        bytes.split(|byte| *byte == b'/').try_for_each(check_name)?;
+        Ok(SyncPath(bytes.into()))
+    }
+
+    /// This path with one more component.
+    ///
+    /// # Errors
+    /// When `name` is no valid component or the path gets too long.
+    pub fn join(&self, name: &[u8]) -> Result<SyncPath, PathError> {
+        if name.contains(&b'/') {
+            return Err(PathError::Separator);
+        }
+        check_name(name)?;
+        if self.0.len() + 1 + name.len() > PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
+        }
+        Ok(self.join_unchecked(name))
+    }
+
+    fn join_unchecked(&self, name: &[u8]) -> SyncPath {
+        if self.is_root() {
+            return SyncPath(name.into());
+        }
+        SyncPath([&self.0, b"/".as_slice(), name].concat().into())
+    }
+
+    /// `below`, moved from under `self` to under `target`; none if it is not strictly below.
+    pub fn rebase(&self, below: &SyncPath, target: &SyncPath) -> Option<SyncPath> {
+        if !self.is_ancestor_of(below) {
+            return None;
+        }
+        let rest = if self.is_root() { &below.0[..] } else { &below.0[self.0.len() + 1..] };
+        let moved = target.join_unchecked(rest);
+        (moved.0.len() <= PATH_BYTES_MAX).then_some(moved)
+    }
+
+    /// True for the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, components joined by `/`; empty for the root.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The last component; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        self.0.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+    }
+
+    /// The directory that holds this path; none for the root.
+    pub fn parent(&self) -> Option<SyncPath> {
+        if self.is_root() {
+            return None;
+        }
+        let cut = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        Some(SyncPath(self.0[..cut].into()))
+    }
+
+    /// The components, outermost first.
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// Every directory above this path, nearest first, the root last.
+    pub fn ancestors(&self) -> impl Iterator<Item = SyncPath> {
+        std::iter::successors(self.parent(), SyncPath::parent)
+    }
+
+    /// True if `other` lies strictly below.
+    pub fn is_ancestor_of(&self, other: &SyncPath) -> bool {
+        if self.is_root() {
+            return !other.is_root();
+        }
+        other.0.len() > self.0.len() + 1 && other.0.starts_with(&self.0) && other.0[self.0.len()] == b'/'
+    }
+
+    /// Number of components.
+    pub fn depth(&self) -> usize {
+        self.components().count()
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), PathError> {
+    match name {
+        b"" => Err(PathError::Empty),
+        b"." | b".." => Err(PathError::Dots),
+        RESERVED_NAME => Err(PathError::Reserved),
+        _ if name.contains(&0) => Err(PathError::Nul),
+        _ if name.len() > NAME_BYTES_MAX => Err(PathError::TooLong),
+        _ => Ok(()),
+    }
+}
+
+impl Ord for SyncPath {
+    fn cmp(&self, other: &SyncPath) -> Ordering {
+        let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+    }
+}
+
+impl PartialOrd for SyncPath {
+    fn partial_cmp(&self, other: &SyncPath) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for SyncPath {
+    /// Lossy for bytes that are not UTF-8, which are shown as `\xHH`, as are control characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str(".");
+        }
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() {
+                    write!(f, "\\x{:02x}", u32::from(character))?;
+                } else {
+                    write!(f, "{character}")?;
+                }
+            }
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SyncPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> SyncPath {
+        SyncPath::parse(text.as_bytes()).expect("a valid path")
+    }
+
+    #[test]
+    fn h1_hostile_paths_are_no_paths() {
+        let long = "x".repeat(256);
+        for bad in
+            ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\0b", ".file-sync", "a/.file-sync/b", &long]
+        {
+            assert!(SyncPath::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a/b", "...", ".file-sync2", "a b", "\u{1f980}", "-", "a\nb"] {
+            assert!(SyncPath::parse(good.as_bytes()).is_ok(), "{good:?}");
+        }
+        assert!(SyncPath::parse(b"\xff\xfe").is_ok());
+        assert_eq!(path("a").join(b"b/c"), Err(PathError::Separator));
+    }
+
+    #[test]
+    fn a_directory_is_followed_by_all_below_it() {
+        let mut paths = ["a.b", "a/z", "a", "a/b/c", "a-b", "a/b"].map(path);
+        paths.sort();
+        let shown = paths.map(|p| p.to_string());
+        assert_eq!(shown, ["a", "a/b", "a/b/c", "a/z", "a-b", "a.b"]);
+    }
+
+    #[test]
+    fn parents_and_rebasing() {
+        assert_eq!(path("a/b").parent(), Some(path("a")));
+        assert_eq!(path("a").parent(), Some(SyncPath::root()));
+        assert_eq!(path("a/b/c").ancestors().count(), 3);
+        assert_eq!(path("a").rebase(&path("a/b/c"), &path("x/y")), Some(path("x/y/b/c")));
+        assert_eq!(path("a").rebase(&path("ab/c"), &path("x")), None);
+        assert!(SyncPath::root().is_ancestor_of(&path("a")));
+    }
+}
