@@ -3,10 +3,13 @@
 //! No file system, socket, clock, thread, randomness or SQL: events come in, effects go out, time and chance are
 //! parameters. The same code runs in the server and in tests that know every history.
 
+pub mod conflict;
 pub mod context;
 pub mod effect;
 pub mod message;
 pub mod path;
+pub mod projection;
 pub mod record;
 pub mod register;
+pub mod tree;
 pub mod version;

@@ -204,9 +204,20 @@ mod tests {
     #[test]
     fn h1_hostile_paths_are_no_paths() {
         let long = "x".repeat(256);
-        for bad in
-            ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\0b", ".file-sync", "a/.file-sync/b", &long]
-        {
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/.",
+            "a\0b",
+            ".file-sync",
+            "a/.file-sync/b",
+            &long,
+        ] {
             assert!(SyncPath::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
         for good in ["a", "a/b", "...", ".file-sync2", "a b", "\u{1f980}", "-", "a\nb"] {

@@ -61,7 +61,11 @@ impl Register {
 
     /// True if the version has been heard of at this path, held or since replaced.
     pub fn knows(&self, version: &Version) -> bool {
-        if version.is_foreign() { self.context.has_foreign(&version.dot) } else { self.context.has_born(&version.dot) }
+        if version.is_foreign() {
+            self.context.has_foreign(&version.dot)
+        } else {
+            self.context.has_born(&version.dot)
+        }
     }
 
     /// Joins what another knows into this.

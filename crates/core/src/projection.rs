@@ -1,0 +1,207 @@
+//! What a path shows, given the versions that stand there: the winner, and what is shown beside it as copies.
+//!
+//! Versions with equal content are one value. A value whose bytes were what another version replaced does not compete
+//! with it (promises L5, W1): it is *hidden*, and only its metadata counts. Of the values left, a directory keeps the
+//! name, else the highest rank key; every other is shown at its conflict name. Nothing here changes a register.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
+
+use crate::conflict::copy_path;
+use crate::path::SyncPath;
+use crate::version::{Content, Dot, RankKey, Value, Version};
+
+/// Mode of a directory that exists only for what lives below it and whose own mode nobody remembers.
+const IMPLIED_MODE: u16 = 0o755;
+
+/// What a path shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Projection {
+    /// The value that has the name.
+    pub value: Value,
+    /// Values shown at copies' names, highest first.
+    pub losers: Vec<Loser>,
+    /// Dots that are not shown because another version replaced their bytes.
+    pub hidden: Vec<Dot>,
+}
+
+/// A value that lost the name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loser {
+    /// Where it is shown.
+    pub copy: SyncPath,
+    /// What is shown there.
+    pub value: Value,
+    /// All dots of this value.
+    pub dots: Vec<Dot>,
+}
+
+/// One value: all versions with equal content.
+struct Group<'a> {
+    content: Content,
+    versions: Vec<&'a Version>,
+}
+
+impl Group<'_> {
+    fn representative(&self) -> &Version {
+        self.versions.iter().max_by_key(|version| version.rank_key()).expect("a group has a version")
+    }
+
+    fn rank_key(&self) -> RankKey {
+        self.representative().rank_key()
+    }
+}
+
+/// Projects the versions that stand at `path`.
+///
+/// `is_parent`: something below is shown, so that a directory has to be here. `taken`: names of copies that were
+/// settled from here, which no other value may use.
+pub fn project(
+    path: &SyncPath,
+    versions: &[&Version],
+    is_parent: bool,
+    taken: &BTreeMap<SyncPath, Content>,
+) -> Projection {
+    if let ([only], false) = (versions, is_parent) {
+        return Projection { value: only.value.clone(), losers: Vec::new(), hidden: Vec::new() };
+    }
+    let groups = group(versions);
+    let shown = shown_contents(versions, &groups);
+    let hidden_groups = || groups.iter().filter(|group| !shown.contains(&group.content));
+    let hidden: Vec<Dot> = hidden_groups().flat_map(|group| group.versions.iter().map(|v| v.dot)).collect();
+    let mut competing: Vec<&Group<'_>> =
+        groups.iter().filter(|group| shown.contains(&group.content)).collect();
+    competing.sort_by_key(|group| std::cmp::Reverse(group.rank_key()));
+
+    let has_directory = competing.first().is_some_and(|group| group.content == Content::Directory);
+    let value_of = |group: &Group<'_>| composite(group, &contributors(group, versions));
+    let (value, losing) = if has_directory || !is_parent {
+        match competing.split_first() {
+            Some((winner, rest)) => (value_of(winner), rest),
+            None => (Value::ABSENT, [].as_slice()),
+        }
+    } else {
+        (Value::Directory { mode: implied_mode(versions) }, competing.as_slice())
+    };
+    let losers = name_copies(path, losing, taken)
+        .into_iter()
+        .map(|(copy, group)| Loser {
+            copy,
+            value: value_of(group),
+            dots: group.versions.iter().map(|v| v.dot).collect(),
+        })
+        .collect();
+    Projection { value, losers, hidden }
+}
+
+fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<Content, Vec<&'a Version>> = BTreeMap::new();
+    for version in versions.iter().filter(|version| version.value.is_present()) {
+        groups.entry(version.value.content()).or_default().push(version);
+    }
+    groups.into_iter().map(|(content, versions)| Group { content, versions }).collect()
+}
+
+/// The contents that compete: all but those whose replacements lead to one that nobody replaced.
+///
+/// Contents that replace each other in a circle all stay.
+fn shown_contents(versions: &[&Version], groups: &[Group<'_>]) -> BTreeSet<Content> {
+    let replacements: Vec<(Content, Content)> = versions
+        .iter()
+        .filter(|version| version.changed.content && version.value.is_present())
+        .map(|version| (version.base, version.value.content()))
+        .filter(|(base, content)| base != content)
+        .collect();
+    let is_replaced = |content: &Content| replacements.iter().any(|(base, _)| base == content);
+    let mut reaches_end: BTreeSet<Content> =
+        groups.iter().map(|group| group.content).filter(|content| !is_replaced(content)).collect();
+    let ends = reaches_end.clone();
+    loop {
+        let more: Vec<Content> = replacements
+            .iter()
+            .filter(|(base, content)| reaches_end.contains(content) && !reaches_end.contains(base))
+            .map(|(base, _)| *base)
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        reaches_end.extend(more);
+    }
+    let is_shown = |content: &Content| ends.contains(content) || !reaches_end.contains(content);
+    groups.iter().map(|group| group.content).filter(is_shown).collect()
+}
+
+/// The versions whose metadata count for a value: its own, and those whose bytes it replaced, however often.
+fn contributors<'a>(group: &Group<'a>, versions: &[&'a Version]) -> Vec<&'a Version> {
+    let mut contents = BTreeSet::from([group.content]);
+    loop {
+        let bases: Vec<Content> = versions
+            .iter()
+            .filter(|v| {
+                v.changed.content && contents.contains(&v.value.content()) && !contents.contains(&v.base)
+            })
+            .map(|version| version.base)
+            .collect();
+        if bases.is_empty() {
+            break;
+        }
+        contents.extend(bases);
+    }
+    contents.remove(&Content::Absent);
+    versions.iter().copied().filter(|version| contents.contains(&version.value.content())).collect()
+}
+
+/// A value with the latest metadata: mode and mtime each come from the highest key among those that changed them.
+fn composite(group: &Group<'_>, contributors: &[&Version]) -> Value {
+    let mut value = group.representative().value.clone();
+    let same_kind =
+        |version: &Version| discriminant(&version.value) == discriminant(&group.representative().value);
+    let latest = |changed: &dyn Fn(&Version) -> bool| {
+        contributors
+            .iter()
+            .filter(|version| same_kind(version) && changed(version))
+            .max_by_key(|version| version.rank_key())
+    };
+    let new_mode = latest(&|version| version.changed.mode);
+    let new_mtime = latest(&|version| version.changed.mtime);
+    match &mut value {
+        Value::File { mode, mtime, .. } => {
+            *mode = new_mode.and_then(|version| version.value.mode()).unwrap_or(*mode);
+            *mtime = new_mtime.and_then(|version| version.value.mtime()).unwrap_or(*mtime);
+        }
+        Value::Directory { mode } => {
+            *mode = new_mode.and_then(|version| version.value.mode()).unwrap_or(*mode)
+        }
+        Value::Absent { .. } | Value::Symlink { .. } => {}
+    }
+    value
+}
+
+fn implied_mode(versions: &[&Version]) -> u16 {
+    let deleted = versions.iter().filter_map(|version| match version.value {
+        Value::Absent { directory_mode: Some(mode) } => Some((version.rank_key(), mode)),
+        _ => None,
+    });
+    deleted.max().map_or(IMPLIED_MODE, |(_, mode)| mode)
+}
+
+/// Gives every loser a name of its own; where two would share one, the lower content hash keeps the plain one.
+fn name_copies<'a, 'b>(
+    path: &SyncPath,
+    losing: &[&'b Group<'a>],
+    taken: &BTreeMap<SyncPath, Content>,
+) -> Vec<(SyncPath, &'b Group<'a>)> {
+    let plain = |group: &Group<'_>| copy_path(path, group.representative(), false);
+    losing
+        .iter()
+        .map(|group| {
+            let name = plain(group);
+            let is_taken = name == *path
+                || taken.get(&name).is_some_and(|content| *content != group.content)
+                || losing
+                    .iter()
+                    .any(|other| other.content.hash() < group.content.hash() && plain(other) == name);
+            (if is_taken { copy_path(path, group.representative(), true) } else { name }, *group)
+        })
+        .collect()
+}
