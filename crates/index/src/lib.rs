@@ -1,1 +1,27 @@
-//! (being written)
+//! What a home remembers, in SQLite: one database for the server, one for each directory.
+//!
+//! Every SQL statement of the project is in this crate. All of it blocks; callers give each database a thread of its
+//! own. It reads no clock, decides nothing about versions, and never makes a damaged or missing database anew by
+//! itself: what it holds is the only word on what a user had seen.
+
+mod actors;
+mod codec;
+mod directory;
+mod error;
+mod home;
+mod log;
+mod open;
+mod pairing;
+mod paths;
+mod reader;
+mod row;
+mod state;
+
+pub use directory::{Batch, DirectoryIndex};
+pub use error::IndexError;
+pub use home::{Directory, HomeIndex, Mode, RemoteSync, Role};
+pub use log::Act;
+pub use pairing::{Invitation, Remote};
+pub use reader::DirectoryReader;
+pub use row::Row;
+pub use state::{DirectoryState, RemoteState};

@@ -1,0 +1,136 @@
+//! The record of acts on a user's bytes (only ever added to), and the list of kept versions.
+
+use file_sync_core::effect::Kept;
+use file_sync_core::path::SyncPath;
+use file_sync_core::register::Register;
+use file_sync_core::version::{ContentHash, DeviceId, Time};
+use rusqlite::{Connection, Row, params};
+
+use crate::actors::Actors;
+use crate::codec::{self, Malformed};
+use crate::paths::{ParentNumbers, stored_path};
+
+/// One act on a user's bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Act {
+    /// When, by this machine's clock.
+    pub at: Time,
+    /// Where.
+    pub path: SyncPath,
+    /// What was there.
+    pub before: Option<ContentHash>,
+    /// What is there now.
+    pub after: Option<ContentHash>,
+    /// What was done, in a word or two.
+    pub what: String,
+    /// Why, in one line.
+    pub why: String,
+    /// The device on whose word; none: this one's user.
+    pub by: Option<DeviceId>,
+}
+
+pub(crate) fn put_act(
+    connection: &Connection,
+    parents: &mut ParentNumbers,
+    actors: &mut Actors,
+    act: &Act,
+) -> rusqlite::Result<()> {
+    let (parent, name) = parents.locate(connection, &act.path)?;
+    let by = act.by.map(|device| actors.device_number(connection, &device)).transpose()?;
+    connection
+        .prepare_cached(
+            "INSERT INTO acts (at_seconds, at_nanoseconds, parent, name, before, after, what, why, by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            act.at.seconds,
+            act.at.nanoseconds,
+            parent,
+            name,
+            act.before.map(|hash| hash.0),
+            act.after.map(|hash| hash.0),
+            act.what,
+            act.why,
+            by
+        ])?;
+    Ok(())
+}
+
+/// The newest acts, newest first.
+pub(crate) fn acts(connection: &Connection, actors: &Actors, limit: usize) -> rusqlite::Result<Vec<Act>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by FROM acts
+         ORDER BY id DESC LIMIT ?1",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let acts = statement.query_map([limit], |row| {
+        let by = match row.get::<_, Option<i64>>(8)? {
+            Some(number) => Some(actors.device(number).ok_or_else(|| Malformed.in_column(8))?),
+            None => None,
+        };
+        Ok(Act {
+            at: Time { seconds: row.get(0)?, nanoseconds: row.get(1)? },
+            path: stored_path(connection, row.get(2)?, row.get_ref(3)?.as_blob()?)?,
+            before: row.get::<_, Option<_>>(4)?.map(ContentHash),
+            after: row.get::<_, Option<_>>(5)?.map(ContentHash),
+            what: row.get(6)?,
+            why: row.get(7)?,
+            by,
+        })
+    })?;
+    acts.collect()
+}
+
+pub(crate) fn put_kept(connection: &Connection, kept: &Kept) -> rusqlite::Result<()> {
+    let Kept { name, path, content, stat, at } = kept;
+    let record = file_sync_core::record::Record { content: *content, stat: *stat };
+    let record = codec::record_blob(&record, &Register::default());
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO kept (name, path, record, at_seconds, at_nanoseconds)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![name, path.as_bytes(), record, at.seconds, at.nanoseconds])?;
+    Ok(())
+}
+
+pub(crate) fn remove_kept(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM kept WHERE name = ?1")?.execute([name])?;
+    Ok(())
+}
+
+/// Every kept version, oldest first.
+pub(crate) fn each_kept(connection: &Connection, mut each: impl FnMut(Kept)) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept ORDER BY at_seconds, at_nanoseconds, name",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read_kept(row)?);
+    }
+    Ok(())
+}
+
+/// A path's kept versions, newest first.
+pub(crate) fn kept_for(connection: &Connection, path: &SyncPath) -> rusqlite::Result<Vec<Kept>> {
+    connection
+        .prepare_cached(
+            "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept WHERE path = ?1
+             ORDER BY at_seconds DESC, at_nanoseconds DESC, name DESC",
+        )?
+        .query_map([path.as_bytes()], read_kept)?
+        .collect()
+}
+
+fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    let path = SyncPath::parse(row.get_ref(1)?.as_blob()?).map_err(|_| Malformed.in_column(1))?;
+    let record = codec::record(row.get_ref(2)?.as_blob()?, &Register::default())
+        .map_err(|malformed| malformed.in_column(2))?;
+    Ok(Kept {
+        name: row.get(0)?,
+        path,
+        content: record.content,
+        stat: record.stat,
+        at: Time { seconds: row.get(3)?, nanoseconds: row.get(4)? },
+    })
+}

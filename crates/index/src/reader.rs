@@ -1,0 +1,35 @@
+//! A second connection to a directory's database: content is served beside its writer, without waiting for it.
+
+use std::path::{Path, PathBuf};
+
+use file_sync_core::effect::ChunkList;
+use file_sync_core::version::ContentHash;
+use rusqlite::Connection;
+
+use crate::directory::read_chunk_list;
+use crate::error::IndexError;
+use crate::open::{self, DIRECTORY};
+
+/// A directory's database, open for reading: may be moved to another thread than its writer's.
+pub struct DirectoryReader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl DirectoryReader {
+    /// Opens the database at `path`, which a [`DirectoryIndex`](crate::DirectoryIndex) should have open.
+    ///
+    /// # Errors
+    /// As for [`DirectoryIndex::open`](crate::DirectoryIndex::open), but does not look for damage.
+    pub fn open(path: &Path) -> Result<DirectoryReader, IndexError> {
+        Ok(DirectoryReader { connection: open::open_reader(path, &DIRECTORY)?, path: path.to_owned() })
+    }
+
+    /// How a content divides into chunks, as last committed, if that is known.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn chunk_list(&self, content: &ContentHash) -> Result<Option<ChunkList>, IndexError> {
+        read_chunk_list(&self.connection, content).map_err(|error| IndexError::sql(&self.path, error))
+    }
+}
