@@ -161,6 +161,9 @@ pub struct Entries {
     pub after: u64,
     /// … up to and with this one, those included that have nothing to say.
     pub through: u64,
+    /// The sender's newest committed sequence number: if it is higher than `through`, more follows at once, and removals
+    /// wait for it, since the other half of a rename may be in it.
+    pub latest: u64,
     /// The entries, in the order of their sequence numbers.
     pub entries: Vec<Entry>,
 }

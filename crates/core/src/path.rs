@@ -137,6 +137,21 @@ impl SyncPath {
         other.0.len() > self.0.len() + 1 && other.0.starts_with(&self.0) && other.0[self.0.len()] == b'/'
     }
 
+    /// The child of this directory that `below` is, or lies below; none if it is not below this.
+    pub fn child_towards(&self, below: &SyncPath) -> Option<SyncPath> {
+        if !self.is_ancestor_of(below) {
+            return None;
+        }
+        let start = if self.is_root() { 0 } else { self.0.len() + 1 };
+        let name_bytes = below.0[start..].iter().position(|byte| *byte == b'/').unwrap_or(below.0.len() - start);
+        Some(SyncPath(below.0[..start + name_bytes].into()))
+    }
+
+    /// A bound that is greater than this path and all that can lie below it, and less than whatever follows.
+    pub(crate) fn end_of_subtree(&self) -> SyncPath {
+        SyncPath([&self.0, b"/".as_slice(), &[0xff; NAME_BYTES_MAX + 1]].concat().into())
+    }
+
     /// Number of components.
     pub fn depth(&self) -> usize {
         self.components().count()

@@ -185,6 +185,11 @@ pub enum Content {
 }
 
 impl Content {
+    /// True for files and symlinks.
+    pub fn is_bytes(&self) -> bool {
+        matches!(self, Content::File(_) | Content::Symlink(_))
+    }
+
     /// The hash that ranks this content and names its conflict copies; zero where there are no bytes.
     pub fn hash(&self) -> ContentHash {
         match self {
