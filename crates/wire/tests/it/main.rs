@@ -1,0 +1,5 @@
+//! Round trips, rejections and sizes of what crosses the wire and rests in the index.
+
+mod generate;
+mod hostile;
+mod round_trip;
