@@ -1,0 +1,174 @@
+//! What the api asks of whoever holds the state: one [`Command`] a verb, each with its parsed request and its reply.
+//!
+//! A reply that is dropped without an answer tells the client that the server is stopping. A client that went away
+//! shows in `reply.is_closed()`.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::names::{DirectoryName, LocalPath, RemoteName, Target};
+use super::types::{
+    DirectoryDone, Invitation, Mode, Offered, OfferedList, Remote, RemoteList, RemoteOfferList, Status,
+    Synced, SyncedList, Waited,
+};
+
+/// Where the answer to a command goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// One verb.
+#[derive(Debug)]
+pub enum Command {
+    /// Offer a directory.
+    FileUp(FileUp, Reply<Offered>),
+    /// Stop offering one.
+    FileDown(Target, Reply<DirectoryDone>),
+    /// List what is offered.
+    FileLs(Reply<OfferedList>),
+    /// Make a ticket.
+    RemoteInvite(RemoteInvite, Reply<Invitation>),
+    /// Pair with the device that made a ticket.
+    RemoteAdd(RemoteAdd, Reply<Remote>),
+    /// Forget a device.
+    RemoteRm(RemoteName, Reply<Remote>),
+    /// List the paired devices.
+    RemoteLs(Reply<RemoteList>),
+    /// Join a directory.
+    SyncUp(SyncUp, Reply<Synced>),
+    /// Leave one.
+    SyncDown(Target, Reply<DirectoryDone>),
+    /// List what was joined.
+    SyncLs(Reply<SyncedList>),
+    /// Stop one, both ways.
+    SyncPause(Target, Reply<DirectoryDone>),
+    /// Go on with it.
+    SyncResume(Target, Reply<DirectoryDone>),
+    /// Wait until what was done before is everywhere.
+    SyncWait(SyncWait, Reply<Waited>),
+    /// What the connected remotes offer.
+    Offers(Reply<RemoteOfferList>),
+    /// Everything at a glance.
+    Status(Reply<Status>),
+}
+
+/// `file up`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileUp {
+    /// The directory to offer.
+    pub path: LocalPath,
+    /// The name to offer it by.
+    pub name: DirectoryName,
+    /// The remotes to offer it to; empty: every one.
+    #[serde(default)]
+    pub to: Vec<RemoteName>,
+    /// True if the others' changes are never accepted.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// `remote invite`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteInvite {
+    /// How long the ticket is good for, in seconds: 1 to [`EXPIRES_SECONDS_MAX`].
+    pub expires_seconds: u64,
+}
+
+/// Longest life of a ticket, in seconds: about ten years.
+pub const EXPIRES_SECONDS_MAX: u64 = 10 * 366 * 24 * 60 * 60;
+
+/// `remote add`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteAdd {
+    /// What to call it here.
+    pub name: RemoteName,
+    /// The other side's ticket, not checked yet.
+    pub ticket: String,
+}
+
+/// `remote rm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteRm {
+    /// Which.
+    pub name: RemoteName,
+}
+
+/// `sync up`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncUp {
+    /// Who offers it.
+    pub remote: RemoteName,
+    /// By which name.
+    pub name: DirectoryName,
+    /// Where to keep it; made if missing.
+    pub path: LocalPath,
+    /// How.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// `file down`, `sync down`, `sync pause`, `sync resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDirectory {
+    /// Which.
+    pub target: Target,
+}
+
+/// `sync wait`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncWait {
+    /// Which directory; none: all.
+    pub target: Option<Target>,
+    /// For how long, in milliseconds. Whoever answers keeps this time and refuses with [`Reason::TimedOut`].
+    pub timeout_ms: u64,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// One line: what, why, and what to do.
+    pub message: String,
+    /// Of what sort.
+    pub reason: Reason,
+}
+
+/// The sorts of refusals, as far as clients tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The request itself is malformed.
+    Malformed,
+    /// It names a directory or remote that there is not.
+    Unknown,
+    /// It cannot be done as things stand, or it failed.
+    Refused,
+    /// A wait ran out of time.
+    TimedOut,
+    /// The server is stopping.
+    Stopping,
+}
+
+impl Refusal {
+    /// It cannot be done as things stand, or it failed.
+    pub fn new(message: impl Into<String>) -> Refusal {
+        Refusal { message: message.into(), reason: Reason::Refused }
+    }
+
+    /// The request is malformed.
+    pub fn malformed(message: impl Into<String>) -> Refusal {
+        Refusal { message: message.into(), reason: Reason::Malformed }
+    }
+
+    /// There is no such directory or remote.
+    pub fn unknown(message: impl Into<String>) -> Refusal {
+        Refusal { message: message.into(), reason: Reason::Unknown }
+    }
+
+    /// A wait ran out of time.
+    pub fn timed_out(message: impl Into<String>) -> Refusal {
+        Refusal { message: message.into(), reason: Reason::TimedOut }
+    }
+
+    /// The server is stopping.
+    pub fn stopping() -> Refusal {
+        Refusal { message: "the server is stopping; start it again".into(), reason: Reason::Stopping }
+    }
+}

@@ -1,0 +1,36 @@
+//! Requests about joined directories, and those about directories of either role.
+
+use axum::body::Bytes;
+
+use super::command::{Command, OnDirectory};
+use super::router::{Answer, Commands, ask, parse};
+use super::types::{DirectoryDone, Synced, SyncedList, Waited};
+
+pub(super) async fn up(commands: Commands, body: Bytes) -> Answer<Synced> {
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::SyncUp(request, reply)).await
+}
+
+pub(super) async fn down(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {
+    let OnDirectory { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncDown(target, reply)).await
+}
+
+pub(super) async fn pause(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {
+    let OnDirectory { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncPause(target, reply)).await
+}
+
+pub(super) async fn resume(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {
+    let OnDirectory { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncResume(target, reply)).await
+}
+
+pub(super) async fn wait(commands: Commands, body: Bytes) -> Answer<Waited> {
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::SyncWait(request, reply)).await
+}
+
+pub(super) async fn ls(commands: Commands) -> Answer<SyncedList> {
+    ask(commands, Command::SyncLs).await
+}

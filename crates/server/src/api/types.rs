@@ -1,0 +1,371 @@
+//! The JSON documents that requests answer with. Their field names are what people script against: fields may be
+//! added, none is renamed or removed.
+//!
+//! Sizes are bytes, times RFC 3339 in UTC. Paths are strings, lossy where the bytes are not UTF-8; then `path_bytes`
+//! beside them has the bytes in hexadecimal.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::Time;
+use serde::{Deserialize, Serialize};
+
+use super::names::to_hex;
+
+/// A time as the documents carry it, such as `2026-03-01T12:00:00Z`; held within the years that RFC 3339 can write.
+pub fn rfc3339(time: Time) -> String {
+    let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
+    let (first, last) = (-62_167_219_200, 253_402_207_200);
+    jiff::Timestamp::new(time.seconds.clamp(first, last), nanoseconds).unwrap_or_default().to_string()
+}
+
+/// A path in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownPath {
+    /// The path, lossy.
+    pub path: String,
+    /// Its bytes in hexadecimal, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+}
+
+impl From<&[u8]> for ShownPath {
+    fn from(bytes: &[u8]) -> ShownPath {
+        let path_bytes = std::str::from_utf8(bytes).is_err().then(|| to_hex(bytes));
+        ShownPath { path: String::from_utf8_lossy(bytes).into_owned(), path_bytes }
+    }
+}
+
+impl From<&Path> for ShownPath {
+    fn from(path: &Path) -> ShownPath {
+        path.as_os_str().as_bytes().into()
+    }
+}
+
+impl From<&SyncPath> for ShownPath {
+    /// The root is shown as `.`.
+    fn from(path: &SyncPath) -> ShownPath {
+        if path.is_root() { b".".as_slice().into() } else { path.as_bytes().into() }
+    }
+}
+
+/// How a joined directory is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Changes go both ways.
+    #[default]
+    TwoWay,
+    /// Changes made here stay here.
+    ReceiveOnly,
+    /// Changes made elsewhere are not taken.
+    SendOnly,
+}
+
+impl Mode {
+    /// As the command line and the documents write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::TwoWay => "two-way",
+            Mode::ReceiveOnly => "receive-only",
+            Mode::SendOnly => "send-only",
+        }
+    }
+}
+
+/// How this device came to a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Offered from here.
+    Offered,
+    /// Joined; a remote offers it.
+    Synced,
+}
+
+/// What a directory is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing to do.
+    Idle,
+    /// Looking at the disk.
+    Scanning,
+    /// Fetching, placing or sending.
+    Syncing,
+    /// Stopped by the user, both ways.
+    Paused,
+    /// Deletions wait for the user's word.
+    Held,
+    /// The root cannot be proved or read; nothing is done until it can.
+    Error,
+}
+
+impl State {
+    /// As the documents write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Scanning => "scanning",
+            State::Syncing => "syncing",
+            State::Paused => "paused",
+            State::Held => "held",
+            State::Error => "error",
+        }
+    }
+}
+
+/// `status`: everything there is to know at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// This device.
+    pub device: Device,
+    /// All paired devices, by name.
+    pub remotes: Vec<Remote>,
+    /// All directories, offered and synced, by name.
+    pub directories: Vec<DirectoryStatus>,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// A paired device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// What this device calls it.
+    pub name: String,
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// True while a connection stands.
+    pub connected: bool,
+    /// Where it was last reached or said it listens, as `IP:PORT`; null if that is not known.
+    pub address: Option<String>,
+    /// When it was last connected; null if never.
+    pub last_seen: Option<String>,
+}
+
+/// One directory in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// Offered or synced.
+    pub role: Role,
+    /// Who offers it; null where this device does.
+    pub remote: Option<String>,
+    /// The mode that it was joined with; `two-way` where this device offers it.
+    pub mode: Mode,
+    /// True if only the offering device's changes count.
+    pub read_only: bool,
+    /// What it is doing.
+    pub state: State,
+    /// Regular files and symlinks here.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that this device still lacks.
+    pub need_files: u64,
+    /// Their bytes.
+    pub need_bytes: u64,
+    /// Conflict copies shown.
+    pub conflicts: u64,
+    /// Paths whose changes stay here because of a mode.
+    pub local_changes: u64,
+    /// Deletions held for the user's word.
+    pub held: u64,
+    /// Trouble, each with its path below the root (`.` for the root itself).
+    pub errors: Vec<PathMessage>,
+    /// What is left alone (pipes, sockets, devices, other file systems), and why.
+    pub unsupported: Vec<PathMessage>,
+    /// The fingerprint of the whole tree; null until it is known. Equal on two members means equal trees.
+    pub root_hash: Option<String>,
+}
+
+/// A path and what there is to say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMessage {
+    /// Below the directory's root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// One line.
+    pub message: String,
+}
+
+/// `remote ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteList {
+    /// All paired devices, by name.
+    pub remotes: Vec<Remote>,
+}
+
+/// `remote invite`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// One line without spaces, good once.
+    pub ticket: String,
+    /// Until when.
+    pub expires_at: String,
+}
+
+/// `file up`, and one line of `file ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Its name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// True if the others' changes are never accepted.
+    pub read_only: bool,
+    /// The remotes that it is offered to; null: to every one.
+    pub to: Option<Vec<String>>,
+    /// The remotes that have joined it.
+    pub members: Vec<String>,
+}
+
+/// `file ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedList {
+    /// Everything offered, by name.
+    pub directories: Vec<Offered>,
+}
+
+/// `sync up`, and one line of `sync ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// Its name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// Who offers it.
+    pub remote: String,
+    /// How it was joined.
+    pub mode: Mode,
+    /// True if only the offering device's changes count.
+    pub read_only: bool,
+    /// What it is doing.
+    pub state: State,
+}
+
+/// `sync ls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncedList {
+    /// Everything joined, by name.
+    pub directories: Vec<Synced>,
+}
+
+/// What a connected remote offers to this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteOffer {
+    /// Who offers it.
+    pub remote: String,
+    /// The name to join it by.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// True if only the offering device's changes count.
+    pub read_only: bool,
+    /// True if it is joined already.
+    pub joined: bool,
+}
+
+/// All of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteOfferList {
+    /// By remote and name.
+    pub offers: Vec<RemoteOffer>,
+}
+
+/// The directory that `file down`, `sync down`, `sync pause` or `sync resume` acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryDone {
+    /// Its name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+}
+
+/// `sync wait`, when there is nothing left to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// How many remotes were connected and waited for; 0: there was nobody.
+    pub remotes: u64,
+    /// How long it took, in milliseconds.
+    pub waited_ms: u64,
+}
+
+/// What a refused request answers with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// One line: what, why, and what to do.
+    pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        let at = |seconds| rfc3339(Time { seconds, nanoseconds: 0 });
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(1_772_366_400), "2026-03-01T12:00:00Z");
+        assert!(at(i64::MAX).starts_with("9999-12-3"));
+        assert_eq!(at(i64::MIN), "0000-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn status_keeps_its_field_names() {
+        let directory = DirectoryStatus {
+            name: "docs".into(),
+            id: "00".into(),
+            path: b"/d\xff".as_slice().into(),
+            role: Role::Synced,
+            remote: Some("laptop".into()),
+            mode: Mode::ReceiveOnly,
+            read_only: false,
+            state: State::Idle,
+            files: 1,
+            bytes: 2,
+            need_files: 3,
+            need_bytes: 4,
+            conflicts: 5,
+            local_changes: 6,
+            held: 0,
+            errors: vec![PathMessage { path: b"a".as_slice().into(), message: "m".into() }],
+            unsupported: vec![],
+            root_hash: None,
+        };
+        let json = serde_json::to_value(&directory).expect("serialises");
+        let expected = serde_json::json!({
+            "name": "docs", "id": "00", "path": "/d\u{fffd}", "path_bytes": "2f64ff", "role": "synced",
+            "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
+            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "held": 0,
+            "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null
+        });
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<DirectoryStatus>(json).expect("parses"), directory);
+    }
+}

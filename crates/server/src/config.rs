@@ -1,0 +1,15 @@
+//! What a server is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How to run one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where everything that it keeps lies; absolute. Made if missing.
+    pub home: PathBuf,
+    /// Where it listens for remotes.
+    pub listen: SocketAddr,
+    /// What it calls itself to remotes.
+    pub name: String,
+}
