@@ -153,21 +153,21 @@ impl IndexError {
                 IndexError::Full { path: owned }
             }
             ErrorCode::ReadOnly => IndexError::ReadOnly { path: owned },
-            ErrorCode::PermissionDenied | ErrorCode::CannotOpen => IndexError::cannot_open(path, source),
+            ErrorCode::PermissionDenied | ErrorCode::CannotOpen => IndexError::cannot_open(path),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => IndexError::Busy { path: owned },
             _ => IndexError::Sql { path: owned, source },
         }
     }
 
-    /// SQLite does not say why it cannot open a file; asking the system does.
-    fn cannot_open(path: &Path, source: rusqlite::Error) -> IndexError {
-        // Not by opening it: closing it again would drop the locks that this process holds on it.
-        match std::fs::metadata(path) {
+    /// SQLite does not say why it cannot open a file or its log; asking the system does.
+    fn cannot_open(path: &Path) -> IndexError {
+        // Not by opening the file: closing it again would drop the locks that this process holds on it.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let tried = std::fs::metadata(path).and_then(|_| std::fs::File::open(parent));
+        match tried {
             Err(error) => IndexError::io(path, error),
-            Ok(_) if source.sqlite_error_code() == Some(ErrorCode::PermissionDenied) => {
-                IndexError::Denied { path: path.to_owned() }
-            }
-            Ok(_) => IndexError::Sql { path: path.to_owned(), source },
+            // There, and descriptors are to be had: what remains is that it may not be written, or its log not made.
+            Ok(_) => IndexError::Denied { path: path.to_owned() },
         }
     }
 

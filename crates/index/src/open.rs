@@ -23,7 +23,11 @@ const CACHE_KIB: i64 = 8 * 1024;
 const LOG_BYTES_MAX: i64 = 16 << 20;
 /// Bytes of a page, in a new database. Rows of up to a quarter of it need no overflow page.
 const PAGE_BYTES: i64 = 4096;
-/// Where SQLite's header has the application id: four bytes, big-endian.
+/// Where SQLite's header has the page size: two bytes, big-endian.
+const PAGE_BYTES_AT: usize = 16;
+/// Where it has the number of pages: four bytes.
+const PAGE_COUNT_AT: usize = 28;
+/// Where it has the application id: four bytes.
 const APPLICATION_ID_AT: usize = 68;
 
 /// A kind of database.
@@ -176,7 +180,9 @@ fn check_header(path: &Path, schema: &Schema) -> Result<(), IndexError> {
         return Err(IndexError::damaged(path, "not a regular file"));
     }
     let mut header = [0; 100];
-    match File::open(path).map_err(failed)?.read_exact(&mut header) {
+    // Opened for writing too, so that the system says why that is not possible.
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    match file.read_exact(&mut header) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
             let detail = format!("only {} bytes long", metadata.len());
             return Err(IndexError::damaged(path, detail));
@@ -186,10 +192,30 @@ fn check_header(path: &Path, schema: &Schema) -> Result<(), IndexError> {
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(IndexError::damaged(path, "not a database"));
     }
-    if header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4] != schema.application_id.to_be_bytes() {
+    if big_endian(&header, APPLICATION_ID_AT) != schema.application_id {
         return Err(IndexError::WrongKind { path: path.to_owned(), expected: schema.kind });
     }
+    // With a log, pages may not have reached the file yet. Without, all of them are there, or some were cut off.
+    let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let expected_bytes = page_bytes(&header) * u64::from(big_endian(&header, PAGE_COUNT_AT));
+    if !has_log && metadata.len() < expected_bytes {
+        let detail = format!("{} bytes long instead of {expected_bytes}", metadata.len());
+        return Err(IndexError::damaged(path, detail));
+    }
     Ok(())
+}
+
+/// Bytes of a page, as SQLite's header has them.
+fn page_bytes(header: &[u8; 100]) -> u64 {
+    // 65,536 does not fit into two bytes and is written as 1.
+    match u16::from_be_bytes([header[PAGE_BYTES_AT], header[PAGE_BYTES_AT + 1]]) {
+        1 => 65_536,
+        bytes => bytes.into(),
+    }
+}
+
+fn big_endian(header: &[u8; 100], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 fn check_version(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), IndexError> {

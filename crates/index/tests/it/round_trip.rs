@@ -1,0 +1,176 @@
+//! What is committed is what is found again, and nothing else.
+
+use file_sync_core::path::SyncPath;
+use file_sync_core::register::Register;
+use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, Row};
+
+use crate::samples;
+
+pub fn rows_of(index: &mut DirectoryIndex) -> Vec<Row> {
+    let mut rows = Vec::new();
+    index.load(|row| rows.push(row)).expect("rows can be read");
+    rows.sort_by_key(|row| row.sequence);
+    rows
+}
+
+#[test]
+fn c1_everything_committed_is_found_after_a_restart() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let batch = samples::full_batch();
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    assert_eq!(index.state(), None);
+    index.commit(&batch).expect("committed");
+    for is_reopened in [false, true] {
+        if is_reopened {
+            index.close(true).expect("closed");
+            index = DirectoryIndex::open(&path).expect("opened");
+        }
+        assert_eq!(rows_of(&mut index), batch.rows);
+        assert_eq!(index.state(), batch.state.as_ref());
+        let mut lists = Vec::new();
+        index.chunk_lists(|content, list| lists.push((content, list))).expect("lists can be read");
+        assert_eq!(lists, batch.chunk_lists);
+        assert_eq!(index.chunk_list(&samples::hash(9)).expect("read"), Some(samples::chunk_list(1)));
+        assert_eq!(index.chunk_list(&samples::hash(8)).expect("read"), None);
+        let mut kept = Vec::new();
+        index.kept(|one| kept.push(one)).expect("kept versions can be read");
+        assert_eq!(kept, batch.kept_added);
+        let for_path = index.kept_for(&samples::path(b"a/\xffk")).expect("read");
+        assert_eq!(for_path, [samples::kept("two", 2), samples::kept("one", 1)]);
+        let mut acts = index.acts(10).expect("acts can be read");
+        acts.reverse();
+        assert_eq!(acts, batch.acts);
+        assert_eq!(index.acts(1).expect("read"), batch.acts[1..]);
+    }
+}
+
+#[test]
+fn rows_are_replaced_and_empty_ones_dropped() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut index = DirectoryIndex::create(&home.path().join("d.db")).expect("created");
+    let rows = (1..=3).map(|n| samples::plain_row(format!("d/{n}"), n)).collect();
+    index.commit(&Batch { rows, state: Some(samples::state(5)), ..Batch::default() }).expect("committed");
+    let changed = Row { record: None, sequence: 4, ..samples::plain_row("d/1", 7) };
+    let emptied = Row { register: Register::default(), record: None, ..samples::plain_row("d/2", 5) };
+    let batch = Batch {
+        rows: vec![changed.clone(), emptied],
+        kept_removed: vec!["nothing".to_owned()],
+        ..Batch::default()
+    };
+    index.commit(&batch).expect("committed");
+    assert_eq!(rows_of(&mut index), [samples::plain_row("d/3", 3), changed]);
+}
+
+#[test]
+fn rows_may_come_in_any_order_and_as_deep_as_a_path_goes() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let deep = vec!["d"; 8000].join("/");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let names = [deep.clone(), "d/d/d".into(), "d".into(), format!("{deep}/e")];
+    let rows: Vec<Row> = names.iter().zip(1..).map(|(name, n)| samples::plain_row(name, n)).collect();
+    for row in &rows {
+        let batch = Batch { rows: vec![row.clone()], state: Some(samples::state(9)), ..Batch::default() };
+        index.commit(&batch).expect("committed");
+    }
+    assert_eq!(rows_of(&mut index), rows);
+    index.close(true).expect("closed");
+    assert_eq!(rows_of(&mut DirectoryIndex::open(&path).expect("opened")), rows);
+}
+
+#[test]
+fn c3_no_counter_or_sequence_number_goes_back() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut index = DirectoryIndex::create(&home.path().join("d.db")).expect("created");
+    let without_state = Batch { rows: vec![samples::plain_row("a", 1)], ..Batch::default() };
+    assert!(matches!(index.commit(&without_state), Err(IndexError::Backwards { .. })));
+    let state = samples::state(5);
+    index.commit(&Batch { state: Some(state.clone()), ..Batch::default() }).expect("committed");
+    let mut lower_counter = state.clone();
+    lower_counter.counter -= 1;
+    let mut lower_sequence = state.clone();
+    lower_sequence.sequence -= 1;
+    for backwards in [&lower_counter, &lower_sequence] {
+        let batch = Batch { state: Some(backwards.clone()), ..Batch::default() };
+        assert!(matches!(index.commit(&batch), Err(IndexError::Backwards { .. })));
+        assert_eq!(index.state(), Some(&state));
+    }
+    let beyond = Batch { rows: vec![samples::plain_row("a", 6)], ..Batch::default() };
+    assert!(matches!(index.commit(&beyond), Err(IndexError::Backwards { .. })));
+    // A new life of the state begins at nought.
+    lower_counter.epoch += 1;
+    lower_sequence.index_id += 1;
+    for anew in [lower_counter, lower_sequence] {
+        index.commit(&Batch { state: Some(anew.clone()), ..Batch::default() }).expect("committed");
+        assert_eq!(index.state(), Some(&anew));
+    }
+}
+
+#[test]
+fn a_state_that_loses_members_and_remotes_loses_them_on_disk() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let mut state = samples::state(1);
+    for _ in 0..3 {
+        index.commit(&Batch { state: Some(state.clone()), ..Batch::default() }).expect("committed");
+        drop(index);
+        index = DirectoryIndex::open(&path).expect("opened");
+        assert_eq!(index.state(), Some(&state));
+        state.members.pop_first();
+        state.remotes.pop_last();
+        state.incarnations.push(4);
+        state.remotes.values_mut().for_each(|remote| remote.merged += 1);
+    }
+}
+
+#[test]
+fn only_chunk_lists_that_nothing_refers_to_are_dropped() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let mut batch = samples::full_batch();
+    // In a register, in a settled version, in a record, in a kept version; and in none.
+    let used = [12, 9, 77, 2].map(samples::hash);
+    batch.chunk_lists = used.iter().map(|content| (*content, samples::chunk_list(1))).collect();
+    batch.chunk_lists.push((samples::hash(1000), samples::chunk_list(2)));
+    index.commit(&batch).expect("committed");
+    assert_eq!(index.drop_unreferenced().expect("dropped"), 1);
+    assert_eq!(index.drop_unreferenced().expect("dropped"), 0);
+    let mut left = Vec::new();
+    index.chunk_lists(|content, _| left.push(content)).expect("read");
+    assert_eq!(left, used);
+    let dropped = samples::odd_rows()
+        .into_iter()
+        .map(|row| Row { register: Register::default(), record: None, ..row })
+        .collect();
+    let kept_removed = vec!["one".to_owned(), "two".to_owned()];
+    index.commit(&Batch { rows: dropped, kept_removed, ..Batch::default() }).expect("committed");
+    assert_eq!(index.drop_unreferenced().expect("dropped"), 4);
+    // The record of acts still names its paths, and rows can come back.
+    assert_eq!(index.acts(9).expect("read")[1].path, samples::path(b"acted/on/\xff"));
+    index.commit(&batch).expect("committed");
+    assert_eq!(rows_of(&mut index), batch.rows);
+}
+
+#[test]
+fn a_reader_sees_what_was_committed_from_another_thread() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let reader = DirectoryReader::open(&path).expect("opened");
+    assert_eq!(reader.chunk_list(&samples::hash(9)).expect("read"), None);
+    index.commit(&samples::full_batch()).expect("committed");
+    let read = std::thread::spawn(move || reader.chunk_list(&samples::hash(9)).expect("read"));
+    assert_eq!(read.join().expect("no panic"), Some(samples::chunk_list(1)));
+    index.checkpoint().expect("checkpointed");
+}
+
+#[test]
+fn an_act_on_the_root_has_the_root_for_a_path() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut index = DirectoryIndex::create(&home.path().join("d.db")).expect("created");
+    index.commit(&Batch { acts: samples::acts(), ..Batch::default() }).expect("committed");
+    assert_eq!(index.acts(1).expect("read")[0].path, SyncPath::root());
+}
