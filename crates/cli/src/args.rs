@@ -1,0 +1,323 @@
+//! The command line's grammar, and where the home is. Values that no command could take are refused here, as usage.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use file_sync_server::api::names::{DirectoryName, RemoteName};
+use file_sync_server::api::types::Mode;
+
+use crate::duration::{parse_expiry, parse_timeout};
+use crate::failure::Failure;
+
+/// Keeps directories equal on several machines, continuously.
+#[derive(Debug, Parser)]
+#[command(name = "file-sync", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a wait ran out of time, \
+                        4 no server is running for this home.")]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Where the server keeps everything: identity, databases, control socket. Default: $FILE_SYNC_HOME, else
+    /// $XDG_DATA_HOME/file-sync, else ~/.local/share/file-sync
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more on stderr; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the server of this home, in the foreground, until SIGINT or SIGTERM
+    Server(Server),
+    /// Directories offered to remotes
+    #[command(subcommand)]
+    File(FileVerb),
+    /// Other devices that this one is paired with
+    #[command(subcommand)]
+    Remote(RemoteVerb),
+    /// Directories joined, which remotes offer
+    #[command(subcommand)]
+    Sync(SyncVerb),
+    /// Show this device, its remotes and its directories
+    Status {
+        /// Go on showing it until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show how it works: two servers in temporary homes, a few changes on both sides, both trees compared
+    Demo {
+        /// Leave the servers running and the files in place, to play with
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Into this directory, one file a command; without it, all to stdout
+        directory: Option<PathBuf>,
+    },
+}
+
+/// `server`.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where to listen for remotes
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:22067")]
+    pub listen: SocketAddr,
+    /// Where to serve the web page (accepted; the page comes in a later version)
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "no_web")]
+    pub web: Option<SocketAddr>,
+    /// Serve no web page (accepted; the page comes in a later version)
+    #[arg(long)]
+    pub no_web: bool,
+    /// Contact nothing but the remotes it was told of (accepted; discovery comes in a later version)
+    #[arg(long)]
+    pub no_discovery: bool,
+    /// What this device is called [default: the host's name]
+    #[arg(long, value_name = "DEVICE")]
+    pub name: Option<RemoteName>,
+}
+
+/// `file`.
+#[derive(Debug, Subcommand)]
+pub enum FileVerb {
+    /// Offer a directory to the paired remotes
+    Up {
+        /// The directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The name that others join it by [default: the directory's own]
+        #[arg(long)]
+        name: Option<DirectoryName>,
+        /// Offer it to this remote only; may be given several times
+        #[arg(long, value_name = "REMOTE")]
+        to: Vec<RemoteName>,
+        /// The others receive; their changes are never accepted
+        #[arg(long)]
+        read_only: bool,
+    },
+    /// Stop offering a directory; every file stays
+    Down {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
+    /// List what is offered
+    Ls,
+}
+
+/// `remote`.
+#[derive(Debug, Subcommand)]
+pub enum RemoteVerb {
+    /// Print a ticket that another device can pair with, once
+    Invite {
+        /// How long the ticket is good for, as in 90s, 10m, 1h
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_expiry)]
+        expires: Duration,
+    },
+    /// Pair with the device that made a ticket
+    Add {
+        /// What to call that device here
+        name: RemoteName,
+        /// The ticket that it printed
+        ticket: String,
+    },
+    /// Forget a device: nothing more goes to it or is taken from it; files stay
+    Rm {
+        /// Which device
+        name: RemoteName,
+    },
+    /// List the paired devices
+    Ls,
+}
+
+/// `sync`.
+#[derive(Debug, Subcommand)]
+pub enum SyncVerb {
+    /// Join a directory that a remote offers and keep it here
+    Up {
+        /// The remote, and its name for the directory
+        #[arg(value_name = "REMOTE:NAME")]
+        source: RemoteDirectory,
+        /// Where to keep it; made if missing. Files that are there already are merged
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Which way changes go
+        #[arg(long, value_enum, default_value_t = ModeArgument::TwoWay)]
+        mode: ModeArgument,
+    },
+    /// Leave a joined directory; every file stays
+    Down {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
+    /// List what is joined, and what connected remotes offer
+    Ls,
+    /// Stop a directory, both ways, until resumed
+    Pause {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
+    /// Go on with a paused directory
+    Resume {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
+    /// Wait until every change made before is here and at every connected remote
+    Wait {
+        /// The directory's name, or where it is; a name wins over a path. Without it, all
+        #[arg(value_name = "DIR|NAME")]
+        target: Option<PathBuf>,
+        /// Give up after this, as in 90, 30s, 5m (exit 3)
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_timeout)]
+        timeout: Duration,
+    },
+}
+
+/// `DIR|NAME`.
+#[derive(Debug, Args)]
+pub struct TargetArgument {
+    /// The directory's name, or where it is; a name wins over a path
+    #[arg(value_name = "DIR|NAME")]
+    pub target: PathBuf,
+}
+
+/// `REMOTE:NAME`.
+#[derive(Debug, Clone)]
+pub struct RemoteDirectory {
+    /// Who offers it.
+    pub remote: RemoteName,
+    /// By which name; it may contain colons.
+    pub name: DirectoryName,
+}
+
+impl FromStr for RemoteDirectory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RemoteDirectory, String> {
+        let (remote, name) = text.split_once(':').ok_or("expected REMOTE:NAME")?;
+        let remote = remote.parse().map_err(|error| format!("REMOTE: {error}"))?;
+        let name = name.parse().map_err(|error| format!("NAME: {error}"))?;
+        Ok(RemoteDirectory { remote, name })
+    }
+}
+
+/// `--mode`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ModeArgument {
+    /// Changes go both ways
+    TwoWay,
+    /// Changes made here stay here
+    ReceiveOnly,
+    /// Changes made elsewhere are not taken
+    SendOnly,
+}
+
+impl From<ModeArgument> for Mode {
+    fn from(argument: ModeArgument) -> Mode {
+        match argument {
+            ModeArgument::TwoWay => Mode::TwoWay,
+            ModeArgument::ReceiveOnly => Mode::ReceiveOnly,
+            ModeArgument::SendOnly => Mode::SendOnly,
+        }
+    }
+}
+
+impl Global {
+    /// The home, absolute.
+    ///
+    /// # Errors
+    /// When neither option nor environment says where it is, or the working directory is gone.
+    pub fn home(&self) -> Result<PathBuf, Failure> {
+        let home = match &self.home {
+            Some(home) => home.clone(),
+            None => default_home(|name| std::env::var_os(name)).ok_or_else(|| {
+                Failure::refused("cannot tell where the home is: $HOME is not set; give --home DIR")
+            })?,
+        };
+        absolute(&home)
+    }
+}
+
+/// `path`, made absolute from the working directory, symlinks left as they are.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn absolute(path: &std::path::Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::refused(format!("{}: {error}; give an absolute path", path.display())))
+}
+
+/// Variables that are set to nothing count as not set, and `XDG_DATA_HOME` only when it is absolute, as its
+/// specification says.
+fn default_home(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let directory = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    directory("FILE_SYNC_HOME")
+        .or_else(|| {
+            directory("XDG_DATA_HOME").filter(|path| path.is_absolute()).map(|path| path.join("file-sync"))
+        })
+        .or_else(|| directory("HOME").map(|path| path.join(".local/share/file-sync")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_home_is_found_in_order() {
+        let check = |variables: &[(&str, &str)], home: Option<&str>| {
+            let lookup =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+            assert_eq!(default_home(lookup), home.map(PathBuf::from), "{variables:?}");
+        };
+        check(&[("FILE_SYNC_HOME", "/f"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/f"));
+        check(&[("FILE_SYNC_HOME", ""), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/x/file-sync"));
+        check(&[("XDG_DATA_HOME", "x"), ("HOME", "/h")], Some("/h/.local/share/file-sync"));
+        check(&[], None);
+    }
+
+    #[test]
+    fn a_remote_s_directory_is_split_at_the_first_colon() {
+        let parsed: RemoteDirectory = "laptop:my: docs".parse().expect("well formed");
+        assert_eq!((parsed.remote.as_str(), parsed.name.as_str()), ("laptop", "my: docs"));
+        for bad in ["", ":", "a:", ":b", "ab"] {
+            assert!(bad.parse::<RemoteDirectory>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The verbs, one a file: each asks the server for one thing and prints the answer.
+
+mod completions;
+mod demo;
+mod file_down;
+mod file_ls;
+mod file_up;
+mod man;
+mod remote_add;
+mod remote_invite;
+mod remote_ls;
+mod remote_rm;
+mod server;
+mod status;
+mod status_text;
+mod sync_down;
+mod sync_ls;
+mod sync_pause;
+mod sync_resume;
+mod sync_up;
+mod sync_wait;
+
+use std::path::Path;
+
+use file_sync_server::api::names::{LocalPath, Target, printable};
+use file_sync_server::api::types::ShownPath;
+
+use crate::args::{Arguments, FileVerb, RemoteVerb, SyncVerb, Verb, absolute};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Does what the command line asks.
+///
+/// # Errors
+/// Says why not, once.
+pub async fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
+    let Arguments { global, verb } = arguments;
+    match verb {
+        Verb::Server(server) => server::run(server, global.home()?).await,
+        Verb::File(verb) => file(verb, &Client::new(global.home()?), console).await,
+        Verb::Remote(verb) => remote(verb, &Client::new(global.home()?), console).await,
+        Verb::Sync(verb) => sync(verb, &Client::new(global.home()?), console).await,
+        Verb::Status { watch } => status::run(watch, &Client::new(global.home()?), console).await,
+        Verb::Demo { keep } => demo::run(keep, console).await,
+        Verb::Completions { shell } => completions::run(shell, console),
+        Verb::Man { directory } => man::run(directory, console),
+    }
+}
+
+async fn file(verb: FileVerb, client: &Client, console: Console) -> Result<(), Failure> {
+    match verb {
+        FileVerb::Up { directory, name, to, read_only } => {
+            let request = file_up::request(&directory, name, to, read_only)?;
+            file_up::run(&request, client, console).await
+        }
+        FileVerb::Down { target } => file_down::run(target.target, client, console).await,
+        FileVerb::Ls => file_ls::run(client, console).await,
+    }
+}
+
+async fn remote(verb: RemoteVerb, client: &Client, console: Console) -> Result<(), Failure> {
+    match verb {
+        RemoteVerb::Invite { expires } => remote_invite::run(expires, client, console).await,
+        RemoteVerb::Add { name, ticket } => remote_add::run(name, ticket, client, console).await,
+        RemoteVerb::Rm { name } => remote_rm::run(name, client, console).await,
+        RemoteVerb::Ls => remote_ls::run(client, console).await,
+    }
+}
+
+async fn sync(verb: SyncVerb, client: &Client, console: Console) -> Result<(), Failure> {
+    match verb {
+        SyncVerb::Up { source, directory, mode } => {
+            sync_up::run(source, &directory, mode.into(), client, console).await
+        }
+        SyncVerb::Down { target } => sync_down::run(target.target, client, console).await,
+        SyncVerb::Ls => sync_ls::run(client, console).await,
+        SyncVerb::Pause { target } => sync_pause::run(target.target, client, console).await,
+        SyncVerb::Resume { target } => sync_resume::run(target.target, client, console).await,
+        SyncVerb::Wait { target, timeout } => sync_wait::run(target, timeout, client, console).await,
+    }
+}
+
+/// A path as the server takes it.
+fn local_path(path: &Path) -> Result<LocalPath, Failure> {
+    LocalPath::new(absolute(path)?).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// `DIR|NAME` as the server takes it.
+fn target(typed: &Path) -> Result<Target, Failure> {
+    Ok(Target { name: typed.to_str().map(str::to_owned), path: local_path(typed)? })
+}
+
+/// Text of unknown origin, on one line.
+fn shown(text: &str) -> String {
+    printable(text.as_ref())
+}
+
+/// A path as people see it.
+fn shown_path(path: &ShownPath) -> String {
+    shown(&path.path)
+}

@@ -1,0 +1,21 @@
+//! `remote add`: pairs with the device that made a ticket.
+
+use file_sync_server::api::command::RemoteAdd;
+use file_sync_server::api::names::RemoteName;
+use file_sync_server::api::types::Remote;
+
+use super::shown;
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Asks, and says who it is.
+///
+/// # Errors
+/// When the server refuses, or cannot reach that device.
+pub async fn run(name: RemoteName, ticket: String, client: &Client, console: Console) -> Result<(), Failure> {
+    let remote: Remote = client.post("/v1/remotes", &RemoteAdd { name, ticket }).await?;
+    console.result(&remote, |remote| {
+        format!("paired with {} (device {})\n", shown(&remote.name), shown(&remote.id))
+    })
+}

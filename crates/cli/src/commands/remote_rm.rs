@@ -1,0 +1,19 @@
+//! `remote rm`: forgets a device.
+
+use file_sync_server::api::command::RemoteRm;
+use file_sync_server::api::names::RemoteName;
+use file_sync_server::api::types::Remote;
+
+use super::shown;
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Asks, and says who it was.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn run(name: RemoteName, client: &Client, console: Console) -> Result<(), Failure> {
+    let remote: Remote = client.post("/v1/remotes/rm", &RemoteRm { name }).await?;
+    console.result(&remote, |remote| format!("forgotten: {}; every file stays\n", shown(&remote.name)))
+}

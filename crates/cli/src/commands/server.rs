@@ -1,0 +1,42 @@
+//! `server`: runs the server of the home until it is told to stop.
+
+use std::path::PathBuf;
+
+use file_sync_server::ServerConfig;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::Server;
+use crate::failure::Failure;
+
+/// Runs it in the foreground.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
+    let name = arguments.name.map_or_else(host_name, String::from);
+    let config = ServerConfig { home, listen: arguments.listen, name };
+    let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    file_sync_server::run(config, stop(interrupt, terminate))
+        .await
+        .map_err(|error| Failure::refused(error.to_string()))
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::refused(format!("cannot watch for signals: {error}; try again")))
+}
+
+async fn stop(mut interrupt: Signal, mut terminate: Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
+        _ = terminate.recv() => tracing::info!("stopping: terminated"),
+    }
+}
+
+/// The host's name, as the kernel has it, without what a device's name may not contain.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim().replace(':', "-") {
+        name if name.is_empty() => "file-sync".to_owned(),
+        name => name,
+    }
+}

@@ -1,0 +1,113 @@
+//! `status` as people read it.
+
+use file_sync_server::api::types::{DirectoryStatus, State, Status};
+
+use super::remote_ls::remotes_table;
+use super::{shown, shown_path};
+use crate::console::{Colour, Console};
+
+/// How many lines of trouble or remarks are shown for each directory; JSON has all.
+const N_LINES_MAX: usize = 10;
+
+/// The whole status, some lines each for device, remotes and directories.
+pub fn text(status: &Status, console: Console) -> String {
+    let mut text = format!(
+        "device {} ({}), file-sync {}\n",
+        shown(&status.device.name),
+        status.device.id,
+        status.version
+    );
+    text.push('\n');
+    if status.remotes.is_empty() {
+        text.push_str("no remotes; pair with another device: file-sync remote invite\n");
+    }
+    text.push_str(&remotes_table(&status.remotes));
+    if status.directories.is_empty() {
+        text.push_str(
+            "\nno directories; offer one with: file-sync file up DIR, join one with: file-sync sync up\n",
+        );
+    }
+    status.directories.iter().for_each(|directory| text.push_str(&directory_text(directory, console)));
+    text
+}
+
+fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
+    let colour = match directory.state {
+        State::Idle => Colour::Green,
+        State::Scanning | State::Syncing | State::Paused => Colour::Yellow,
+        State::Held | State::Error => Colour::Red,
+    };
+    let origin = match &directory.remote {
+        Some(remote) => format!("from {}, {}", shown(remote), directory.mode.as_str()),
+        None => "offered".to_owned(),
+    };
+    let read_only = if directory.read_only { ", read-only" } else { "" };
+    let state = console.coloured(colour, directory.state.as_str());
+    let (name, path) = (shown(&directory.name), shown_path(&directory.path));
+    let mut text = format!("\n{name}: {state}  ({origin}{read_only})\n  {path}\n");
+    text.push_str(&format!("  {} files, {}{}\n", directory.files, size(directory.bytes), counts(directory)));
+    let errors: Vec<String> =
+        directory.errors.iter().map(|error| line(&error.path.path, &error.message)).collect();
+    text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
+    let left: Vec<String> =
+        directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
+    text.push_str(&lines(&left, |line| format!("left alone: {line}")));
+    text
+}
+
+/// What is not zero.
+fn counts(directory: &DirectoryStatus) -> String {
+    let needed = size(directory.need_bytes);
+    [
+        (directory.need_files, format!("{} files to fetch ({needed})", directory.need_files)),
+        (directory.conflicts, format!("{} conflict copies", directory.conflicts)),
+        (directory.local_changes, format!("{} changes kept local", directory.local_changes)),
+        (directory.held, format!("{} deletions held", directory.held)),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(_, text)| format!(", {text}"))
+    .collect()
+}
+
+fn line(path: &str, message: &str) -> String {
+    format!("{}: {}", shown(path), shown(message))
+}
+
+fn lines(all: &[String], show: impl Fn(&str) -> String) -> String {
+    let mut text: String = all.iter().take(N_LINES_MAX).map(|line| format!("  {}\n", show(line))).collect();
+    if all.len() > N_LINES_MAX {
+        text.push_str(&format!("  … and {} more; all with --json\n", all.len() - N_LINES_MAX));
+    }
+    text
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let power = (bytes.ilog2() / 10) as usize;
+    let whole = 1u64 << (10 * power);
+    format!("{}.{} {}", bytes / whole, (bytes % whole) * 10 / whole, units[power - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_down_and_never_overflow() {
+        let cases = [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1_600_000, "1.5 MiB"),
+            (u64::MAX, "15.9 EiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `sync ls`: lists what is joined, and what connected remotes offer.
+
+use file_sync_server::api::types::{RemoteOffer, RemoteOfferList, Synced, SyncedList};
+use serde::Serialize;
+
+use super::{shown, shown_path};
+use crate::client::Client;
+use crate::console::{Console, table};
+use crate::failure::Failure;
+
+#[derive(Serialize)]
+struct Listing {
+    directories: Vec<Synced>,
+    offers: Vec<RemoteOffer>,
+}
+
+/// Asks, and prints both lists.
+///
+/// # Errors
+/// When no server answers.
+pub async fn run(client: &Client, console: Console) -> Result<(), Failure> {
+    let SyncedList { directories } = client.get("/v1/syncs").await?;
+    let RemoteOfferList { offers } = client.get("/v1/offers").await?;
+    if directories.is_empty() && offers.is_empty() {
+        console.remark("nothing is joined, and no connected remote offers anything");
+    }
+    console.result(&Listing { directories, offers }, text)
+}
+
+fn text(listing: &Listing) -> String {
+    let mut text = String::new();
+    if !listing.directories.is_empty() {
+        text.push_str(&table(
+            ["NAME", "REMOTE", "MODE", "STATE", "PATH"],
+            listing.directories.iter().map(row),
+        ));
+    }
+    for offer in listing.offers.iter().filter(|offer| !offer.joined) {
+        let kind = if offer.read_only { " (read-only)" } else { "" };
+        text.push_str(&format!(
+            "offered, not joined: {}:{}{kind}\n",
+            shown(&offer.remote),
+            shown(&offer.name)
+        ));
+    }
+    text
+}
+
+fn row(synced: &Synced) -> [String; 5] {
+    let (mode, state) = (synced.mode.as_str().to_owned(), synced.state.as_str().to_owned());
+    [shown(&synced.name), shown(&synced.remote), mode, state, shown_path(&synced.path)]
+}

@@ -1,0 +1,32 @@
+//! `sync up`: joins a directory that a remote offers.
+
+use std::path::Path;
+
+use file_sync_server::api::command::SyncUp;
+use file_sync_server::api::types::{Mode, Synced};
+
+use super::{local_path, shown, shown_path};
+use crate::args::RemoteDirectory;
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Asks, and says what was joined.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn run(
+    source: RemoteDirectory,
+    directory: &Path,
+    mode: Mode,
+    client: &Client,
+    console: Console,
+) -> Result<(), Failure> {
+    let RemoteDirectory { remote, name } = source;
+    let request = SyncUp { remote, name, path: local_path(directory)?, mode };
+    let synced: Synced = client.post("/v1/syncs", &request).await?;
+    console.result(&synced, |synced| {
+        let (remote, name, path) = (shown(&synced.remote), shown(&synced.name), shown_path(&synced.path));
+        format!("joined {remote}:{name} at {path}, {}\n", synced.mode.as_str())
+    })
+}

@@ -1,0 +1,50 @@
+//! `sync wait`: returns once what was done before is everywhere.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use file_sync_server::api::command::SyncWait;
+use file_sync_server::api::types::Waited;
+
+use super::target;
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// How much longer than it was told to a server may take to say that time is up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Waits, and says for whom.
+///
+/// # Errors
+/// When the time runs out, or the server refuses.
+pub async fn run(
+    typed: Option<PathBuf>,
+    timeout: Duration,
+    client: &Client,
+    console: Console,
+) -> Result<(), Failure> {
+    let target = typed.as_deref().map(target).transpose()?;
+    let waited = wait(&SyncWait { target, timeout_ms: milliseconds(timeout) }, client).await?;
+    console.result(&waited, |waited| match waited.remotes {
+        0 => "no remote is connected: nothing to wait for\n".to_owned(),
+        n_remotes => format!("in sync with {n_remotes} connected remote(s)\n"),
+    })
+}
+
+/// Waits.
+///
+/// # Errors
+/// When the time runs out, or the server refuses.
+pub async fn wait(request: &SyncWait, client: &Client) -> Result<Waited, Failure> {
+    let patience = Duration::from_millis(request.timeout_ms).saturating_add(GRACE);
+    client.post_within(patience, "/v1/syncs/wait", request).await.unwrap_or_else(|| {
+        Err(Failure::TimedOut(
+            "the server has not said in time whether all is in sync; see file-sync status".into(),
+        ))
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
