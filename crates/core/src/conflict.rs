@@ -3,7 +3,7 @@
 //! A name is a function of the path, the losing version and the names already taken, so that every member that knows
 //! the same versions shows the same copies.
 
-use crate::path::{NAME_BYTES_MAX, SyncPath};
+use crate::path::{NAME_BYTES_MAX, PATH_BYTES_MAX, SyncPath};
 use crate::version::{ContentHash, Time, Version};
 
 const STAMP: &str = ".sync-conflict-";
@@ -14,8 +14,8 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799
 
 /// The path that shows `version` when it lost `path`: `NAME.sync-conflict-YYYYMMDD-HHMMSS-DEVICE.EXT`.
 ///
-/// `distinguish` adds `-` and 8 digits of the content hash to DEVICE, for where two would share a name. NAME is cut at a
-/// character boundary so that the whole is at most 255 bytes.
+/// `distinguish` adds `-` and 8 digits of the content hash to DEVICE, for where two would share a name. A NAME that would
+/// make the whole longer than 255 bytes is cut at a character boundary and ends in `~` and 16 digits of its path's hash.
 pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncPath {
     let mut stamp = format!("{STAMP}{}-{}", timestamp(version.rank), version.dot.actor.device.short());
     if distinguish {
@@ -30,23 +30,70 @@ pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncP
     parent.join(&name).or_else(|_| SyncPath::parse(&name)).expect("a name of at most 255 valid bytes")
 }
 
-/// NAME and `.EXT`: at the last dot that is not the first byte. An extension that leaves no room is none.
+/// True if a value of `path` may be shown at `copy`: a sibling that carries a stamp, and is either longer or holds the
+/// hash of `path`, as [`copy_path`] makes them.
+///
+/// What remotes say was settled is shown only there, so that no path is, through whatever others, its own copy.
+pub fn is_copy_of(copy: &SyncPath, path: &SyncPath) -> bool {
+    let mark = || mark(path).into_bytes();
+    contains(copy.name(), STAMP.as_bytes())
+        && (copy.name().len() > path.name().len() || contains(copy.name(), &mark()))
+        && (copy.parent() == path.parent() || (copy.depth() == 1 && is_near_limit(path)))
+}
+
+/// The paths of which something may have been shown at `copy`, nearest first: its name without one or more stamps.
+///
+/// Names that were cut tell nothing and have none.
+pub fn origins(copy: &SyncPath) -> Vec<SyncPath> {
+    let parent = copy.parent().unwrap_or_else(SyncPath::root);
+    let mut names = Vec::new();
+    let mut name = copy.name().to_vec();
+    while let Some(start) = name.windows(STAMP.len()).rposition(|window| window == STAMP.as_bytes()) {
+        let Some(stamp_bytes) = stamp_bytes(&name[start..]) else { break };
+        name.drain(start..start + stamp_bytes);
+        names.extend(parent.join(&name));
+    }
+    names
+}
+
+/// The length of the stamp that `text` begins with, its device and distinguishing digits included.
+fn stamp_bytes(text: &[u8]) -> Option<usize> {
+    let is_hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_hexdigit());
+    let device = STAMP.len() + "YYYYMMDD-HHMMSS-".len();
+    let end = device + 7;
+    text.get(device..end).filter(|digits| is_hex(digits))?;
+    let is_distinguished = text.get(end) == Some(&b'-') && text.get(end + 1..end + 9).is_some_and(is_hex);
+    Some(if is_distinguished { end + 9 } else { end })
+}
+
+fn is_near_limit(path: &SyncPath) -> bool {
+    path.as_bytes().len() + NAME_BYTES_MAX > PATH_BYTES_MAX
+}
+
+fn contains(name: &[u8], part: &[u8]) -> bool {
+    name.windows(part.len()).any(|window| window == part)
+}
+
+/// NAME and `.EXT`: at the last dot that is not the first byte. A stamp is no extension, nor is one that leaves no room.
 fn split_extension(name: &[u8], room: usize) -> (&[u8], &[u8]) {
     match name.iter().rposition(|byte| *byte == b'.') {
+        Some(dot) if name[dot..].starts_with(STAMP.as_bytes()) => (name, b""),
         Some(dot) if dot > 0 && name.len() - dot + MARK_BYTES < room => name.split_at(dot),
         _ => (name, b""),
     }
 }
 
-/// Cuts a stem to the room there is. What was itself a copy's name is marked with a hash of its path when it is cut, so
-/// that no two paths can each be the other's copy: names either grow or hold the hash of the name they came from.
+/// Cuts a stem to the room there is, and marks it with a hash of its path, so that no two paths can each be the other's
+/// copy: names either grow or hold the hash of the name they came from.
 fn shorten(path: &SyncPath, stem: &[u8], room: usize) -> Vec<u8> {
-    let is_copy = stem.windows(STAMP.len()).any(|window| window == STAMP.as_bytes());
-    if stem.len() <= room || !is_copy {
-        return cut(stem, room).to_vec();
+    if stem.len() <= room {
+        return stem.to_vec();
     }
-    let mark = format!("~{}", &ContentHash::of(path.as_bytes()).to_string()[..16]);
-    [cut(stem, room.saturating_sub(mark.len())), mark.as_bytes()].concat()
+    [cut(stem, room.saturating_sub(MARK_BYTES)), mark(path).as_bytes()].concat()
+}
+
+fn mark(path: &SyncPath) -> String {
+    format!("~{}", &ContentHash::of(path.as_bytes()).to_string()[..16])
 }
 
 fn cut(name: &[u8], room: usize) -> &[u8] {

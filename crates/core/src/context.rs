@@ -15,10 +15,12 @@ pub struct Context {
 impl Context {
     /// Builds one from untrusted parts, in any order.
     pub fn from_parts(highest: Vec<(Actor, u64)>, foreign: Vec<Dot>) -> Context {
-        let mut context = Context::default();
-        highest.into_iter().for_each(|(actor, counter)| context.insert_born(Dot { actor, counter }));
-        foreign.into_iter().for_each(|dot| context.insert_foreign(dot));
-        context
+        let (mut highest, mut foreign) = (highest, foreign);
+        highest.sort_unstable_by_key(|(actor, counter)| (*actor, std::cmp::Reverse(*counter)));
+        highest.dedup_by_key(|(actor, _)| *actor);
+        foreign.sort_unstable();
+        foreign.dedup();
+        Context { highest, foreign }
     }
 
     /// The highest counter of each actor.
@@ -52,8 +54,25 @@ impl Context {
     pub fn insert_born(&mut self, dot: Dot) {
         match self.highest.binary_search_by_key(&dot.actor, |(actor, _)| *actor) {
             Ok(index) => self.highest[index].1 = self.highest[index].1.max(dot.counter),
-            Err(index) => self.highest.insert(index, (dot.actor, dot.counter)),
+            Err(index) => {
+                // Most paths are ever written by one actor: no room for more is kept.
+                if self.highest.len() == self.highest.capacity() {
+                    self.highest.reserve_exact(self.highest.len().max(1));
+                }
+                self.highest.insert(index, (dot.actor, dot.counter));
+            }
         }
+    }
+
+    /// Hears of a dot, born at this path or elsewhere.
+    pub fn insert(&mut self, dot: Dot, is_foreign: bool) {
+        if is_foreign { self.insert_foreign(dot) } else { self.insert_born(dot) }
+    }
+
+    /// True if it has heard of everything that `other` has heard of.
+    pub fn covers(&self, other: &Context) -> bool {
+        other.highest.iter().all(|(actor, counter)| self.has_born(&Dot { actor: *actor, counter: *counter }))
+            && other.foreign.iter().all(|dot| self.has_foreign(dot))
     }
 
     /// Hears of one dot born elsewhere.

@@ -4,6 +4,9 @@
 //! of, and what was settled from here to conflict copies' own names. Merging is a join: commutative, associative,
 //! idempotent. No value leaves but by a user's act; projections and policies live elsewhere.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
 use crate::context::Context;
 use crate::path::SyncPath;
 use crate::version::{Dot, Version};
@@ -28,10 +31,16 @@ pub struct Settled {
 impl Register {
     /// Builds one from untrusted parts: sorts, drops doubles, and hears of every dot that it holds.
     pub fn from_parts(versions: Vec<Version>, context: Context, settled: Vec<Settled>) -> Register {
-        let mut register = Register { versions: Vec::new(), context, settled: Vec::new() };
-        versions.into_iter().for_each(|version| register.insert(version));
-        settled.into_iter().for_each(|settled| register.insert_settled(settled));
-        register
+        let (mut versions, mut context, mut settled) = (versions, context, settled);
+        versions.sort_by_key(|version| version.dot);
+        versions.dedup_by_key(|version| version.dot);
+        settled.sort_by(Settled::order);
+        settled.dedup_by(|one, other| one.order(other).is_eq());
+        for version in &versions {
+            context.insert(version.dot, version.is_foreign());
+        }
+        versions.shrink_to_fit();
+        Register { versions, context, settled }
     }
 
     /// The versions not replaced, ordered by dot; deletes are among them.
@@ -66,6 +75,17 @@ impl Register {
         } else {
             self.context.has_born(&version.dot)
         }
+    }
+
+    /// True if merging `other` would change nothing here.
+    pub fn covers(&self, other: &Register) -> bool {
+        let is_kept = |version: &Version| other.get(&version.dot).is_some() || !other.knows(version);
+        let is_known = |version: &Version| self.get(&version.dot).is_some() || self.knows(version);
+        let is_settled = |settled: &Settled| self.settled.binary_search_by(|own| own.order(settled)).is_ok();
+        self.versions.iter().all(is_kept)
+            && other.versions.iter().all(is_known)
+            && self.context.covers(&other.context)
+            && other.settled.iter().all(is_settled)
     }
 
     /// Joins what another knows into this.
@@ -111,6 +131,7 @@ impl Register {
 
     /// Removes dots that a user had seen and replaced; they stay heard of.
     pub fn remove(&mut self, seen: &[Dot]) {
+        let seen: BTreeSet<&Dot> = seen.iter().collect();
         self.versions.retain(|version| !seen.contains(&version.dot));
     }
 
@@ -128,24 +149,29 @@ impl Register {
     }
 
     fn insert(&mut self, version: Version) {
-        if version.is_foreign() {
-            self.context.insert_foreign(version.dot);
-        } else {
-            self.context.insert_born(version.dot);
-        }
+        self.context.insert(version.dot, version.is_foreign());
         self.insert_version(version);
     }
 
     fn insert_version(&mut self, version: Version) {
         if let Err(index) = self.versions.binary_search_by_key(&version.dot, |version| version.dot) {
+            // Nearly every register holds one version: no room for more is kept.
+            if self.versions.len() == self.versions.capacity() {
+                self.versions.reserve_exact(self.versions.len().max(1));
+            }
             self.versions.insert(index, version);
         }
     }
 
     fn insert_settled(&mut self, settled: Settled) {
-        let key = |settled: &Settled| (settled.version.dot, settled.copy.clone());
-        if let Err(index) = self.settled.binary_search_by_key(&key(&settled), key) {
+        if let Err(index) = self.settled.binary_search_by(|own| own.order(&settled)) {
             self.settled.insert(index, settled);
         }
+    }
+}
+
+impl Settled {
+    fn order(&self, other: &Settled) -> Ordering {
+        self.version.dot.cmp(&other.version.dot).then_with(|| self.copy.cmp(&other.copy))
     }
 }

@@ -1,0 +1,128 @@
+//! What the tree derives from its registers, and keeps in step: who is shown where, and which directories have
+//! something to hold.
+//!
+//! A value that loses a path stands at its copy's name, where it may lose again. Names of copies only grow (or hold the
+//! hash of the name they came from), children only hang on parents, so that a change runs out by itself.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Tree;
+use crate::conflict::is_copy_of;
+use crate::path::SyncPath;
+use crate::projection::Projection;
+use crate::version::{Dot, Version};
+
+/// How far one change runs, in steps from path to copy or parent, at most. No honest tree comes near; it bounds what
+/// somebody achieves who finds two names that hold each other's hash.
+const STEPS_MAX: u32 = 1 << 16;
+
+impl Tree {
+    /// The versions of other paths that are shown at this one, by dot.
+    ///
+    /// A value that this path's register has heard of is its own affair and is not among them.
+    pub(super) fn landed(&self, path: &SyncPath) -> BTreeMap<Dot, &Version> {
+        let Some(origins) = self.landing.get(path) else { return BTreeMap::new() };
+        let context = self.nodes.get(path).map(|node| node.register.context());
+        let is_news = |version: &&Version| context.is_none_or(|context| !context.has_foreign(&version.dot));
+        origins.values().flatten().filter(is_news).map(|version| (version.dot, version)).collect()
+    }
+
+    /// Derives again what follows from a path's versions, and from there whatever that touches.
+    pub(super) fn refresh(&mut self, path: &SyncPath) {
+        let mut queue = VecDeque::from([(path.clone(), 0)]);
+        while let Some((path, steps)) = queue.pop_front() {
+            let touched = self.refresh_one(&path);
+            if steps < STEPS_MAX {
+                queue.extend(touched.into_iter().map(|path| (path, steps + 1)));
+            }
+            self.stale.insert(path);
+        }
+    }
+
+    /// Derives again what follows directly; returns the paths whose projection may have changed by it.
+    fn refresh_one(&mut self, path: &SyncPath) -> Vec<SyncPath> {
+        let projection = self.project(path);
+        let is_visible = projection.value.is_present();
+        let shown = if projection.losers.is_empty() && !self.has_settled(path) {
+            BTreeMap::new()
+        } else {
+            self.shown_elsewhere(path, &projection)
+        };
+        let mut touched = self.land(path, shown);
+        let Some(node) = self.nodes.get_mut(path) else { return touched };
+        if std::mem::replace(&mut node.visible, is_visible) != is_visible {
+            touched.extend(self.count_child(path, is_visible));
+        }
+        touched
+    }
+
+    fn has_settled(&self, path: &SyncPath) -> bool {
+        self.nodes.get(path).is_some_and(|node| !node.register.settled().is_empty())
+    }
+
+    /// What a path shows at other names: its losers, and what was settled from it; in order of dots.
+    fn shown_elsewhere(&self, path: &SyncPath, projection: &Projection) -> BTreeMap<SyncPath, Vec<Version>> {
+        let Some(node) = self.nodes.get(path) else { return BTreeMap::new() };
+        let landed = self.landed(path);
+        let mut shown: BTreeMap<SyncPath, BTreeMap<Dot, &Version>> = BTreeMap::new();
+        for settled in node.register.settled() {
+            if is_copy_of(&settled.copy, path) && settled.version.value.is_present() {
+                shown.entry(settled.copy.clone()).or_default().insert(settled.version.dot, &settled.version);
+            }
+        }
+        for loser in &projection.losers {
+            let held = |dot: &Dot| node.register.get(dot).or_else(|| landed.get(dot).copied());
+            let versions = loser.dots.iter().filter_map(|dot| Some((*dot, held(dot)?)));
+            shown.entry(loser.copy.clone()).or_default().extend(versions);
+        }
+        let as_foreign = |version: &Version| {
+            let mut version = version.clone();
+            version.born_at.get_or_insert_with(|| path.clone());
+            version
+        };
+        shown.into_iter().map(|(copy, dots)| (copy, dots.into_values().map(as_foreign).collect())).collect()
+    }
+
+    /// Notes what a path shows elsewhere; returns the names where that changed.
+    fn land(&mut self, path: &SyncPath, shown: BTreeMap<SyncPath, Vec<Version>>) -> Vec<SyncPath> {
+        if shown.is_empty() && !self.copies.contains_key(path) {
+            return Vec::new();
+        }
+        let mut touched = Vec::new();
+        let before = self.copies.remove(path).unwrap_or_default();
+        for copy in before.iter().filter(|copy| !shown.contains_key(*copy)) {
+            self.unland(copy, path);
+            touched.push(copy.clone());
+        }
+        if !shown.is_empty() {
+            self.copies.insert(path.clone(), shown.keys().cloned().collect());
+        }
+        for (copy, versions) in shown {
+            let origins = self.landing.entry(copy.clone()).or_default();
+            if origins.get(path) != Some(&versions) {
+                origins.insert(path.clone(), versions);
+                self.nodes.entry(copy.clone()).or_default();
+                touched.push(copy);
+            }
+        }
+        touched
+    }
+
+    fn unland(&mut self, copy: &SyncPath, origin: &SyncPath) {
+        if let Some(origins) = self.landing.get_mut(copy) {
+            origins.remove(origin);
+            if origins.is_empty() {
+                self.landing.remove(copy);
+            }
+        }
+    }
+
+    /// Counts a child that has come or gone; returns the parent if it became, or ceased to be, one that has any.
+    fn count_child(&mut self, path: &SyncPath, is_visible: bool) -> Option<SyncPath> {
+        let parent = path.parent().filter(|parent| !parent.is_root())?;
+        let node = self.nodes.entry(parent.clone()).or_default();
+        let before = node.visible_children;
+        node.visible_children = if is_visible { before + 1 } else { before.saturating_sub(1) };
+        ((before == 0) != (node.visible_children == 0)).then_some(parent)
+    }
+}

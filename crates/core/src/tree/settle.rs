@@ -1,0 +1,153 @@
+//! Settling: how a user's act makes the copies that it concerns paths of their own.
+//!
+//! An act on a path settles the copies of it that the user saw; an act on a copy settles that copy. In both cases the
+//! value stays, and moves from the register that showed it to the one of the name at which it was shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Tree;
+use crate::conflict::{is_copy_of, origins};
+use crate::path::SyncPath;
+use crate::version::{Content, Dot, Version};
+
+/// Versions that move from one path to others.
+type Moves = BTreeMap<SyncPath, Vec<Dot>>;
+
+impl Tree {
+    /// Makes what the user saw at a path that path's own, where it is another's value that is shown here, or was when
+    /// the disk was last written.
+    pub(super) fn take_in_seen(&mut self, path: &SyncPath, seen: Content) {
+        let landed = self.landed(path).into_values();
+        let dots: Vec<Dot> =
+            landed.filter(|version| version.value.content() == seen).map(|version| version.dot).collect();
+        self.take_in(path, &dots);
+        for (origin, dots) in self.shown_before(path, seen) {
+            self.take_in(&origin, &dots);
+            self.settle(&origin, &Moves::from([(path.clone(), dots)]));
+        }
+    }
+
+    /// What this disk shows at a copy's name, while the registers by now show it elsewhere: the paths it belongs to.
+    ///
+    /// So when a copy took its path's name back because the directory there went, and the user deletes the copy in the
+    /// same breath: it is that value which is deleted.
+    pub(super) fn shown_before(&self, path: &SyncPath, seen: Content) -> Moves {
+        let is_here = |version: &&Version| version.value.content() == seen;
+        let is_recorded = |path: &SyncPath| self.record(path).is_some_and(|record| record.content == seen);
+        let is_own =
+            self.nodes.get(path).is_some_and(|node| node.register.versions().iter().any(|v| is_here(&v)));
+        if seen == Content::Absent || !is_recorded(path) || is_own || self.landed(path).values().any(is_here)
+        {
+            return Moves::new();
+        }
+        let mut moves = Moves::new();
+        for origin in
+            origins(path).into_iter().filter(|origin| is_copy_of(path, origin) && !is_recorded(origin))
+        {
+            let own = self.nodes.get(&origin).map(|node| node.register.versions()).unwrap_or_default();
+            let standing = own.iter().chain(self.landed(&origin).into_values());
+            let dots: Vec<Dot> = standing.filter(is_here).map(|version| version.dot).collect();
+            if !dots.is_empty() {
+                moves.insert(origin, dots);
+            }
+        }
+        moves
+    }
+
+    /// Settles the copies of a path that are on this disk; the others the user has not seen.
+    pub(super) fn settle_shown_losers(&mut self, path: &SyncPath) {
+        let mut moves = Moves::new();
+        for loser in self.project(path).losers {
+            if self.is_on_disk(&loser.copy, &loser.dots, loser.value.content()) {
+                moves.entry(loser.copy).or_default().extend(loser.dots);
+            }
+        }
+        let dots: Vec<Dot> = moves.values().flatten().copied().collect();
+        self.take_in(path, &dots);
+        self.settle(path, &moves);
+    }
+
+    /// True if the disk has the value at this copy's name, or at a copy's of that, where it lost again.
+    fn is_on_disk(&self, copy: &SyncPath, dots: &[Dot], content: Content) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut next = Some(copy.clone());
+        while let Some(copy) = next.filter(|copy| seen.insert(copy.clone())) {
+            if self.record(&copy).is_some_and(|record| record.content == content) {
+                return true;
+            }
+            let losers = self.project(&copy).losers;
+            next = losers
+                .into_iter()
+                .find(|loser| loser.dots.iter().any(|dot| dots.contains(dot)))
+                .map(|loser| loser.copy);
+        }
+        false
+    }
+
+    /// Makes versions that land at a path its own, and all along the way that they came.
+    fn take_in(&mut self, path: &SyncPath, dots: &[Dot]) {
+        let mut way = Vec::new();
+        let mut here = BTreeSet::from([path.clone()]);
+        let mut met = here.clone();
+        while !here.is_empty() {
+            let mut above = BTreeSet::new();
+            for copy in &here {
+                let context = self.nodes.get(copy).map(|node| node.register.context());
+                for (origin, versions) in self.landing.get(copy).into_iter().flatten() {
+                    let is_news = |dot: &Dot| context.is_none_or(|context| !context.has_foreign(dot));
+                    let moved: Vec<Dot> = versions
+                        .iter()
+                        .map(|version| version.dot)
+                        .filter(|dot| dots.contains(dot) && is_news(dot))
+                        .collect();
+                    if !moved.is_empty() {
+                        way.push((origin.clone(), Moves::from([(copy.clone(), moved)])));
+                        above.extend(met.insert(origin.clone()).then(|| origin.clone()));
+                    }
+                }
+            }
+            here = above;
+        }
+        for (origin, moves) in way.into_iter().rev() {
+            self.settle(&origin, &moves);
+        }
+    }
+
+    /// Makes versions that `origin` shows at copies versions of the copies' own registers.
+    fn settle(&mut self, origin: &SyncPath, moves: &Moves) {
+        if moves.is_empty() {
+            return;
+        }
+        let hidden_before = self.project(origin).hidden;
+        let mut register = self.register(origin);
+        let mut adopted: Vec<(&SyncPath, Vec<Version>)> = Vec::new();
+        for (copy, dots) in moves {
+            let landed = self.landing.get(copy).and_then(|origins| origins.get(origin));
+            let shown = |dot: &Dot| landed?.iter().find(|version| version.dot == *dot).cloned();
+            let settled =
+                dots.iter().filter_map(|dot| register.settle(dot, origin, copy).or_else(|| shown(dot)));
+            adopted.push((copy, settled.collect()));
+        }
+        self.put_register(origin, register);
+        self.remove_unhidden(origin, &hidden_before);
+        for (copy, versions) in adopted {
+            let mut register = self.register(copy);
+            versions.into_iter().for_each(|version| register.adopt(version));
+            self.put_register(copy, register);
+        }
+    }
+
+    /// Removes versions that were not shown because another had replaced their bytes, and that would be shown now
+    /// that the user has dealt with that other: who saw the replacement has no use for what it replaced.
+    pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot]) {
+        if hidden_before.is_empty() {
+            return;
+        }
+        let hidden_after: BTreeSet<Dot> = self.project(path).hidden.into_iter().collect();
+        let shown_now: Vec<Dot> =
+            hidden_before.iter().filter(|dot| !hidden_after.contains(dot)).copied().collect();
+        let mut register = self.register(path);
+        register.remove(&shown_now);
+        self.put_register(path, register);
+    }
+}

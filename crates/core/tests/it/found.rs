@@ -1,0 +1,1 @@
+//! The histories that once went wrong, each as the shortest script that did.

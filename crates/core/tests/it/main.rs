@@ -1,0 +1,10 @@
+//! Tests of the state model as a whole: trees of several devices, the acts of their users, and deliveries between them.
+
+mod counter_example;
+mod device;
+mod found;
+mod hostile;
+mod oracle;
+mod script;
+mod search;
+mod table;

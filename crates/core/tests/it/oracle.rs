@@ -1,0 +1,206 @@
+//! What ought to be, from what each user saw and did alone: it shares no code with the core.
+//!
+//! Every write has bytes of its own (a token). A *keep* says that an act of somebody left a token at a home: a write
+//! or a rename made it there, a touch confirmed it, an act on a path left a copy of it standing. An act cancels the
+//! keeps it knew of for what it replaced. A token lives at a home while a keep of it there is not cancelled.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{Content, Value};
+
+use crate::device::{Change, Disk};
+
+/// A set of events by number.
+pub type Events = u128;
+
+/// What was kept, where, and by which act in the first place.
+type Name = (Content, SyncPath, Events);
+
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+struct Keep {
+    /// The acts that left it standing as a copy; none: it was made here.
+    settled_by: Events,
+    cancelled_by: Events,
+    /// A write cancelled it, as opposed to a delete.
+    is_rewritten: bool,
+}
+
+/// All that was done so far.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub struct Oracle {
+    keeps: BTreeMap<Name, Keep>,
+    /// Some delivery was partial: what a user knew is then not tracked, and less is asked.
+    pub is_lenient: bool,
+}
+
+impl Oracle {
+    /// Notes an act: what its user saw on the disk before, what was changed, and the events that were known there.
+    pub fn act(&mut self, seen: &Disk, changes: &[Change], event: Events, known: Events) {
+        let known = if self.is_lenient { Events::MAX } else { known | event };
+        for change in changes.iter().filter(|change| change.is_told) {
+            self.settle(seen, &change.path, event, known);
+        }
+        for change in changes.iter().filter(|change| change.before != Content::Absent) {
+            self.cancel(seen, change, event, known);
+        }
+        for change in changes.iter().filter(|change| change.after != Content::Absent) {
+            self.keeps.insert((change.after, change.path.clone(), event), Keep::default());
+        }
+    }
+
+    /// An act on a path leaves what is shown as its copies standing where it is shown.
+    fn settle(&mut self, seen: &Disk, path: &SyncPath, event: Events, known: Events) {
+        let own = seen.get(path).map(Value::content);
+        let copies = seen.iter().filter(|(copy, value)| {
+            *copy != path && family(copy) == family(path) && is_copy(copy) && own != Some(value.content())
+        });
+        for (copy, value) in copies {
+            let token = value.content();
+            for name in self.live(known, |name| name.0 == token && name.1 == *path) {
+                self.move_keep(name, copy, event);
+            }
+        }
+    }
+
+    /// A copy stands from now on at its own name. Two who say so at once say the same.
+    fn move_keep(&mut self, name: Name, copy: &SyncPath, event: Events) -> Name {
+        let moved = (name.0, copy.clone(), name.2);
+        self.keeps.entry(name).or_default().cancelled_by |= event;
+        self.keeps.entry(moved.clone()).or_default().settled_by |= event;
+        moved
+    }
+
+    fn live(&self, known: Events, which: impl Fn(&Name) -> bool) -> Vec<Name> {
+        let is_live = |name: &Name, keep: &Keep| {
+            name.2 & known != 0
+                && (keep.settled_by == 0 || keep.settled_by & known != 0)
+                && keep.cancelled_by & known == 0
+                && which(name)
+        };
+        self.keeps.iter().filter(|(name, keep)| is_live(name, keep)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn cancel(&mut self, seen: &Disk, change: &Change, event: Events, known: Events) {
+        let (token, path) = (change.before, &change.path);
+        let is_rewritten = change.after != Content::Absent && change.after != token;
+        let is_here = |name: &Name| name.0 == token && name.1 == *path;
+        let mut names: Vec<Name> =
+            self.keeps.keys().filter(|name| is_here(name) && name.2 & known != 0).cloned().collect();
+        if self.live(known, is_here).is_empty() && token != Content::Directory || self.is_lenient {
+            let elsewhere: BTreeSet<&SyncPath> = seen
+                .iter()
+                .filter(|(other, value)| *other != path && value.content() == token)
+                .map(|(other, _)| other)
+                .collect();
+            let is_shown_here = |name: &Name| {
+                name.0 == token
+                    && name.1 != *path
+                    && family(&name.1) == family(path)
+                    && !elsewhere.contains(&name.1)
+            };
+            for name in self.live(known, is_shown_here) {
+                self.keeps.entry(name.clone()).or_default().is_rewritten |= is_rewritten;
+                names.push(self.move_keep(name, path, event));
+            }
+        }
+        for name in names {
+            let keep = self.keeps.entry(name).or_default();
+            keep.cancelled_by |= event;
+            keep.is_rewritten |= is_rewritten;
+        }
+    }
+
+    /// Compares a disk, after everything was told to everybody, with what ought to be on it.
+    ///
+    /// # Errors
+    /// Says what is missing, doubled or a phantom.
+    pub fn check(&self, disk: &Disk) -> Result<(), String> {
+        let mut expected: BTreeMap<(Content, SyncPath), (usize, usize)> = BTreeMap::new();
+        let mut homes: BTreeMap<(Content, &SyncPath), bool> = BTreeMap::new();
+        for ((token, home, _), _) in self.keeps.iter().filter(|(_, keep)| keep.cancelled_by == 0) {
+            homes.insert((*token, home), self.is_weak(token, home));
+        }
+        for ((token, home), is_weak) in &homes {
+            if !is_weak && !disk.contains_key(*home) {
+                return Err(format!("the name {home} vanished, though it should hold {token:?}"));
+            }
+            if *token == Content::Directory {
+                if !is_weak && !matches!(disk.get(*home), Some(Value::Directory { .. })) {
+                    return Err(format!("directory {home} is gone"));
+                }
+                continue;
+            }
+            let (least, most) = expected.entry((*token, family(home))).or_default();
+            *least = (*least).max(usize::from(!is_weak));
+            *most += 1;
+        }
+        let mut found: BTreeMap<(Content, SyncPath), usize> = BTreeMap::new();
+        for (path, value) in disk {
+            if !matches!(value, Value::Directory { .. }) {
+                *found.entry((value.content(), family(path))).or_default() += 1;
+            } else if !self.may_be_directory(path, disk) {
+                return Err(format!("directory {path} is a phantom"));
+            }
+        }
+        self.compare(&expected, &found)
+    }
+
+    fn compare(
+        &self,
+        expected: &BTreeMap<(Content, SyncPath), (usize, usize)>,
+        found: &BTreeMap<(Content, SyncPath), usize>,
+    ) -> Result<(), String> {
+        for ((token, family), (least, _)) in expected {
+            if found.get(&(*token, family.clone())).copied().unwrap_or(0) < *least {
+                return Err(format!("{token:?} is lost at {family}"));
+            }
+        }
+        for ((token, family), n_found) in found {
+            let most = expected.get(&(*token, family.clone())).map_or(0, |(_, most)| *most);
+            if *n_found > most && !self.is_lenient {
+                return Err(format!(
+                    "{token:?} is shown {n_found} times at {family}, {most} at most ought to be"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody who had seen the bytes at this home replaced them: a keep that did not is then allowed to
+    /// give way (a touch concurrent with an edit; equal bytes put there twice, of which one was edited).
+    fn is_weak(&self, token: &Content, home: &SyncPath) -> bool {
+        let all = || self.keeps.iter().filter(|(name, _)| name.0 == *token);
+        all().any(|(name, keep)| name.1 == *home && keep.is_rewritten)
+            || (self.is_lenient && all().any(|(_, keep)| keep.cancelled_by != 0))
+    }
+
+    fn may_be_directory(&self, path: &SyncPath, disk: &Disk) -> bool {
+        let is_kept = |(name, keep): (&Name, &Keep)| {
+            name.0 == Content::Directory && name.1 == *path && keep.cancelled_by == 0
+        };
+        disk.keys().any(|below| path.is_ancestor_of(below))
+            || self.is_lenient
+            || self.keeps.iter().any(is_kept)
+    }
+}
+
+const STAMP: &str = ".sync-conflict-";
+
+/// True for the name of a conflict copy.
+pub fn is_copy(path: &SyncPath) -> bool {
+    String::from_utf8_lossy(path.name()).contains(STAMP)
+}
+
+/// The path without what conflict copies' names add.
+pub fn family(path: &SyncPath) -> SyncPath {
+    let mut text = String::from_utf8_lossy(path.as_bytes()).into_owned();
+    while let Some(start) = text.find(STAMP) {
+        let mut end = start + STAMP.len() + 15 + 1 + 7;
+        if text.as_bytes().get(end) == Some(&b'-') {
+            end += 9;
+        }
+        text.replace_range(start..end.min(text.len()), "");
+    }
+    SyncPath::parse(text.as_bytes()).expect("a path stays one")
+}
