@@ -1,0 +1,97 @@
+//! `.syncignore` (L7): what it matches stays local, whoever changes or deletes what is around it.
+
+use crate::world::{FEBRUARY, JANUARY, MARCH, holds, settle, sharing};
+
+#[test]
+fn l7_what_a_rule_matches_is_not_sent() {
+    let (alpha, beta) = sharing();
+    let rules = "# comment\n*.log\n!keep.log\n/top\nbuild/\ndeep/**/leaf\n";
+    alpha.user().write(".syncignore", rules, JANUARY);
+    settle(&[&alpha, &beta]);
+    for name in
+        ["a.log", "keep.log", "top", "d/top", "build/out", "d/build/out", "deep/er/leaf", "d/x.log", "d/f"]
+    {
+        alpha.user().write(name, name, JANUARY);
+        beta.user().write(["other/", name].concat(), name, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.user().read(".syncignore"), rules.as_bytes());
+    for name in ["keep.log", "d/top", "d/f"] {
+        assert!(beta.user().has(name) && alpha.user().has(["other/", name].concat()), "{name} travels");
+    }
+    for name in ["a.log", "top", "build", "d/build", "deep/er/leaf", "d/x.log"] {
+        assert!(!beta.user().has(name), "{name} stays");
+    }
+    for name in ["a.log", "build/out", "d/x.log"] {
+        assert!(!alpha.user().has(["other/", name].concat()), "other/{name} stays");
+    }
+    assert!(alpha.user().has("other/top"), "a rule with a slash is for its own directory");
+}
+
+#[test]
+fn l7_a_rule_file_below_is_for_what_is_below_it() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("d/.syncignore", "*.tmp\n", JANUARY);
+    settle(&[&alpha, &beta]);
+    for name in ["d/a.tmp", "d/e/b.tmp", "c.tmp"] {
+        beta.user().write(name, name, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    let has = |name| alpha.user().has(name);
+    assert_eq!((has("d/a.tmp"), has("d/e/b.tmp"), has("c.tmp")), (false, false, true));
+}
+
+#[test]
+fn l7_a_rule_added_later_freezes_and_one_that_goes_compares() {
+    let (alpha, beta) = sharing();
+    for name in ["a.log", "b.log", "c.log"] {
+        alpha.user().write(name, "before", JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    alpha.user().write(".syncignore", "*.log\n", JANUARY);
+    settle(&[&alpha, &beta]);
+    let frozen = "a.log \"before\"\nb.log \"before\"\nc.log \"before\"\n.syncignore \"*.log\\n\"";
+    holds(&alpha.root(), frozen);
+    holds(&beta.root(), frozen);
+    alpha.user().write("a.log", "edited by alpha", FEBRUARY);
+    beta.user().remove("b.log");
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "a.log \"before\"\nc.log \"before\"\n.syncignore \"*.log\\n\"");
+    assert_eq!(alpha.user().read("b.log"), b"before");
+    beta.user().remove(".syncignore");
+    settle(&[&alpha, &beta]);
+    let thawed = "a.log \"edited by alpha\"\nc.log \"before\"";
+    holds(&alpha.root(), thawed);
+    holds(&beta.root(), thawed);
+}
+
+#[test]
+fn l7_a_directory_deleted_elsewhere_stays_with_its_ignored_files_alone() {
+    let (alpha, beta) = sharing();
+    alpha.user().write(".syncignore", "*.log\n", JANUARY);
+    alpha.user().write("d/f", "travels", JANUARY);
+    alpha.user().write("d/e/g", "travels", JANUARY);
+    alpha.user().write("d/local.log", "stays", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    holds(&alpha.root(), ".syncignore \"*.log\\n\"\nd/\nd/local.log \"stays\"");
+    holds(&beta.root(), ".syncignore \"*.log\\n\"");
+}
+
+#[test]
+fn l7_a_remote_file_never_takes_the_place_of_an_ignored_one() {
+    let (alpha, beta) = sharing();
+    beta.ok(["sync", "pause", "docs"]);
+    // Alpha sends what beta's own rule keeps back: beta learned of the rule and of the file at the same time.
+    alpha.user().write("notes", "from alpha", MARCH);
+    beta.user().write("notes", "beta's own", JANUARY);
+    beta.user().write(".syncignore", "notes\n", JANUARY);
+    beta.ok(["sync", "resume", "docs"]);
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.user().read("notes"), b"beta's own");
+    assert_eq!(alpha.user().read("notes"), b"from alpha");
+    alpha.user().remove("notes");
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.user().read("notes"), b"beta's own");
+}

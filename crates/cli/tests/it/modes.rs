@@ -1,0 +1,146 @@
+//! One-way directories and offers to some: receive-only, send-only, `--read-only` and `--to`.
+//!
+//! Trees differ here by intent, so that each side is asserted on its own.
+
+use crate::device::Device;
+use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, holds};
+use crate::world::{introduce, join, mentions, offer, paired, settle, trio};
+
+fn sharing_in_mode(mode: &str) -> (Device, Device) {
+    let (alpha, beta) = paired();
+    offer(&alpha, &[]);
+    alpha.user().write("f", "before", JANUARY);
+    alpha.user().write("g", "before", JANUARY);
+    join(&beta, &alpha, &["--mode", mode]);
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.directory()["mode"], mode);
+    (alpha, beta)
+}
+
+#[test]
+fn modes_receive_only_keeps_local_changes_local_and_lists_them() {
+    let (alpha, beta) = sharing_in_mode("receive-only");
+    holds(&beta.root(), "f \"before\"\ng \"before\"");
+    beta.user().write("f", "local edit", FEBRUARY);
+    beta.user().write("new", "local file", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    directory_becomes(&beta, "local_changes", 2);
+    holds(&alpha.root(), "f \"before\"\ng \"before\"");
+    holds(&beta.root(), "f \"local edit\"\ng \"before\"\nnew \"local file\"");
+    alpha.user().write("g", "edited by alpha", MARCH);
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "f \"local edit\"\ng \"edited by alpha\"\nnew \"local file\"");
+}
+
+#[test]
+fn modes_receive_only_gives_the_name_to_a_remote_version_and_keeps_the_bytes() {
+    let (alpha, beta) = sharing_in_mode("receive-only");
+    beta.user().write("f", "local edit", MARCH);
+    settle(&[&alpha, &beta]);
+    alpha.user().write("f", "edited by alpha", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.user().read("f"), b"edited by alpha");
+    let copies: Vec<_> = crate::tree::text_of(&beta.root());
+    assert!(copies.iter().any(|line| line.ends_with("\"local edit\"")), "the local bytes stay: {copies:?}");
+    holds(&alpha.root(), "f \"edited by alpha\"\ng \"before\"");
+}
+
+#[test]
+fn modes_receive_only_a_local_delete_stays_until_a_newer_version_comes() {
+    let (alpha, beta) = sharing_in_mode("receive-only");
+    beta.user().remove("f");
+    settle(&[&alpha, &beta]);
+    directory_becomes(&beta, "local_changes", 1);
+    holds(&alpha.root(), "f \"before\"\ng \"before\"");
+    holds(&beta.root(), "g \"before\"");
+    alpha.user().write("f", "newer", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "f \"newer\"\ng \"before\"");
+    directory_becomes(&beta, "local_changes", 0);
+}
+
+#[test]
+fn modes_send_only_merges_nothing_into_its_disk() {
+    let (alpha, beta) = paired();
+    offer(&alpha, &[]);
+    beta.user().write("mine", "from beta", JANUARY);
+    join(&beta, &alpha, &["--mode", "send-only"]);
+    settle(&[&alpha, &beta]);
+    holds(&alpha.root(), "mine \"from beta\"");
+    alpha.user().write("theirs", "from alpha", JANUARY);
+    beta.user().write("mine", "edited", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    holds(&alpha.root(), "mine \"edited\"\ntheirs \"from alpha\"");
+    holds(&beta.root(), "mine \"edited\"");
+    beta.user().remove("mine");
+    settle(&[&alpha, &beta]);
+    holds(&alpha.root(), "theirs \"from alpha\"");
+    alpha.user().remove("theirs");
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "");
+}
+
+#[test]
+fn modes_a_read_only_offer_takes_nothing_by_any_route() {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    introduce(&beta, &gamma);
+    offer(&alpha, &["--read-only"]);
+    alpha.user().write("f", "from alpha", JANUARY);
+    join(&beta, &alpha, &[]);
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    beta.user().write("f", "edited by beta", MARCH);
+    beta.user().write("new", "from beta", JANUARY);
+    gamma.user().remove("f");
+    settle(&[&alpha, &beta, &gamma]);
+    holds(&alpha.root(), "f \"from alpha\"");
+    holds(&gamma.root(), "");
+    holds(&beta.root(), "f \"edited by beta\"\nnew \"from beta\"");
+    directory_becomes(&beta, "local_changes", 2);
+    directory_becomes(&gamma, "local_changes", 1);
+    alpha.user().write("g", "more from alpha", FEBRUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    assert_eq!(beta.user().read("g"), b"more from alpha");
+    holds(&gamma.root(), "g \"more from alpha\"");
+}
+
+#[test]
+fn modes_a_read_only_offer_travels_between_its_members() {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    introduce(&beta, &gamma);
+    offer(&alpha, &["--read-only"]);
+    join(&beta, &alpha, &[]);
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    let mut gamma = gamma;
+    gamma.stop();
+    alpha.user().write("f", "from alpha", JANUARY);
+    eventually(PATIENCE, || if beta.user().has("f") { Ok(()) } else { Err("beta lacks f") });
+    let mut alpha = alpha;
+    alpha.stop();
+    gamma.begin();
+    eventually(PATIENCE, || if gamma.user().has("f") { Ok(()) } else { Err("gamma lacks f") });
+    alpha.begin();
+    check(&[&alpha, &beta, &gamma], "f \"from alpha\"");
+}
+
+#[test]
+fn h4_an_offer_to_one_is_nothing_to_another() {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    offer(&alpha, &["--to", "beta"]);
+    alpha.user().write("f", "for beta", JANUARY);
+    join(&beta, &alpha, &[]);
+    let root = gamma.root();
+    let root = root.to_str().expect("a root in UTF-8");
+    let refused = gamma.refused(1, ["sync", "up", "alpha:docs", root]);
+    assert!(refused.contains("docs"), "{refused}");
+    assert_eq!(gamma.status()["directories"], serde_json::json!([]));
+    assert!(!mentions(&gamma.json(["sync", "ls"]), "docs"), "not even its name");
+    check(&[&alpha, &beta], "f \"for beta\"");
+}

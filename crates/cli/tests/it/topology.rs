@@ -1,0 +1,250 @@
+//! Three devices: a full mesh, a hub with spokes, members that leave, return, join again and are removed.
+
+use crate::device::Device;
+use crate::world::{
+    APRIL, FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, copy_name, disconnected, equal,
+};
+use crate::world::{eventually, holds, introduce, join, mentions, offer, settle, steady, trio};
+
+/// Alpha offers, all are paired with all and both others joined.
+fn mesh() -> (Device, Device, Device) {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    introduce(&beta, &gamma);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    (alpha, beta, gamma)
+}
+
+/// Alpha offers and is paired with both others, which do not know each other.
+fn hub() -> (Device, Device, Device) {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    (alpha, beta, gamma)
+}
+
+#[test]
+fn s1_three_members_of_a_mesh_are_equal() {
+    let (alpha, beta, gamma) = mesh();
+    alpha.user().write("from/alpha", "a", JANUARY);
+    beta.user().write("from/beta", "b", JANUARY);
+    gamma.user().write("from/gamma", "c", JANUARY);
+    let all = [&alpha, &beta, &gamma];
+    check(&all, "from/\nfrom/alpha \"a\"\nfrom/beta \"b\"\nfrom/gamma \"c\"");
+    gamma.user().write("from/alpha", "edited by gamma", FEBRUARY);
+    beta.user().remove("from/gamma");
+    alpha.user().rename("from/beta", "beta");
+    check(&all, "from/\nfrom/alpha \"edited by gamma\"\nbeta \"b\"");
+    assert!(all.iter().all(|device| device.directory()["conflicts"] == 0));
+}
+
+#[test]
+fn s2_members_that_are_paired_sync_without_the_offering_device() {
+    let (mut alpha, beta, gamma) = mesh();
+    beta.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    alpha.stop();
+    beta.user().write("f", "without alpha", FEBRUARY);
+    gamma.user().write("g", "without alpha", FEBRUARY);
+    eventually(PATIENCE, || {
+        beta.ok(["sync", "wait"]);
+        gamma.ok(["sync", "wait"]);
+        match (gamma.user().read("f") == b"without alpha", beta.user().has("g")) {
+            (true, true) => Ok(()),
+            states => Err(format!("not synced directly: {states:?}")),
+        }
+    });
+    alpha.begin();
+    check(&[&alpha, &beta, &gamma], "f \"without alpha\"\ng \"without alpha\"");
+}
+
+#[test]
+fn s4_a_change_reaches_through_the_hub() {
+    let (alpha, beta, gamma) = hub();
+    let all = [&alpha, &beta, &gamma];
+    beta.user().write("d/f", "from beta", JANUARY);
+    gamma.user().mkdir("empty");
+    check(&all, "d/\nd/f \"from beta\"\nempty/");
+    gamma.user().write("d/f", "edited by gamma", FEBRUARY);
+    beta.user().remove_all("empty");
+    check(&all, "d/\nd/f \"edited by gamma\"");
+    gamma.user().rename("d", "e");
+    check(&all, "e/\ne/f \"edited by gamma\"");
+    beta.user().remove("e/f");
+    check(&all, "e/");
+    assert!(all.iter().all(|device| device.directory()["conflicts"] == 0));
+}
+
+#[test]
+fn s2_a_hub_that_goes_away_and_returns_does_no_harm() {
+    let (mut alpha, beta, gamma) = hub();
+    beta.user().write("f", "before", JANUARY);
+    beta.user().write("deleted", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    for sudden in [false, true] {
+        if sudden {
+            alpha.kill();
+        } else {
+            alpha.stop();
+        }
+        disconnected(&beta);
+        disconnected(&gamma);
+        beta.user().write("f", format!("edited, {sudden}"), FEBRUARY);
+        gamma.user().write(format!("new-{sudden}"), "from gamma", JANUARY);
+        if gamma.user().has("deleted") {
+            gamma.user().remove("deleted");
+        }
+        alpha.begin();
+        settle(&[&alpha, &beta, &gamma]);
+        equal(&[&alpha, &beta, &gamma]);
+    }
+    let expected = "f \"edited, true\"\nnew-false \"from gamma\"\nnew-true \"from gamma\"";
+    check(&[&alpha, &beta, &gamma], expected);
+    assert_eq!(beta.directory()["conflicts"], 0);
+}
+
+#[test]
+fn w1_a_conflict_among_three_keeps_the_newest_and_two_copies() {
+    for with in [mesh, hub] {
+        let (alpha, beta, gamma) = with();
+        for device in [&alpha, &beta, &gamma] {
+            device.ok(["sync", "pause", "docs"]);
+        }
+        alpha.user().write("f.txt", "from alpha", FEBRUARY);
+        beta.user().write("f.txt", "from beta", APRIL);
+        gamma.user().write("f.txt", "from gamma", MARCH);
+        for device in [&gamma, &alpha, &beta] {
+            device.ok(["sync", "resume", "docs"]);
+        }
+        let copies = [
+            copy_name("f", "20200201-000000", &alpha, ".txt"),
+            copy_name("f", "20200301-000000", &gamma, ".txt"),
+        ];
+        let expected =
+            format!("f.txt \"from beta\"\n{} \"from alpha\"\n{} \"from gamma\"", copies[0], copies[1]);
+        check(&[&alpha, &beta, &gamma], &expected);
+        // Seen by all: an edit of the winner is an edit, and the copies stay as they are.
+        gamma.user().write("f.txt", "resolved", JANUARY);
+        check(&[&alpha, &beta, &gamma], &expected.replace("from beta", "resolved"));
+        gamma.user().remove(&copies[0]);
+        alpha.user().remove(&copies[1]);
+        check(&[&alpha, &beta, &gamma], "f.txt \"resolved\"");
+        assert_eq!(beta.directory()["conflicts"], 0);
+    }
+}
+
+#[test]
+fn l1_the_four_step_history_loses_nothing() {
+    // Regression test number one: p0 writes, p1 writes, p2 knows both, p0 writes again, and all meet.
+    let (mut alpha, mut beta, gamma) = mesh();
+    beta.stop();
+    alpha.user().write("f", "d0", JANUARY);
+    eventually(PATIENCE, || if gamma.user().has("f") { Ok(()) } else { Err("gamma lacks d0") });
+    alpha.stop();
+    disconnected(&gamma);
+    beta.user().write("f", "d1", APRIL);
+    alpha.user().write("f", "d2", MARCH);
+    beta.begin();
+    eventually(PATIENCE, || if gamma.user().read("f") == b"d1" { Ok(()) } else { Err("gamma lacks d1") });
+    alpha.begin();
+    settle(&[&alpha, &beta, &gamma]);
+    equal(&[&alpha, &beta, &gamma]);
+    let copy = copy_name("f", "20200301-000000", &alpha, "");
+    holds(&alpha.root(), &format!("f \"d1\"\n{copy} \"d2\""));
+}
+
+#[test]
+fn a_member_leaves_with_its_files_and_joins_again() {
+    let (alpha, beta, gamma) = hub();
+    alpha.user().write("same", "same", JANUARY);
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    beta.ok(["sync", "down", "docs"]);
+    holds(&beta.root(), "same \"same\"\nf \"before\"");
+    assert_eq!(beta.status()["directories"], serde_json::json!([]));
+    alpha.user().write("f", "edited", FEBRUARY);
+    beta.user().write("f", "edited by beta outside", MARCH);
+    beta.user().write("new", "outside", JANUARY);
+    alpha.ok(["sync", "wait"]);
+    steady(std::time::Duration::from_secs(1), || beta.user().read("f"));
+    join(&beta, &alpha, &[]);
+    let copy = copy_name("f", "20200201-000000", &alpha, "");
+    let expected = format!("same \"same\"\nf \"edited by beta outside\"\n{copy} \"edited\"\nnew \"outside\"");
+    check(&[&alpha, &beta, &gamma], &expected);
+}
+
+#[test]
+fn d3_what_was_deleted_while_a_member_had_left_goes_when_it_joins_again() {
+    let (alpha, beta, mut gamma) = hub();
+    alpha.user().write("old", "known to all", JANUARY);
+    alpha.user().write("kept", "known to all", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    // Gamma has not acknowledged, so that the tombstone stays.
+    gamma.stop();
+    beta.ok(["sync", "down", "docs"]);
+    alpha.user().remove("old");
+    alpha.user().remove("kept");
+    beta.user().write("kept", "edited outside", FEBRUARY);
+    alpha.ok(["sync", "wait"]);
+    join(&beta, &alpha, &[]);
+    gamma.begin();
+    check(&[&alpha, &beta, &gamma], "kept \"edited outside\"");
+}
+
+#[test]
+fn a_removed_remote_gets_nothing_more_and_gives_nothing() {
+    let (alpha, beta, gamma) = mesh();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    for device in [&alpha, &gamma] {
+        device.ok(["remote", "rm", "beta"]);
+        assert!(!mentions(&device.json(["remote", "ls"]), "beta"));
+    }
+    disconnected(&beta);
+    alpha.user().write("f", "after", FEBRUARY);
+    beta.user().write("theirs", "after", FEBRUARY);
+    settle(&[&alpha, &gamma]);
+    equal(&[&alpha, &gamma]);
+    steady(std::time::Duration::from_secs(3), || (beta.user().read("f"), alpha.user().has("theirs")));
+    holds(&alpha.root(), "f \"after\"");
+    holds(&beta.root(), "f \"before\"\ntheirs \"after\"");
+}
+
+#[test]
+fn a_removed_remote_can_be_paired_and_join_again() {
+    let (alpha, beta, gamma) = hub();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    alpha.ok(["remote", "rm", "beta"]);
+    beta.ok(["sync", "down", "docs"]);
+    beta.ok(["remote", "rm", "alpha"]);
+    alpha.user().write("f", "after", FEBRUARY);
+    introduce(&alpha, &beta);
+    connected(&beta);
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    equal(&[&alpha, &beta, &gamma]);
+    assert_eq!(beta.user().read("f"), b"after");
+}
+
+#[test]
+fn an_offer_made_again_is_the_same_directory() {
+    let (alpha, beta, gamma) = hub();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    let id = alpha.directory()["id"].clone();
+    alpha.ok(["file", "down", "docs"]);
+    holds(&alpha.root(), "f \"before\"");
+    beta.user().write("f", "while it was not offered", FEBRUARY);
+    offer(&alpha, &[]);
+    assert_eq!(alpha.directory()["id"], id);
+    check(&[&alpha, &beta, &gamma], "f \"while it was not offered\"");
+}

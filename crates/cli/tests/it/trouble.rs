@@ -1,0 +1,220 @@
+//! Trouble with one path or one disk: it is listed, harms nothing, keeps nothing else away, and goes by itself (C7).
+//!
+//! These need root: for servers that run as somebody who may not do everything, and for small file systems.
+
+#![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::device::Device;
+use crate::user::noise;
+use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, equal, eventually, holds, introduce};
+use crate::world::{is_root_or_skips, join, mentions, offer, settle};
+
+const NOBODY: u32 = 65_534;
+
+/// Two devices that keep `docs` equal, their servers as the given users; `None` without root.
+fn sharing_as(test: &str, users: [Option<u32>; 2]) -> Option<(Device, Device)> {
+    if !is_root_or_skips(test) {
+        return None;
+    }
+    let [alpha, beta] = [("alpha", users[0]), ("beta", users[1])].map(|(name, user)| {
+        let device = Device::start_as(name, user);
+        fs::create_dir(device.root()).expect("a root");
+        chown(device.root(), user, user).expect("root may give a directory away");
+        device
+    });
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    Some((alpha, beta))
+}
+
+/// Waits until a path is or is no longer among a directory's errors.
+fn listed(device: &Device, path: &str, expected: bool) {
+    eventually(PATIENCE, || {
+        let errors = device.directory()["errors"].clone();
+        if mentions(&errors, path) == expected { Ok(()) } else { Err(format!("{path}: {errors}")) }
+    });
+}
+
+#[test]
+fn l6_an_unreadable_file_is_listed_and_tried_again() {
+    let Some((alpha, beta)) = sharing_as("an unreadable file", [Some(NOBODY), None]) else { return };
+    alpha.user().write("secret", "before", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().write_as("secret", "after", 0o600, (FEBRUARY, 0));
+    alpha.user().write("beside", "no trouble", JANUARY);
+    listed(&alpha, "secret", true);
+    eventually(PATIENCE, || if beta.user().has("beside") { Ok(()) } else { Err("it keeps others away") });
+    alpha.refused(3, ["sync", "wait", "--timeout", "2s"]);
+    holds(&beta.root(), "secret \"before\"\nbeside \"no trouble\"");
+    alpha.user().chmod("secret", 0o644);
+    check(&[&alpha, &beta], "secret \"after\"\nbeside \"no trouble\"");
+    listed(&alpha, "secret", false);
+}
+
+#[test]
+fn l6_nothing_is_deleted_below_an_unreadable_directory() {
+    let Some((alpha, mut beta)) = sharing_as("an unreadable directory", [Some(NOBODY), None]) else { return };
+    alpha.user().write("d/f", "bytes", JANUARY);
+    alpha.user().write("d/e/g", "bytes", JANUARY);
+    alpha.user().write("h", "bytes", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().chmod("d", 0o700);
+    let mut alpha = alpha;
+    alpha.stop();
+    alpha.begin();
+    alpha.user().write("h", "edited", FEBRUARY);
+    eventually(PATIENCE, || if beta.user().read("h") == b"edited" { Ok(()) } else { Err("h is kept away") });
+    listed(&alpha, "d", true);
+    let _ = alpha.run(["sync", "wait", "--timeout", "2s"]);
+    beta.stop();
+    beta.begin();
+    let _ = beta.run(["sync", "wait", "--timeout", "2s"]);
+    assert_eq!((beta.user().read("d/f"), beta.user().read("d/e/g")), (b"bytes".to_vec(), b"bytes".to_vec()));
+    alpha.user().chmod("d", 0o755);
+    check(&[&alpha, &beta], "d/\nd/f \"bytes\"\nd/e/\nd/e/g \"bytes\"\nh \"edited\"");
+}
+
+#[test]
+fn c7_a_directory_that_cannot_be_written_is_listed_and_tried_again() {
+    let Some((alpha, beta)) = sharing_as("a directory of somebody else", [None, Some(NOBODY)]) else {
+        return;
+    };
+    alpha.user().write("d/f", "bytes", JANUARY);
+    settle(&[&alpha, &beta]);
+    chown(beta.user().path("d"), Some(0), Some(0)).expect("root may take a directory");
+    alpha.user().write("d/new", "bytes", JANUARY);
+    alpha.user().write("beside", "no trouble", JANUARY);
+    listed(&beta, "d/new", true);
+    eventually(PATIENCE, || if beta.user().has("beside") { Ok(()) } else { Err("it keeps others away") });
+    alpha.refused(3, ["sync", "wait", "--timeout", "2s"]);
+    chown(beta.user().path("d"), Some(NOBODY), Some(NOBODY)).expect("root may give a directory away");
+    check(&[&alpha, &beta], "d/\nd/f \"bytes\"\nd/new \"bytes\"\nbeside \"no trouble\"");
+    listed(&beta, "d/new", false);
+}
+
+#[test]
+fn s1_a_server_that_is_not_root_changes_what_is_in_its_read_only_directories() {
+    let Some((alpha, beta)) = sharing_as("a server that is not root", [None, Some(NOBODY)]) else { return };
+    alpha.user().write("locked/below/f", "before", JANUARY);
+    alpha.user().write("locked/gone", "before", JANUARY);
+    alpha.user().write("locked/moved", "moved", JANUARY);
+    alpha.user().chmod("locked/below", 0o555);
+    alpha.user().chmod("locked", 0o555);
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    alpha.user().write_as("locked/below/f", "after", 0o444, (FEBRUARY, 0));
+    alpha.user().write("locked/below/new", "new", MARCH);
+    alpha.user().remove("locked/gone");
+    alpha.user().rename("locked/moved", "locked/below/moved");
+    let expected = "locked/\nlocked/below/\nlocked/below/f \"after\"\nlocked/below/new \"new\"\n
+                    locked/below/moved \"moved\"";
+    check(&[&alpha, &beta], expected);
+    assert_eq!((beta.user().mode("locked"), beta.user().mode("locked/below")), (0o555, 0o555));
+    assert_eq!(beta.user().mode("locked/below/f"), 0o444);
+    alpha.user().remove_all("locked");
+    check(&[&alpha, &beta], "");
+}
+
+#[test]
+fn c7_a_file_that_is_too_big_keeps_no_small_one_away() {
+    if !is_root_or_skips("a small disk") {
+        return;
+    }
+    let (alpha, beta) = (Device::start("alpha"), Device::start("beta"));
+    let Some(mount) = Mount::at(beta.root(), "48m") else { return };
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    alpha.user().write("small-before", "fits", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().write("big", noise(1, 80 << 20), JANUARY);
+    alpha.user().write("small-after", "fits", JANUARY);
+    listed(&beta, "big", true);
+    alpha.user().write("small-later", "fits", JANUARY);
+    eventually(PATIENCE, || {
+        let has = ["small-before", "small-after", "small-later"].map(|name| beta.user().has(name));
+        if has == [true; 3] { Ok(()) } else { Err(format!("kept away: {has:?}")) }
+    });
+    assert!(!beta.user().has("big"));
+    mount.grow("256m");
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    listed(&beta, "big", false);
+}
+
+#[test]
+fn l6_an_unmounted_root_is_an_error_and_comes_back_when_mounted() {
+    if !is_root_or_skips("an unmounted root") {
+        return;
+    }
+    let (alpha, beta) = (Device::start("alpha"), Device::start("beta"));
+    // A bind mount: what is unmounted is still there to be mounted again.
+    let disk = beta.beside("disk");
+    fs::create_dir_all(&disk).expect("a directory");
+    fs::create_dir_all(beta.root()).expect("a mount point");
+    let bind = || Command::new("mount").arg("--bind").args([&disk, &beta.root()]).status();
+    if !bind().is_ok_and(|status| status.success()) {
+        println!("skipped: an unmounted root needs mount(2)");
+        return;
+    }
+    let mounted = Mount { point: beta.root() };
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    alpha.user().write("f", "bytes", JANUARY);
+    settle(&[&alpha, &beta]);
+    drop(mounted);
+    crate::world::directory_becomes(&beta, "state", "error");
+    crate::world::steady(std::time::Duration::from_secs(2), || alpha.user().has("f"));
+    holds(&alpha.root(), "f \"bytes\"");
+    holds(&beta.root(), "");
+    alpha.user().write("g", "meanwhile", FEBRUARY);
+    assert!(bind().is_ok_and(|status| status.success()), "it was mounted before");
+    let _mounted = Mount { point: beta.root() };
+    crate::world::directory_becomes(&beta, "state", "idle");
+    check(&[&alpha, &beta], "f \"bytes\"\ng \"meanwhile\"");
+}
+
+/// A file system that the test mounted, unmounted lazily when dropped.
+struct Mount {
+    point: PathBuf,
+}
+
+impl Mount {
+    /// A tmpfs of a size at a directory that is made; `None`, and said, where mount(2) is not allowed.
+    fn at(point: PathBuf, size: &str) -> Option<Mount> {
+        fs::create_dir_all(&point).expect("a mount point");
+        let options = format!("size={size},mode=755");
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&point).status();
+        if status.is_ok_and(|status| status.success()) {
+            return Some(Mount { point });
+        }
+        println!("skipped: a small disk needs mount(2)");
+        None
+    }
+
+    /// Gives the file system more room.
+    fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.point).status();
+        assert!(status.is_ok_and(|status| status.success()), "a tmpfs can grow");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: the server may still hold descriptors below it.
+        let status = Command::new("umount").arg("-l").arg(&self.point).status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("{} could not be unmounted", self.point.display());
+        }
+    }
+}
