@@ -1,0 +1,147 @@
+//! Reading, writing and copying whole files: hashed reads in one pass, copies by reference where the file system can
+//! and with their holes where it cannot.
+
+use std::os::fd::BorrowedFd;
+
+use file_sync_core::effect::ChunkList;
+use file_sync_core::version::ContentHash;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::chunk::Chunker;
+
+/// What is read at once, in bytes.
+pub(crate) const BUFFER_BYTES: usize = 4 << 20;
+
+/// What one pass over a file found.
+pub(crate) struct Digest {
+    pub(crate) content: ContentHash,
+    pub(crate) length: u64,
+    pub(crate) chunks: Option<ChunkList>,
+}
+
+/// Reads a file from its start up to `length` bytes, hashes it, and cuts it into chunks where there is a chunker.
+///
+/// `buffer` is used again between files; it grows to what the chunker needs. A file that is shorter ends early.
+pub(crate) fn digest(
+    fd: BorrowedFd<'_>,
+    length: u64,
+    mut chunker: Option<Chunker>,
+    buffer: &mut Vec<u8>,
+) -> Result<Digest, Errno> {
+    let bytes_max = chunker.as_ref().map_or(0, Chunker::bytes_max);
+    let wanted = BUFFER_BYTES.max(2 * bytes_max).min(usize::try_from(length).unwrap_or(usize::MAX).max(1));
+    if buffer.len() < wanted {
+        *buffer = vec![0; wanted];
+    }
+    let mut hasher = blake3::Hasher::new();
+    let (mut n_read, mut n_held) = (0, 0);
+    while n_read < length {
+        let room = usize::try_from(length - n_read).unwrap_or(usize::MAX).min(buffer.len() - n_held);
+        let n_bytes = read_full_at(fd, &mut buffer[n_held..n_held + room], n_read)?;
+        hasher.update(&buffer[n_held..n_held + n_bytes]);
+        n_read += n_bytes as u64;
+        n_held += n_bytes;
+        let is_end = n_read == length || n_bytes < room;
+        let n_cut = chunker.as_mut().map_or(n_held, |chunker| cut_all(chunker, &buffer[..n_held], is_end));
+        buffer.copy_within(n_cut..n_held, 0);
+        n_held -= n_cut;
+        if is_end {
+            break;
+        }
+    }
+    let content = ContentHash(*hasher.finalize().as_bytes());
+    Ok(Digest { content, length: n_read, chunks: chunker.map(Chunker::finish) })
+}
+
+/// Cuts as long as the cuts do not depend on bytes that are not at hand; returns how many bytes were cut off.
+fn cut_all(chunker: &mut Chunker, bytes: &[u8], is_end: bool) -> usize {
+    let mut rest = bytes;
+    while rest.len() >= chunker.bytes_max() || (is_end && !rest.is_empty()) {
+        rest = &rest[chunker.cut(rest)..];
+    }
+    bytes.len() - rest.len()
+}
+
+/// Reads until the buffer is full or the file ends; returns how many bytes.
+pub(crate) fn read_full_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut n_read = 0;
+    while n_read < buffer.len() {
+        match rustix::io::pread(fd, &mut buffer[n_read..], offset + n_read as u64) {
+            Ok(0) => break,
+            Ok(n_bytes) => n_read += n_bytes,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(n_read)
+}
+
+/// Writes all bytes at an offset.
+pub(crate) fn write_all_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<(), Errno> {
+    let mut n_written = 0;
+    while n_written < bytes.len() {
+        match rustix::io::pwrite(fd, &bytes[n_written..], offset + n_written as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(n_bytes) => n_written += n_bytes,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file of this length into an empty one: by reference, else range by range, leaving holes as holes.
+pub(crate) fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: u64) -> Result<(), Errno> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    rustix::fs::ftruncate(to, length)?;
+    let mut offset = 0;
+    while offset < length {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            // Nothing but a hole is left, or the file has become shorter; whoever asked verifies.
+            Err(Errno::NXIO) => return Ok(()),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => offset,
+            Err(errno) => return Err(errno),
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(length).min(length);
+        if end <= start {
+            return Ok(());
+        }
+        copy_range(from, to, start, end)?;
+        offset = end;
+    }
+    Ok(())
+}
+
+fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<(), Errno> {
+    let (mut from_offset, mut to_offset) = (start, start);
+    while to_offset < end {
+        let room = usize::try_from(end - to_offset).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), room) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                return copy_by_hand(from, to, to_offset, end);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, mut offset: u64, end: u64) -> Result<(), Errno> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while offset < end {
+        let room = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
+        let n_bytes = read_full_at(from, &mut buffer[..room], offset)?;
+        if n_bytes == 0 {
+            return Ok(());
+        }
+        write_all_at(to, &buffer[..n_bytes], offset)?;
+        offset += n_bytes as u64;
+    }
+    Ok(())
+}

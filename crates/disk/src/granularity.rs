@@ -1,0 +1,124 @@
+//! How finely a file system tells two changes apart, and waiting until one can no longer hide behind another.
+//!
+//! A write within the same tick of the clock as an earlier one leaves the same timestamps. A stat that is to be relied
+//! on is therefore taken one tick after the newest change time in it. Only the change time counts: users set the
+//! modification time as they like, and each such call changes the other.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use file_sync_core::record::Stat;
+use file_sync_core::version::Time;
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use crate::at;
+use crate::clock;
+use crate::root::Root;
+
+/// Assumed where a probe cannot tell: the longest tick of a kernel that is in use.
+const ASSUMED: Duration = Duration::from_millis(10);
+/// Assumed where change times are whole seconds: FAT's.
+const COARSE: Duration = Duration::from_secs(2);
+/// How long a probe may take.
+const PROBE_MAX: Duration = Duration::from_millis(50);
+/// How many changes in a row must each be told from the one before, to say that all are.
+const N_DISTINCT: usize = 32;
+
+impl Root {
+    /// The file system's timestamp granularity; zero if every change after a stat is told from those before it (as
+    /// Linux 6.13 and later do on most file systems). Probed once.
+    pub fn granularity(&self) -> Duration {
+        *self.granularity.get_or_init(|| probe(self).unwrap_or(ASSUMED))
+    }
+
+    /// Waits until no write can any more leave the timestamps of these stats as they are.
+    pub(crate) fn settle<'a>(&self, stats: impl Iterator<Item = &'a Stat>) {
+        let granularity = self.granularity();
+        if let Some(newest) = stats.map(|stat| stat.ctime).max() {
+            std::thread::sleep(remaining(newest, clock::now(), granularity));
+        }
+    }
+}
+
+/// How much of a tick is left after `newest`. A time in the future cannot be met again before the clock gets there.
+fn remaining(newest: Time, now: Time, granularity: Duration) -> Duration {
+    let passed = clock::nanoseconds(now) - clock::nanoseconds(newest);
+    match u64::try_from(passed) {
+        Ok(passed) => granularity.saturating_sub(Duration::from_nanos(passed)),
+        // The kernel's coarse clock lags behind the one read here, never ahead; but clocks are set.
+        Err(_) => {
+            Duration::from_nanos(u64::try_from(-passed).unwrap_or(u64::MAX)).min(granularity) + granularity
+        }
+    }
+    .min(granularity * 2)
+}
+
+/// Touches a file again and again, and sees how far apart the times are that come out.
+fn probe(root: &Root) -> Result<Duration, Errno> {
+    let name = format!("probe-{}", root.unique_name());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(root.own(), name.as_str(), flags, Mode::from_bits_truncate(0o600))?;
+    let touch = || -> Result<Time, Errno> {
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        rustix::fs::futimens(&fd, &Timestamps { last_access: now, last_modification: now })?;
+        Ok(at::stat_fd(fd.as_fd())?.stat.ctime)
+    };
+    let found = measure(touch);
+    rustix::fs::unlinkat(root.own(), name.as_str(), rustix::fs::AtFlags::empty())?;
+    found
+}
+
+fn measure(mut touch: impl FnMut() -> Result<Time, Errno>) -> Result<Duration, Errno> {
+    let start = Instant::now();
+    let mut times = vec![touch()?];
+    let mut n_touches = 0;
+    while start.elapsed() < PROBE_MAX {
+        let time = touch()?;
+        n_touches += 1;
+        if times.last() != Some(&time) {
+            times.push(time);
+        }
+        if n_touches == N_DISTINCT && times.len() == N_DISTINCT + 1 {
+            return Ok(Duration::ZERO);
+        }
+    }
+    if times.iter().all(|time| time.nanoseconds == 0) {
+        return Ok(COARSE);
+    }
+    // The first step began before the probe did.
+    let steps =
+        times.windows(2).skip(1).map(|pair| clock::nanoseconds(pair[1]) - clock::nanoseconds(pair[0]));
+    let longest = steps.filter_map(|step| u64::try_from(step).ok()).max().map(Duration::from_nanos);
+    Ok(longest.unwrap_or(COARSE).clamp(Duration::from_millis(1), COARSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(nanoseconds: u32) -> Time {
+        Time { seconds: 100, nanoseconds }
+    }
+
+    #[test]
+    fn w4_a_stat_is_relied_on_one_tick_after_its_newest_change() {
+        let tick = Duration::from_millis(4);
+        assert_eq!(remaining(time(0), time(1_000_000), tick), Duration::from_millis(3));
+        assert_eq!(remaining(time(0), time(5_000_000), tick), Duration::ZERO);
+        assert_eq!(remaining(time(1_000_000), time(0), tick), Duration::from_millis(5));
+        assert_eq!(remaining(Time { seconds: i64::MAX, nanoseconds: 0 }, time(0), tick), tick * 2);
+        assert_eq!(remaining(Time { seconds: i64::MIN, nanoseconds: 0 }, time(0), tick), Duration::ZERO);
+    }
+
+    #[test]
+    fn w4_a_probe_tells_fine_and_whole_second_clocks() {
+        let mut n_calls = 0;
+        let fine = measure(|| {
+            n_calls += 1;
+            Ok(time(n_calls))
+        });
+        assert_eq!(fine, Ok(Duration::ZERO));
+        assert_eq!(measure(|| Ok(time(0))), Ok(COARSE));
+    }
+}

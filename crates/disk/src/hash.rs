@@ -1,0 +1,157 @@
+//! Reading files to know what is in them: one pass that hashes and cuts into chunks.
+//!
+//! Bytes are made durable before they are read. That also makes the kernel note the next store through a memory map in
+//! the file's times, so that a stat which is the same before and after the pass vouches for the bytes read. The stat
+//! after is taken one tick of the file system's clock later, once for the whole batch.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use file_sync_core::effect::{ChunkList, HashItem, HashOutcome, Trouble, TroubleKind};
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::{Kind, Stat};
+use file_sync_core::version::ContentHash;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::at::{self, LISTED, Spot};
+use crate::chunk::{Chunker, SINGLE_BYTES_MAX, average_bytes};
+use crate::copy::{Digest, digest};
+use crate::root::Root;
+use crate::trouble::{other, trouble};
+
+/// Up to this many things are made durable one by one; more, by syncing the whole file system once.
+pub(crate) const N_SINGLE_SYNCS_MAX: usize = 16;
+
+/// What the pass over one file found.
+enum Pass {
+    Read { stat: Stat, content: ContentHash, chunks: Option<ChunkList> },
+    Over(HashOutcome),
+}
+
+impl Root {
+    /// Reads and hashes files; outcomes are in the order of the items.
+    ///
+    /// Files over 64 KiB also get a chunk list. Memory does not depend on their size. Once `cancel` is set, what is
+    /// left is reported as changing.
+    pub fn hash(&self, items: &[HashItem], cancel: &AtomicBool) -> Vec<HashOutcome> {
+        let sync_each = items.len() <= N_SINGLE_SYNCS_MAX;
+        if !sync_each && let Err(errno) = rustix::fs::syncfs(self.fd()) {
+            let trouble = trouble("make the file system durable", errno);
+            return items.iter().map(|_| HashOutcome::Trouble(trouble.clone())).collect();
+        }
+        let mut buffer = Vec::new();
+        let read = |item: &HashItem| match cancel.load(Ordering::Relaxed) {
+            true => Pass::Over(HashOutcome::Changing),
+            false => read_one(self, &item.path, sync_each, &mut buffer),
+        };
+        let passes: Vec<Pass> = items.iter().map(read).collect();
+        if sync_each {
+            let paths: Vec<SyncPath> = items.iter().map(|item| item.path.clone()).collect();
+            if let Err(trouble) = self.sync_paths(&paths) {
+                return items.iter().map(|_| HashOutcome::Trouble(trouble.clone())).collect();
+            }
+        }
+        self.between("read");
+        self.settle(passes.iter().filter_map(|pass| match pass {
+            Pass::Read { stat, .. } => Some(stat),
+            Pass::Over(_) => None,
+        }));
+        items.iter().zip(passes).map(|(item, pass)| self.confirm(&item.path, pass)).collect()
+    }
+
+    /// Looks again whether the file is as it was when it was read.
+    fn confirm(&self, path: &SyncPath, pass: Pass) -> HashOutcome {
+        let (stat, content, chunks) = match pass {
+            Pass::Read { stat, content, chunks } => (stat, content, chunks),
+            Pass::Over(outcome) => return outcome,
+        };
+        match self.look(path) {
+            Ok(Some(seen)) if seen.kind == Kind::File && seen.stat == stat => {
+                HashOutcome::Hashed { seen, content, chunks }
+            }
+            Ok(Some(seen)) if seen.kind == Kind::File => HashOutcome::Changing,
+            Ok(_) => HashOutcome::Differs,
+            Err(trouble) => HashOutcome::Trouble(trouble),
+        }
+    }
+
+    /// Cuts a file anew with another average chunk size (bytes), and returns what its bytes are now.
+    ///
+    /// # Errors
+    /// When it is not there, no regular file, cannot be read, or changes meanwhile.
+    pub fn rechunk(&self, path: &SyncPath, average_bytes: u32) -> Result<(ContentHash, ChunkList), Trouble> {
+        let (fd, stat) = open_regular(self, path).map_err(|errno| trouble("open the file", errno))?;
+        let pass = digest(fd.as_fd(), stat.size, Some(Chunker::new(average_bytes)), &mut Vec::new());
+        let pass = pass.map_err(|errno| trouble("read the file", errno))?;
+        let after = at::stat_fd(fd.as_fd()).map_err(|errno| trouble("look at the file", errno))?;
+        if after.stat != stat || pass.length != stat.size {
+            return Err(other("the file changed while it was read; it is tried again"));
+        }
+        Ok((pass.content, pass.chunks.expect("a chunker was given")))
+    }
+
+    /// Makes the names of items durable: where they are, or are no longer. Parents that are gone are passed over.
+    ///
+    /// # Errors
+    /// When the file system fails to; then nothing is known to be durable.
+    pub fn sync_paths(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
+        let parents: BTreeSet<SyncPath> = paths.iter().filter_map(SyncPath::parent).collect();
+        if parents.len() > N_SINGLE_SYNCS_MAX {
+            return rustix::fs::syncfs(self.fd())
+                .map_err(|errno| trouble("make the file system durable", errno));
+        }
+        for parent in &parents {
+            match at::open_directory(self.fd(), parent, LISTED).and_then(rustix::fs::fsync) {
+                Ok(()) => {}
+                Err(errno) if at::is_absence(errno) => {}
+                // It may be entered but not listed, so it cannot be opened for syncing.
+                Err(Errno::ACCESS) => {
+                    rustix::fs::syncfs(self.fd())
+                        .map_err(|errno| trouble("make the file system durable", errno))?;
+                }
+                Err(errno) => return Err(trouble("make the parent directory durable", errno)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> Pass {
+    match try_read(root, path, sync, buffer) {
+        Ok((stat, pass)) if pass.length == stat.size => {
+            Pass::Read { stat, content: pass.content, chunks: pass.chunks }
+        }
+        Ok(_) => Pass::Over(HashOutcome::Changing),
+        Err(errno) if at::is_absence(errno) || errno == Errno::NXIO => Pass::Over(HashOutcome::Differs),
+        Err(errno) => {
+            let mut trouble = trouble("read the file", errno);
+            if trouble.kind == TroubleKind::Unsupported {
+                trouble.kind = TroubleKind::Other;
+            }
+            Pass::Over(HashOutcome::Trouble(trouble))
+        }
+    }
+}
+
+fn try_read(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> Result<(Stat, Digest), Errno> {
+    let (fd, _) = open_regular(root, path)?;
+    if sync {
+        rustix::fs::fsync(&fd)?;
+    }
+    let stat = at::stat_fd(fd.as_fd())?.stat;
+    let chunker = (stat.size > SINGLE_BYTES_MAX).then(|| Chunker::new(average_bytes(stat.size)));
+    Ok((stat, digest(fd.as_fd(), stat.size, chunker, buffer)?))
+}
+
+/// Opens a regular file; NOENT if something else is there.
+pub(crate) fn open_regular(root: &Root, path: &SyncPath) -> Result<(OwnedFd, Stat), Errno> {
+    let spot = Spot::open(root.fd(), path)?;
+    let fd = at::open_file(spot.parent.as_fd(), spot.name())?;
+    let met = at::stat_fd(fd.as_fd())?;
+    match met.file_type {
+        FileType::RegularFile => Ok((fd, met.stat)),
+        _ => Err(Errno::NOENT),
+    }
+}

@@ -1,0 +1,197 @@
+//! The first part of an op that puts something on the disk: making it, whole and with its metadata, in the stage.
+//!
+//! What comes out has no name that a user sees. Bytes that were copied are read back and verified; a mode is set
+//! before there is a name that it could be opened by.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use file_sync_core::effect::{Op, Source, Trouble, TroubleKind};
+use file_sync_core::record::Stat;
+use file_sync_core::version::{ContentHash, Time};
+use rustix::fs::{Mode, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use crate::at::{self, Met};
+use crate::copy::{copy_file, digest};
+use crate::hash::open_regular;
+use crate::root::Root;
+use crate::trouble::{Refusal, trouble};
+
+/// Something made in the stage, waiting for its place.
+pub(crate) struct Prepared {
+    /// Its name in the stage.
+    pub(crate) name: String,
+    /// Its stat there.
+    pub(crate) stat: Stat,
+    /// The staged content that it was, to be given back if it is not placed.
+    pub(crate) claimed: Option<ContentHash>,
+}
+
+impl Prepared {
+    /// True if an item is this one, unchanged but for what a rename changes.
+    pub(crate) fn is(&self, met: &Met) -> bool {
+        self.is_inode(met) && is_same_but_renamed(&self.stat, &met.stat)
+    }
+
+    /// True if an item is this one, whatever has been written into it.
+    pub(crate) fn is_inode(&self, met: &Met) -> bool {
+        (met.stat.device, met.stat.inode) == (self.stat.device, self.stat.inode)
+    }
+}
+
+/// True if two stats differ in nothing but the change time.
+pub(crate) fn is_same_but_renamed(one: &Stat, two: &Stat) -> bool {
+    Stat { ctime: two.ctime, ..*one } == *two
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Refusal {
+        Refusal::Trouble(trouble("stage the file", errno))
+    }
+}
+
+/// What an op puts at its path and gives a file.
+struct Making<'a> {
+    content: ContentHash,
+    source: &'a Source,
+    mode: u16,
+    mtime: Time,
+}
+
+impl Root {
+    /// Makes what the op will put in place, if it is of that sort. With `sync`, it is durable afterwards.
+    pub(crate) fn prepare(&self, op: &Op, sync: bool) -> Result<Option<Prepared>, Refusal> {
+        let prepared = match op {
+            Op::Place { content, source, mode, mtime, .. } => {
+                self.prepare_file(&Making { content: *content, source, mode: *mode, mtime: *mtime }, sync)
+            }
+            Op::PlaceSymlink { target, .. } => self.prepare_symlink(target),
+            Op::MakeDirectory { mode, .. } => self.prepare_directory(*mode),
+            _ => return Ok(None),
+        };
+        prepared.map(Some)
+    }
+
+    /// Takes away what was not placed; a staged content is staged again.
+    pub(crate) fn unprepare(&self, prepared: &Prepared) {
+        match prepared.claimed {
+            Some(content) => drop(self.stage().whole().insert(content)),
+            None => drop(self.stage().unlink(&prepared.name)),
+        }
+    }
+
+    fn prepare_file(&self, making: &Making<'_>, sync: bool) -> Result<Prepared, Refusal> {
+        let (name, claimed) = match making.source {
+            Source::Staged { consume: true } => {
+                if !self.stage().whole().remove(&making.content) {
+                    return Err(Refusal::NoSource);
+                }
+                (making.content.to_string(), Some(making.content))
+            }
+            Source::Staged { consume: false } => {
+                if !self.staged(making.content) {
+                    return Err(Refusal::NoSource);
+                }
+                let from = at::open_file(self.stage().fd(), making.content.to_string().as_bytes())?;
+                (self.copy_to_stage(from.as_fd(), making.content)?, None)
+            }
+            Source::Local { path } => {
+                let (from, _) = open_regular(self, path).map_err(source_error)?;
+                (self.copy_to_stage(from.as_fd(), making.content)?, None)
+            }
+            Source::Kept { name } => {
+                let from = self.open_kept(name).map_err(source_error)?;
+                (self.copy_to_stage(from.as_fd(), making.content)?, None)
+            }
+        };
+        self.finish_file(&name, making, sync)
+            .map(|stat| Prepared { name: name.clone(), stat, claimed })
+            .map_err(|errno| {
+                let stat = self.met().stat;
+                self.unprepare(&Prepared { name: name.clone(), stat, claimed });
+                if errno == Errno::NOENT { Refusal::NoSource } else { errno.into() }
+            })
+    }
+
+    /// Gives a file in the stage its metadata.
+    fn finish_file(&self, name: &str, making: &Making<'_>, sync: bool) -> Result<Stat, Errno> {
+        let item = at::open_item(self.stage().fd(), name.as_bytes())?;
+        // A file that was staged before may have been given a mode by an earlier attempt that forbids to open it.
+        at::chmod_fd(item.as_fd(), 0o600)?;
+        let fd = at::open_file(self.stage().fd(), name.as_bytes())?;
+        rustix::fs::futimens(&fd, &timestamps(making.mtime))?;
+        rustix::fs::fchmod(&fd, Mode::from_bits_truncate(u32::from(making.mode & 0o777)))?;
+        if sync {
+            rustix::fs::fsync(&fd)?;
+        }
+        Ok(at::stat_fd(fd.as_fd())?.stat)
+    }
+
+    /// Copies a file into the stage and verifies the copy; returns its name.
+    fn copy_to_stage(&self, from: BorrowedFd<'_>, content: ContentHash) -> Result<String, Refusal> {
+        let length = at::stat_fd(from)?.stat.size;
+        self.stage().check_space(0).map_err(Refusal::Trouble)?;
+        let (name, to) = self.create_in_stage()?;
+        let mut buffer = Vec::new();
+        let copied = copy_file(from, to.as_fd(), length)
+            .and_then(|()| Ok(at::stat_fd(to.as_fd())?.stat.size))
+            .and_then(|size| digest(to.as_fd(), size, None, &mut buffer));
+        let refusal = match copied {
+            Ok(pass) if pass.content == content => return Ok(name),
+            Ok(_) => Refusal::NoSource,
+            Err(errno) => errno.into(),
+        };
+        let _ = self.stage().unlink(&name);
+        Err(refusal)
+    }
+
+    fn create_in_stage(&self) -> Result<(String, OwnedFd), Errno> {
+        loop {
+            let name = format!("{}.tmp", self.unique_name());
+            match self.stage().create(&name) {
+                Err(Errno::EXIST) => {}
+                result => return result.map(|fd| (name, fd)),
+            }
+        }
+    }
+
+    fn prepare_symlink(&self, target: &[u8]) -> Result<Prepared, Refusal> {
+        if target.is_empty() || target.contains(&0) {
+            let message = "cannot make the symlink: its target is empty or has a NUL byte".to_owned();
+            return Err(Refusal::Trouble(Trouble { kind: TroubleKind::Unsupported, message }));
+        }
+        let name = format!("{}.tmp", self.unique_name());
+        rustix::fs::symlinkat(target, self.stage().fd(), name.as_str())?;
+        let stat = at::stat_at(self.stage().fd(), name.as_str())?.stat;
+        Ok(Prepared { name, stat, claimed: None })
+    }
+
+    /// Makes a directory. The owner's write permission, without which it could not be moved, is taken once in place.
+    fn prepare_directory(&self, mode: u16) -> Result<Prepared, Refusal> {
+        let name = format!("{}.tmp", self.unique_name());
+        rustix::fs::mkdirat(self.stage().fd(), name.as_str(), Mode::from_bits_truncate(0o700))?;
+        let item = at::open_item(self.stage().fd(), name.as_bytes())?;
+        at::chmod_fd(item.as_fd(), mode & 0o777 | 0o200)?;
+        let stat = at::stat_fd(item.as_fd())?.stat;
+        Ok(Prepared { name, stat, claimed: None })
+    }
+}
+
+/// A source that is not there, or is something else now, is none; one that cannot be read is trouble.
+fn source_error(errno: Errno) -> Refusal {
+    match errno {
+        errno if at::is_absence(errno) || errno == Errno::NXIO => Refusal::NoSource,
+        errno => Refusal::Trouble(trouble("read the source", errno)),
+    }
+}
+
+/// What `utimensat` is given to set a modification time and leave the access time.
+pub(crate) fn timestamps(mtime: Time) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds,
+            tv_nsec: mtime.nanoseconds.min(999_999_999).into(),
+        },
+    }
+}

@@ -1,0 +1,179 @@
+//! The staging area, `.file-sync/stage/`: whole files by their hash, files in pieces (`HASH.part`), and nameless work.
+//!
+//! No user's bytes are ever in here, so everything may be unlinked. Which files are whole is known from having
+//! verified them in this run; after a start, that is `clean_stage`'s work. Small files are not made durable here:
+//! placing does that, for many at once.
+
+use std::collections::{BTreeSet, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use file_sync_core::effect::{Trouble, TroubleKind};
+use file_sync_core::version::ContentHash;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::at;
+use crate::copy::{digest, write_all_at};
+use crate::root::Root;
+use crate::stage_file::StageFile;
+use crate::trouble::{other, trouble};
+
+/// Bytes that stay free on a file system however much there is to stage.
+const RESERVE_BYTES: u64 = 16 << 20;
+
+/// The staging area of one root.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    fd: OwnedFd,
+    /// What is here whole and verified. Held while a file is written under its final name.
+    whole: Mutex<HashSet<ContentHash>>,
+}
+
+impl Stage {
+    pub(crate) fn new(fd: OwnedFd) -> Stage {
+        Stage { fd, whole: Mutex::default() }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn whole(&self) -> MutexGuard<'_, HashSet<ContentHash>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn free_bytes(&self) -> Result<u64, Trouble> {
+        let space = rustix::fs::fstatvfs(&self.fd).map_err(|errno| trouble("ask for free space", errno))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    /// Checks that so many bytes more may be written.
+    pub(crate) fn check_space(&self, length: u64) -> Result<(), Trouble> {
+        let free = self.free_bytes()?;
+        if free >= length.saturating_add(RESERVE_BYTES) {
+            return Ok(());
+        }
+        let message = format!("cannot stage the file: {length} bytes wanted, {free} free; make room");
+        Err(Trouble { kind: TroubleKind::NoSpace, message })
+    }
+
+    /// Removes a file or directory of the stage; missing is fine.
+    pub(crate) fn unlink(&self, name: &str) -> Result<(), Errno> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR),
+            Err(Errno::NOENT) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Makes a file that nobody else has the name of.
+    pub(crate) fn create(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))
+    }
+
+    fn write_small(&self, content: ContentHash, bytes: &[u8]) -> Result<(), Trouble> {
+        if ContentHash::of(bytes) != content {
+            return Err(other("the bytes received are not those announced; they are asked for again"));
+        }
+        let mut whole = self.whole();
+        if whole.contains(&content) {
+            return Ok(());
+        }
+        let name = content.to_string();
+        let result = self
+            .unlink(&name)
+            .and_then(|()| self.create(&name))
+            .and_then(|fd| write_all_at(fd.as_fd(), bytes, 0));
+        if let Err(errno) = result {
+            // Space is given back; nobody takes the file for whole.
+            let _ = self.unlink(&name);
+            return Err(trouble("stage the file", errno));
+        }
+        whole.insert(content);
+        Ok(())
+    }
+
+    /// All names in the stage.
+    fn names(&self) -> Result<Vec<String>, Errno> {
+        crate::keep::names(self.fd())
+    }
+
+    fn is_verified(&self, content: ContentHash) -> Result<bool, Errno> {
+        let fd = at::open_file(self.fd(), content.to_string().as_bytes())?;
+        let length = at::stat_fd(fd.as_fd())?.stat.size;
+        Ok(digest(fd.as_fd(), length, None, &mut Vec::new())?.content == content)
+    }
+}
+
+impl Root {
+    /// Stages small files whole; outcomes are in the order of `files`. What is staged already is left as it is.
+    ///
+    /// # Errors
+    /// Per file: when bytes are not what their hash says, or there is no space.
+    pub fn stage_small(&self, files: &[(ContentHash, &[u8])]) -> Vec<Result<(), Trouble>> {
+        let length: u64 = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        if let Err(trouble) = self.stage().check_space(length) {
+            return files.iter().map(|_| Err(trouble.clone())).collect();
+        }
+        files.iter().map(|(content, bytes)| self.stage().write_small(*content, bytes)).collect()
+    }
+
+    /// Opens a file to be staged in pieces, of `length` bytes; what was staged of it before is still there.
+    ///
+    /// Free space is checked here and not reserved: the file stays sparse where its content is zero. One content is
+    /// to be opened once at a time.
+    ///
+    /// # Errors
+    /// When there is not space enough for all of it, or it cannot be made.
+    pub fn open_stage(&self, content: ContentHash, length: u64) -> Result<StageFile, Trouble> {
+        StageFile::open(Arc::clone(self.stage()), content, length)
+    }
+
+    /// True if the content is staged, whole and verified.
+    pub fn staged(&self, content: ContentHash) -> bool {
+        self.stage().whole().contains(&content)
+    }
+
+    /// Gives the space back that a content takes in the stage, whole or in pieces.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn discard_stage(&self, content: ContentHash) -> Result<(), Trouble> {
+        let mut whole = self.stage().whole();
+        whole.remove(&content);
+        let name = content.to_string();
+        self.stage()
+            .unlink(&name)
+            .and_then(|()| self.stage().unlink(&format!("{name}.part")))
+            .map_err(|errno| trouble("discard a staged file", errno))
+    }
+
+    /// Empties the stage at a start, except for what is still wanted: whole files are read and verified, pieces stay.
+    ///
+    /// # Errors
+    /// When the stage cannot be listed; single files that cannot be removed are left.
+    pub fn clean_stage(&self, keep: &BTreeSet<ContentHash>) -> Result<(), Trouble> {
+        let stage = self.stage();
+        let mut whole = stage.whole();
+        for name in stage.names().map_err(|errno| trouble("list the stage", errno))? {
+            let content = ContentHash::from_hex(name.strip_suffix(".part").unwrap_or(&name));
+            let wanted = content.filter(|content| keep.contains(content));
+            match wanted {
+                Some(_) if name.ends_with(".part") => {}
+                Some(content) if whole.contains(&content) => {}
+                Some(content) if stage.is_verified(content) == Ok(true) => {
+                    whole.insert(content);
+                }
+                _ => {
+                    if let Err(errno) = stage.unlink(&name) {
+                        tracing::warn!(%errno, name, "cannot remove a staged file");
+                    }
+                    content.map(|content| whole.remove(&content));
+                }
+            }
+        }
+        Ok(())
+    }
+}

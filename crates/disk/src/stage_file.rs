@@ -1,0 +1,139 @@
+//! One large file being staged, piece by piece, in any order and by several threads.
+//!
+//! Blocks of 64 KiB that are all zero become holes, so a sparse file arrives sparse. It is worth nothing until
+//! [`StageFile::finish`] has read all of it back.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use file_sync_core::effect::{Trouble, TroubleKind};
+use file_sync_core::version::ContentHash;
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::at;
+use crate::copy::{digest, read_full_at, write_all_at};
+use crate::stage::Stage;
+use crate::trouble::{other, trouble};
+
+/// Zero blocks of this size, and aligned to it, are not written.
+const HOLE_BYTES: u64 = 64 << 10;
+
+/// A file in the stage that is not whole yet (`HASH.part`). Dropping it leaves the pieces for another time.
+#[derive(Debug)]
+pub struct StageFile {
+    stage: Arc<Stage>,
+    fd: OwnedFd,
+    content: ContentHash,
+    length: u64,
+}
+
+impl StageFile {
+    pub(crate) fn open(stage: Arc<Stage>, content: ContentHash, length: u64) -> Result<StageFile, Trouble> {
+        let name = format!("{content}.part");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(stage.fd(), name.as_str(), flags, Mode::from_bits_truncate(0o600))
+            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
+        let (fd, stat) = opened.map_err(|errno| trouble("stage the file", errno))?;
+        let present = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        let fits = stage.check_space(length.saturating_sub(present)).and_then(|()| {
+            rustix::fs::ftruncate(&fd, length).map_err(|errno| trouble("stage the file", errno))
+        });
+        if let Err(trouble) = fits {
+            if present == 0 {
+                let _ = stage.unlink(&name);
+            }
+            return Err(trouble);
+        }
+        Ok(StageFile { stage, fd, content, length })
+    }
+
+    /// Writes bytes at an offset.
+    ///
+    /// # Errors
+    /// When they reach beyond the length, or there is no space: what was written stays.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Trouble> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.length) {
+            return Err(other("cannot stage the file: a piece reaches beyond its announced length"));
+        }
+        self.write_pieces(offset, bytes).map_err(|errno| trouble("stage the file", errno))
+    }
+
+    /// Writes runs of blocks that hold something, and makes holes of those that do not.
+    fn write_pieces(&self, mut offset: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            let is_hole = hole_block(offset, bytes, self.length).is_some();
+            let mut n_bytes = 0;
+            while n_bytes < bytes.len() {
+                let rest = &bytes[n_bytes..];
+                let hole = hole_block(offset + n_bytes as u64, rest, self.length);
+                if hole.is_some() != is_hole {
+                    break;
+                }
+                n_bytes += hole.unwrap_or_else(|| block_rest(offset + n_bytes as u64, rest.len()));
+            }
+            if !is_hole || self.punch(offset, n_bytes as u64).is_err() {
+                write_all_at(self.fd.as_fd(), &bytes[..n_bytes], offset)?;
+            }
+            offset += n_bytes as u64;
+            bytes = &bytes[n_bytes..];
+        }
+        Ok(())
+    }
+
+    /// Makes a range zero without taking space, whatever was staged there before.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.fd, flags, offset, length)
+    }
+
+    /// Reads what is staged at an offset; what was never written is zero. Returns how many bytes there were.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Trouble> {
+        read_full_at(self.fd.as_fd(), buffer, offset).map_err(|errno| trouble("read the staged file", errno))
+    }
+
+    /// Reads all of it back and, if it is the announced content, stages it as whole.
+    ///
+    /// # Errors
+    /// When it is not (it is then removed), or cannot be read or renamed.
+    pub fn finish(self) -> Result<(), Trouble> {
+        let fail = |errno| trouble("finish the staged file", errno);
+        let (part, name) = (format!("{}.part", self.content), self.content.to_string());
+        let pass = digest(self.fd.as_fd(), self.length, None, &mut Vec::new()).map_err(fail)?;
+        let size = at::stat_fd(self.fd.as_fd()).map_err(fail)?.stat.size;
+        if pass.content != self.content || pass.length != self.length || size != self.length {
+            self.stage.unlink(&part).map_err(fail)?;
+            let message = "the bytes received are not those announced; they are asked for again";
+            return Err(Trouble { kind: TroubleKind::Other, message: message.to_owned() });
+        }
+        let mut whole = self.stage.whole();
+        if whole.contains(&self.content) {
+            return self.stage.unlink(&part).map_err(fail);
+        }
+        rustix::fs::renameat(self.stage.fd(), part.as_str(), self.stage.fd(), name.as_str()).map_err(fail)?;
+        whole.insert(self.content);
+        Ok(())
+    }
+}
+
+/// The length of the zero block that starts here, if one does: aligned, and whole or the file's last.
+fn hole_block(offset: u64, bytes: &[u8], length: u64) -> Option<usize> {
+    if offset % HOLE_BYTES != 0 {
+        return None;
+    }
+    let n_bytes = usize::try_from(HOLE_BYTES.min(length - offset)).expect("at most 64 KiB");
+    bytes.get(..n_bytes).filter(|block| is_zero(block)).map(<[u8]>::len)
+}
+
+/// How many of so many bytes there are up to the next block.
+fn block_rest(offset: u64, n_bytes: usize) -> usize {
+    usize::try_from(HOLE_BYTES - offset % HOLE_BYTES).map_or(n_bytes, |rest| rest.min(n_bytes))
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}

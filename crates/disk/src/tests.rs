@@ -1,0 +1,1 @@
+//! Races and hostile rearrangements, stepped in between the steps of an op.
