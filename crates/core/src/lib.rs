@@ -6,6 +6,7 @@
 pub mod conflict;
 pub mod context;
 pub mod effect;
+pub mod engine;
 pub mod ignore;
 pub mod message;
 pub mod path;

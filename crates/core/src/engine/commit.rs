@@ -1,0 +1,214 @@
+//! What has to be durable before anybody hears of it.
+//!
+//! Rows, counters and how far remotes are merged go into one transaction; one is under way at a time, and while it is,
+//! the next one gathers. A sequence number is told to remotes once its commit is durable (promise C3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Engine;
+use super::peer::PeerProgress;
+use crate::effect::{ChunkList, Kept};
+use crate::message::Members;
+use crate::path::SyncPath;
+use crate::record::Record;
+use crate::register::Register;
+use crate::version::{ContentHash, DeviceId, Dot, Signature, Time, Version};
+
+/// The numbers that are never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Numbering of sequence numbers: random, anew whenever they may restart.
+    pub index_id: u64,
+    /// This device's epoch in this directory.
+    pub epoch: u64,
+    /// The last dot's counter.
+    pub counter: u64,
+    /// The last sequence number.
+    pub sequence: u64,
+}
+
+/// One act on a user's bytes, for the append-only record (promise P3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ActRecord {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub path: SyncPath,
+    /// The bytes before.
+    pub before: Option<ContentHash>,
+    /// The bytes after.
+    pub after: Option<ContentHash>,
+    /// What was done, and why.
+    pub what: String,
+    /// On whose word.
+    pub by: DeviceId,
+}
+
+/// One transaction for the index.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Paths with all that is known of them.
+    pub rows: Vec<(SyncPath, Register, Option<Record>, u64)>,
+    /// How contents divide.
+    pub chunks: Vec<(ContentHash, ChunkList)>,
+    /// New kept versions.
+    pub kept_added: Vec<Kept>,
+    /// Kept versions that are gone, by name.
+    pub kept_removed: Vec<String>,
+    /// Acts.
+    pub acts: Vec<ActRecord>,
+    /// The counters that the rows use.
+    pub counters: Counters,
+    /// The member list.
+    pub members: Members,
+    /// How far each remote's entries are in the rows.
+    pub peers: BTreeMap<DeviceId, PeerProgress>,
+}
+
+#[derive(Debug)]
+pub(super) struct Commits {
+    pub(super) counters: Counters,
+    /// Durable up to this sequence number.
+    pub(super) committed: u64,
+    rows: BTreeSet<SyncPath>,
+    unsigned: BTreeSet<SyncPath>,
+    chunks: Vec<(ContentHash, ChunkList)>,
+    kept_added: Vec<Kept>,
+    kept_removed: Vec<String>,
+    acts: Vec<ActRecord>,
+    is_state_changed: bool,
+    is_under_way: bool,
+}
+
+impl Commits {
+    pub(super) fn new(counters: Counters) -> Commits {
+        Commits {
+            counters,
+            committed: counters.sequence,
+            rows: BTreeSet::new(),
+            unsigned: BTreeSet::new(),
+            chunks: Vec::new(),
+            kept_added: Vec::new(),
+            kept_removed: Vec::new(),
+            acts: Vec::new(),
+            is_state_changed: false,
+            is_under_way: false,
+        }
+    }
+
+    pub(super) fn note_row(&mut self, path: &SyncPath) {
+        self.rows.insert(path.clone());
+    }
+
+    pub(super) fn note_chunks(&mut self, content: ContentHash, chunks: ChunkList) {
+        self.chunks.push((content, chunks));
+    }
+
+    pub(super) fn note_kept(&mut self, kept: Kept) {
+        self.kept_added.push(kept);
+    }
+
+    pub(super) fn note_kept_removed(&mut self, name: String) {
+        self.kept_removed.push(name);
+    }
+
+    pub(super) fn note_act(&mut self, act: ActRecord) {
+        self.acts.push(act);
+    }
+
+    pub(super) fn note_state(&mut self) {
+        self.is_state_changed = true;
+    }
+
+    /// True if everything noted is durable.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_under_way && !self.is_waiting()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.is_state_changed
+            || !self.rows.is_empty()
+            || !self.chunks.is_empty()
+            || !self.kept_added.is_empty()
+            || !self.kept_removed.is_empty()
+            || !self.acts.is_empty()
+    }
+}
+
+impl Engine {
+    /// Gives every changed register its sequence number, and notes whom to tell.
+    pub(super) fn number_changes(&mut self) {
+        for path in self.tree.take_changed() {
+            self.commits.unsigned.insert(path.clone());
+            self.number(&path);
+        }
+        self.planner.forget_exact_origins();
+    }
+
+    /// Gives one path the next sequence number.
+    pub(super) fn number(&mut self, path: &SyncPath) {
+        self.commits.counters.sequence += 1;
+        let sequence = self.commits.counters.sequence;
+        self.tree.set_sequence(path, sequence);
+        self.commits.note_row(path);
+        self.tell_peers(path, sequence);
+    }
+
+    /// Versions of this device that have no signature yet, each with the path it was written at.
+    pub fn take_unsigned(&mut self) -> Vec<(SyncPath, SyncPath, Version)> {
+        let mut unsigned = Vec::new();
+        for path in std::mem::take(&mut self.commits.unsigned) {
+            let Some(node) = self.tree.get(&path) else { continue };
+            for version in node.register.versions().iter().filter(|version| version.signature.0.is_none()) {
+                if version.dot.actor.device == self.config.device {
+                    let born_at = version.born_at.clone().unwrap_or_else(|| path.clone());
+                    unsigned.push((path.clone(), born_at, version.clone()));
+                }
+            }
+        }
+        unsigned
+    }
+
+    /// Puts a signature on a version.
+    pub fn sign(&mut self, path: &SyncPath, dot: &Dot, signature: Signature) {
+        self.tree.sign(path, dot, signature);
+    }
+
+    /// The next transaction, if there is anything to commit and none is under way; [`super::Event::Committed`] with
+    /// its sequence number must follow once it is durable.
+    pub fn take_commit(&mut self) -> Option<Commit> {
+        if !self.commits.is_waiting() || self.commits.is_under_way {
+            return None;
+        }
+        let commits = &mut self.commits;
+        commits.is_under_way = true;
+        commits.is_state_changed = false;
+        let rows = std::mem::take(&mut commits.rows);
+        let rows = rows.into_iter().filter_map(|path| {
+            let node = self.tree.get(&path)?;
+            Some((path, node.register.clone(), node.record.clone(), node.sequence))
+        });
+        let rows = rows.collect();
+        for peer in self.peers.values_mut() {
+            peer.merged_under_way = peer.merged;
+        }
+        Some(Commit {
+            rows,
+            chunks: std::mem::take(&mut commits.chunks),
+            kept_added: std::mem::take(&mut commits.kept_added),
+            kept_removed: std::mem::take(&mut commits.kept_removed),
+            acts: std::mem::take(&mut commits.acts),
+            counters: commits.counters,
+            members: self.members.clone(),
+            peers: self.peers.iter().map(|(device, peer)| (*device, peer.progress())).collect(),
+        })
+    }
+
+    pub(super) fn on_committed(&mut self, sequence: u64) {
+        self.commits.is_under_way = false;
+        self.commits.committed = self.commits.committed.max(sequence);
+        for peer in self.peers.values_mut() {
+            peer.merged_durable = peer.merged_under_way;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Getting contents that this disk lacks: which, from whom, how many at once.
+//!
+//! A content is wanted by paths. It is asked of one remote at a time; one that does not hold it is not asked again until
+//! it says something new. What nobody connected holds is pending, and its paths keep what they have.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Effect, Engine};
+use crate::effect::{Trouble, TroubleKind};
+use crate::path::SyncPath;
+use crate::version::{Content, ContentHash, DeviceId};
+
+const IN_FLIGHT_FILES_MAX: usize = 2_048;
+const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
+/// How long a want that nobody could serve is left alone.
+const RETRY_MS: u64 = 10_000;
+/// How long after a broken transfer it is tried again.
+const BROKEN_RETRY_MS: u64 = 500;
+
+/// One content to be brought to the staging area, whole and verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FetchRequest {
+    /// Which.
+    pub content: ContentHash,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Whom to ask.
+    pub from: DeviceId,
+    /// A path that it is wanted for.
+    pub path: SyncPath,
+    /// The content that is at this path now, whose chunks may be reused.
+    pub base: Option<ContentHash>,
+}
+
+/// How a fetch ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FetchOutcome {
+    /// It is staged.
+    Staged,
+    /// The remote does not hold it (any more).
+    NotHeld,
+    /// The link broke, or what came was not what was asked for; what has arrived is kept for the next try.
+    Broken(String),
+    /// This disk could not take it.
+    Trouble(Trouble),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Fetcher {
+    wants: BTreeMap<ContentHash, Want>,
+    queue: VecDeque<ContentHash>,
+    in_flight_files: usize,
+    in_flight_bytes: u64,
+    /// Staged, and not placed yet.
+    pub(super) staged: BTreeSet<ContentHash>,
+    retry_at: Option<u64>,
+    /// What an earlier life has staged and nobody wants is gone.
+    is_stage_cleaned: bool,
+}
+
+#[derive(Debug)]
+struct Want {
+    length: u64,
+    paths: BTreeSet<SyncPath>,
+    refused_by: BTreeSet<DeviceId>,
+    in_flight: Option<DeviceId>,
+}
+
+impl Fetcher {
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.retry_at
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.wants.is_empty()
+    }
+
+    /// Contents that are wanted or staged.
+    pub(super) fn contents(&self) -> BTreeSet<ContentHash> {
+        self.wants.keys().chain(&self.staged).copied().collect()
+    }
+}
+
+impl Engine {
+    /// Asks for a content that a path is to have.
+    pub(super) fn want(&mut self, content: ContentHash, length: u64, path: &SyncPath) {
+        let want = self.fetcher.wants.entry(content).or_insert_with(|| {
+            self.fetcher.queue.push_back(content);
+            Want { length, paths: BTreeSet::new(), refused_by: BTreeSet::new(), in_flight: None }
+        });
+        want.paths.insert(path.clone());
+    }
+
+    /// A remote has said something new, or is new: what it refused may be there now.
+    pub(super) fn ask_again(&mut self, device: &DeviceId) {
+        for (content, want) in &mut self.fetcher.wants {
+            if want.refused_by.remove(device) && want.in_flight.is_none() {
+                self.fetcher.queue.push_back(*content);
+            }
+        }
+    }
+
+    /// Asks everybody again for what nobody had.
+    pub(super) fn ask_everybody_again(&mut self) {
+        self.fetcher.queue.clear();
+        for (content, want) in &mut self.fetcher.wants {
+            want.refused_by.clear();
+            if want.in_flight.is_none() {
+                self.fetcher.queue.push_back(*content);
+            }
+        }
+    }
+
+    pub(super) fn advance_fetches(&mut self) {
+        if self.fetcher.retry_at.is_some_and(|at| at <= self.now.monotonic_ms) {
+            self.fetcher.retry_at = None;
+            self.ask_everybody_again();
+        }
+        if !self.may_change_disk() {
+            return;
+        }
+        if !std::mem::replace(&mut self.fetcher.is_stage_cleaned, true) {
+            self.effects.push(Effect::CleanStage(self.fetcher.contents()));
+        }
+        let mut requests = Vec::new();
+        while self.has_room()
+            && let Some(content) = self.fetcher.queue.pop_front()
+        {
+            requests.extend(self.start_fetch(content));
+        }
+        if !requests.is_empty() {
+            self.effects.push(Effect::Fetch(requests));
+        }
+        if self.fetcher.is_idle() && !self.fetcher.staged.is_empty() && self.planner.is_idle() {
+            self.fetcher.staged.clear(); // Staged for paths that want something else by now.
+            self.effects.push(Effect::CleanStage(BTreeSet::new()));
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.fetcher.in_flight_files == 0
+            || (self.fetcher.in_flight_files < IN_FLIGHT_FILES_MAX
+                && self.fetcher.in_flight_bytes < IN_FLIGHT_BYTES_MAX)
+    }
+
+    fn start_fetch(&mut self, content: ContentHash) -> Option<FetchRequest> {
+        let want = self.fetcher.wants.get(&content)?;
+        if want.in_flight.is_some() {
+            return None;
+        }
+        let paths: Vec<SyncPath> =
+            want.paths.iter().filter(|path| self.wants_content(path, content)).cloned().collect();
+        let Some(path) = paths.first().cloned() else {
+            self.fetcher.wants.remove(&content);
+            return None;
+        };
+        let refused_by = &self.fetcher.wants[&content].refused_by;
+        let Some(from) = self.choose_source(&path, refused_by) else {
+            self.fetcher.retry_at.get_or_insert(self.now.monotonic_ms + RETRY_MS);
+            return None;
+        };
+        let base = self.tree.record(&path).map(|record| record.content.hash());
+        let want = self.fetcher.wants.get_mut(&content)?;
+        want.in_flight = Some(from);
+        self.fetcher.in_flight_files += 1;
+        self.fetcher.in_flight_bytes += want.length;
+        Some(FetchRequest { content, length: want.length, from, path, base })
+    }
+
+    fn wants_content(&self, path: &SyncPath, content: ContentHash) -> bool {
+        self.tree.project(path).value.content() == Content::File(content)
+    }
+
+    /// The remote that the path was heard of from, else any that is connected.
+    fn choose_source(&self, path: &SyncPath, refused_by: &BTreeSet<DeviceId>) -> Option<DeviceId> {
+        let can_serve = |device: &DeviceId| {
+            !refused_by.contains(device) && self.peers.get(device).is_some_and(|peer| peer.is_attached())
+        };
+        let heard_from = self.planner.origin(path).filter(can_serve);
+        heard_from.or_else(|| self.peers.keys().copied().find(can_serve))
+    }
+
+    pub(super) fn on_fetched(&mut self, content: ContentHash, outcome: FetchOutcome) {
+        let Some(want) = self.fetcher.wants.get_mut(&content) else { return };
+        let Some(from) = want.in_flight.take() else { return };
+        let length = want.length;
+        self.fetcher.in_flight_files -= 1;
+        self.fetcher.in_flight_bytes -= length;
+        match outcome {
+            FetchOutcome::Staged => {
+                let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
+                self.fetcher.staged.insert(content);
+                paths.into_iter().for_each(|path| self.planner.reconsider(path));
+            }
+            FetchOutcome::NotHeld => {
+                want.refused_by.insert(from);
+                self.fetcher.queue.push_back(content);
+            }
+            FetchOutcome::Broken(_) => {
+                let at = self.now.monotonic_ms + BROKEN_RETRY_MS;
+                self.fetcher.retry_at = Some(self.fetcher.retry_at.map_or(at, |earlier| earlier.min(at)));
+            }
+            FetchOutcome::Trouble(trouble) => {
+                let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
+                for path in paths {
+                    let message = match trouble.kind {
+                        TroubleKind::NoSpace => format!("no space for {length} bytes: {}", trouble.message),
+                        _ => trouble.message.clone(),
+                    };
+                    self.trouble(&path, Trouble { kind: trouble.kind, message });
+                }
+            }
+        }
+    }
+}

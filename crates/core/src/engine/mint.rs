@@ -1,0 +1,176 @@
+//! Making versions of what was found: one transaction, one step.
+//!
+//! What equals something that is known already is adopted and makes no version. A member that may not send makes none
+//! at all: its changes are noted as local.
+
+use std::collections::BTreeSet;
+
+use super::observe::{Found, Transaction};
+use super::{ActRecord, Engine};
+use crate::path::SyncPath;
+use crate::record::Record;
+use crate::tree::Act;
+use crate::version::{Actor, Changed, Content, Dot, Time, Value};
+
+impl Engine {
+    pub(super) fn mint(&mut self, transaction: Transaction) {
+        let Transaction { found, missing } = transaction;
+        let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
+        for path in &missing {
+            self.mint_missing(path);
+        }
+        for (path, found) in found {
+            self.pace(&path);
+            self.mint_found(&path, found);
+        }
+        for path in paths {
+            self.release(&path);
+        }
+    }
+
+    fn mint_missing(&mut self, path: &SyncPath) {
+        let Some(record) = self.tree.record(path).cloned() else { return };
+        if self.config.doubted && !self.observer.is_ready {
+            self.set_record(path, None); // It is fetched again, and never announced as deleted.
+            return;
+        }
+        if !self.may_send() {
+            self.local_changes.insert(path.clone(), None);
+            return;
+        }
+        if self.tree.holds_content(path, record.content) {
+            let is_directory = record.content == Content::Directory;
+            let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
+            self.act(path, record.content, value, Changed::ALL, self.now.wall, "deleted here");
+        }
+        self.set_record(path, None);
+    }
+
+    fn mint_found(&mut self, path: &SyncPath, found: Found) {
+        let Found { record, target, chunks } = found;
+        if let Content::File(content) = record.content {
+            self.note_chunks(content, chunks);
+        }
+        let old = self.tree.record(path).cloned();
+        let before = old.as_ref().map_or(Content::Absent, |old| old.content);
+        let changed = match &old {
+            Some(old) if old.content == record.content => Changed {
+                content: false,
+                mode: old.stat.mode != record.stat.mode && !matches!(record.content, Content::Symlink(_)),
+                mtime: old.stat.mtime != record.stat.mtime && matches!(record.content, Content::File(_)),
+            },
+            _ => Changed::ALL,
+        };
+        let is_known = self.is_shown_or_held(path, record.content);
+        let replaces = before != Content::Absent && self.tree.holds_content(path, before);
+        let is_adopted = changed == Changed::default() || (changed.content && is_known && !replaces);
+        if !is_adopted && !self.may_send() {
+            self.local_changes.insert(path.clone(), Some(record));
+            return;
+        }
+        if !is_adopted {
+            let rank = record.stat.mtime.min(self.now.wall);
+            self.act(path, before, value_of(&record, target), changed, rank, "changed here");
+        }
+        self.local_changes.remove(path);
+        self.set_record(path, Some(record));
+    }
+
+    fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {
+        self.tree.holds_content(path, content) || self.tree.project(path).value.content() == content
+    }
+
+    fn act(
+        &mut self,
+        path: &SyncPath,
+        before: Content,
+        value: Value,
+        changed: Changed,
+        rank: Time,
+        what: &str,
+    ) {
+        let dot = self.next_dot();
+        let after = value.content();
+        self.tree.act(Act { path: path.clone(), before, value, changed, rank, dot });
+        self.commits.note_act(ActRecord {
+            at: self.now.wall,
+            path: path.clone(),
+            before: before.is_bytes().then(|| before.hash()),
+            after: after.is_bytes().then(|| after.hash()),
+            what: what.to_owned(),
+            by: self.config.device,
+        });
+    }
+
+    fn next_dot(&mut self) -> Dot {
+        let counters = &mut self.commits.counters;
+        counters.counter += 1;
+        Dot { actor: Actor { device: self.config.device, epoch: counters.epoch }, counter: counters.counter }
+    }
+
+    /// A path that differed here, on a member that may not send, is again as its record says.
+    pub(super) fn local_change_is_undone(&mut self, path: &SyncPath) {
+        if self.local_changes.remove(path).is_some() {
+            self.planner.reconsider(path.clone());
+        }
+    }
+
+    /// Something that was only here is gone.
+    pub(super) fn local_creation_is_gone(&mut self, path: &SyncPath) {
+        let gone: Vec<SyncPath> = self
+            .local_changes
+            .range(path.clone()..)
+            .take_while(|(local, _)| *local == path || path.is_ancestor_of(local))
+            .filter(|(local, _)| self.tree.record(local).is_none())
+            .map(|(local, _)| local.clone())
+            .collect();
+        gone.iter().for_each(|path| self.local_change_is_undone(path));
+    }
+}
+
+fn value_of(record: &Record, target: Option<Box<[u8]>>) -> Value {
+    let stat = record.stat;
+    match record.content {
+        Content::File(content) => {
+            Value::File { content, length: stat.size, mode: stat.mode, mtime: stat.mtime }
+        }
+        Content::Directory => Value::Directory { mode: stat.mode },
+        Content::Symlink(_) => Value::Symlink { target: target.unwrap_or_default() },
+        Content::Absent => Value::ABSENT,
+    }
+}
+
+impl Engine {
+    /// Gives every value of this device's that is still shown a dot of the new epoch, which replaces the old one.
+    ///
+    /// A home that lost part of its state may have used counters twice; which versions those are cannot be told any
+    /// more, so all that this device has written and nobody replaced is said again.
+    pub(super) fn reissue_own_versions(&mut self) {
+        let device = self.config.device;
+        let epoch = self.commits.counters.epoch;
+        let own: Vec<(SyncPath, crate::version::Version)> = self
+            .tree
+            .iter()
+            .flat_map(|(path, node)| {
+                node.register.versions().iter().map(move |version| (path.clone(), version.clone()))
+            })
+            .filter(|(_, version)| version.dot.actor.device == device && version.dot.actor.epoch != epoch)
+            .filter(|(path, version)| {
+                let content = version.value.content();
+                self.tree.record(path).is_some_and(|record| record.content == content)
+            })
+            .collect();
+        for (path, version) in own {
+            let before = version.value.content();
+            let dot = self.next_dot();
+            self.tree.act(Act {
+                path,
+                before,
+                value: version.value,
+                changed: version.changed,
+                rank: version.rank,
+                dot,
+            });
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! One directory's engine: events in, effects out, no clock, thread or disk of its own.
+//!
+//! What comes in: what the disk workers found or did, what remotes say, the time. What goes out: what to look at, hash,
+//! change, fetch, send and commit. Nothing is remembered that could not be observed again: after a restart the engine
+//! walks the disk, compares it with its records, and derives what is to be done from the registers.
+//!
+//! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
+//! bytes, `peer` exchanges registers, `wait` answers "is all of it done?", `commit` says what has to be durable first.
+
+mod commit;
+mod fetch;
+mod mint;
+mod observe;
+mod peer;
+mod plan;
+mod status;
+mod wait;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub use commit::{ActRecord, Commit, Counters};
+pub use fetch::{FetchOutcome, FetchRequest};
+pub use observe::{Hint, Listing};
+pub use peer::PeerProgress;
+pub use status::{Problem, State, Status};
+pub use wait::WaitId;
+
+use crate::effect::{ChunkList, HashItem, HashOutcome, Kept, Op, OpOutcome, Trouble};
+use crate::ignore::Rules;
+use crate::message::{Members, Message};
+use crate::path::SyncPath;
+use crate::record::{Record, Seen};
+use crate::register::Register;
+use crate::tree::Tree;
+use crate::version::{Content, ContentHash, DeviceId, DirectoryId, Time};
+
+/// How a member takes part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Sends and receives.
+    TwoWay,
+    /// Makes no versions; local changes stay local and are listed.
+    ReceiveOnly,
+    /// Changes nothing on its disk.
+    SendOnly,
+}
+
+/// What an engine is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory.
+    pub directory: DirectoryId,
+    /// This device.
+    pub device: DeviceId,
+    /// How it takes part.
+    pub mode: Mode,
+    /// In a read-only offer, the device whose versions alone count.
+    pub only_author: Option<DeviceId>,
+    /// The step in which the file system stores times, in nanoseconds.
+    pub time_step_ns: u64,
+    /// True if the home or the root may not be what the records speak of (a restored home, another disk): then the
+    /// first walk infers no deletion.
+    pub doubted: bool,
+}
+
+/// Both clocks, as read once for an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// The wall clock: caps rank times, dates deletes; decides nothing.
+    pub wall: Time,
+    /// Milliseconds of a clock that never steps: paces retries.
+    pub monotonic_ms: u64,
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Event {
+    /// Something may have changed.
+    Hints(Vec<Hint>),
+    /// One directory of a walk was listed.
+    Listed {
+        /// The walk.
+        walk: u64,
+        /// What was found.
+        listing: Listing,
+    },
+    /// A walk has ended.
+    Walked {
+        /// The walk.
+        walk: u64,
+    },
+    /// An [`Effect::Look`] was carried out, in order with all [`Effect::Apply`].
+    Looked(Vec<(SyncPath, Result<Option<Seen>, Trouble>)>),
+    /// An [`Effect::Hash`] was carried out.
+    Hashed {
+        /// Its batch.
+        batch: u64,
+        /// In the order asked.
+        outcomes: Vec<(SyncPath, HashOutcome)>,
+    },
+    /// An [`Effect::Sync`] was carried out.
+    Synced {
+        /// Its batch.
+        batch: u64,
+        /// Whether the names are durable.
+        result: Result<(), Trouble>,
+    },
+    /// An [`Effect::Apply`] was carried out.
+    Applied(Vec<(Op, OpOutcome)>),
+    /// An [`Effect::Fetch`] has ended.
+    Fetched {
+        /// What.
+        content: ContentHash,
+        /// How.
+        outcome: FetchOutcome,
+    },
+    /// A remote that is a member is connected.
+    PeerUp(DeviceId),
+    /// It no longer is.
+    PeerDown(DeviceId),
+    /// It says something about this directory.
+    Message {
+        /// Who.
+        from: DeviceId,
+        /// What.
+        message: Message,
+    },
+    /// A commit is durable, up to this sequence number.
+    Committed {
+        /// From [`Commit`].
+        sequence: u64,
+    },
+    /// The root is not what it was; nothing below it is known.
+    RootLost(String),
+    /// The root is proved (again).
+    RootProved,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the engine wants done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Look at these paths; carried out in order with all [`Effect::Apply`].
+    Look(Vec<SyncPath>),
+    /// Walk everything below, watch it, and list it.
+    Walk {
+        /// For the answers.
+        walk: u64,
+        /// Where from.
+        from: SyncPath,
+        /// So that ignored directories are not entered.
+        rules: RulesSnapshot,
+    },
+    /// Read and hash, and make durable.
+    Hash {
+        /// For the answer.
+        batch: u64,
+        /// Which files.
+        items: Vec<HashItem>,
+        /// True if any is large, so that small ones need not stand behind it.
+        large: bool,
+    },
+    /// Make the names at these paths durable, or their absence.
+    Sync {
+        /// For the answer.
+        batch: u64,
+        /// Which.
+        paths: Vec<SyncPath>,
+    },
+    /// Change the disk.
+    Apply(Vec<Op>),
+    /// Get contents into the staging area.
+    Fetch(Vec<FetchRequest>),
+    /// Say something to a remote.
+    Send {
+        /// To whom.
+        to: DeviceId,
+        /// What.
+        message: Message,
+    },
+    /// Staged contents other than these are of no use any more.
+    CleanStage(BTreeSet<ContentHash>),
+    /// A wait has ended well.
+    WaitDone(WaitId),
+    /// The member list has changed, for whoever decides whom to connect.
+    MembersChanged(Members),
+}
+
+/// Rules as of a moment; compares as equal to any other, being no part of what is decided.
+#[derive(Clone, Debug)]
+pub struct RulesSnapshot(pub Rules);
+
+impl PartialEq for RulesSnapshot {
+    fn eq(&self, _: &RulesSnapshot) -> bool {
+        true
+    }
+}
+
+/// One directory's engine.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    now: Now,
+    tree: Tree,
+    rules: Rules,
+    effects: Vec<Effect>,
+    observer: observe::Observer,
+    planner: plan::Planner,
+    fetcher: fetch::Fetcher,
+    peers: BTreeMap<DeviceId, peer::Peer>,
+    members: Members,
+    waits: Vec<wait::Wait>,
+    commits: commit::Commits,
+    /// Paths that a hash, an observation or an op is at work on; nothing else touches them meanwhile.
+    busy: BTreeSet<SyncPath>,
+    /// Paths in trouble, and when they are tried again.
+    troubles: BTreeMap<SyncPath, (Trouble, u64)>,
+    /// What is at a path but is not synced: FIFOs, sockets, devices, mounts, impossible names.
+    unsupported: BTreeMap<Vec<u8>, String>,
+    /// Where a member that may not send differs: what is there instead (none: nothing).
+    local_changes: BTreeMap<SyncPath, Option<Record>>,
+    /// Which paths hold a content, by record.
+    holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
+    /// Which path's record has an inode, so that a renamed file need not be read again.
+    inodes: HashMap<u64, SyncPath>,
+    /// Which kept version holds a content.
+    kept: HashMap<ContentHash, String>,
+    root: RootState,
+    paused: bool,
+}
+
+#[derive(Debug, PartialEq)]
+enum RootState {
+    Proved,
+    Lost(String),
+}
+
+/// What was stored, to start from.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// All rows, in any order.
+    pub rows: Vec<(SyncPath, Register, Option<Record>, u64)>,
+    /// Counters and numbering.
+    pub counters: Counters,
+    /// The member list.
+    pub members: Members,
+    /// How far each remote's entries are merged.
+    pub peers: BTreeMap<DeviceId, PeerProgress>,
+    /// The kept versions.
+    pub kept: Vec<Kept>,
+}
+
+/// How long a path in trouble is left alone.
+const TROUBLE_RETRY_MS: u64 = 10_000;
+
+impl Engine {
+    /// Starts from what was stored; the first thing it asks for is a walk.
+    pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
+        let mut engine = Engine {
+            config,
+            now,
+            tree: Tree::default(),
+            rules: Rules::default(),
+            effects: Vec::new(),
+            observer: observe::Observer::default(),
+            planner: plan::Planner::default(),
+            fetcher: fetch::Fetcher::default(),
+            peers: BTreeMap::new(),
+            members: stored.members,
+            waits: Vec::new(),
+            commits: commit::Commits::new(stored.counters),
+            busy: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            unsupported: BTreeMap::new(),
+            local_changes: BTreeMap::new(),
+            holders: HashMap::new(),
+            inodes: HashMap::new(),
+            kept: stored
+                .kept
+                .iter()
+                .filter(|kept| matches!(kept.content, Content::File(_)))
+                .map(|kept| (kept.content.hash(), kept.name.clone()))
+                .collect(),
+            root: RootState::Proved,
+            paused,
+        };
+        for (path, register, record, sequence) in stored.rows {
+            if let Some(record) = &record
+                && matches!(record.content, Content::File(_))
+            {
+                engine.inodes.insert(record.stat.inode, path.clone());
+                engine.holders.entry(record.content.hash()).or_default().insert(path.clone());
+            }
+            engine.tree.load(path, register, record, sequence);
+        }
+        engine.tree.refresh_all();
+        engine.peers =
+            stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
+        engine.request_walk(SyncPath::root());
+        engine
+    }
+
+    /// Takes one event in and returns what is to be done.
+    ///
+    /// Afterwards [`Engine::take_commit`] says what has to be made durable.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        self.now = now;
+        match event {
+            Event::Hints(hints) => self.on_hints(hints),
+            Event::Listed { walk, listing } => self.on_listed(walk, listing),
+            Event::Walked { walk } => self.on_walked(walk),
+            Event::Looked(results) => self.on_looked(results),
+            Event::Hashed { batch, outcomes } => self.on_hashed(batch, outcomes),
+            Event::Synced { batch, result } => self.on_synced(batch, result),
+            Event::Applied(outcomes) => self.on_applied(outcomes),
+            Event::Fetched { content, outcome } => self.on_fetched(content, outcome),
+            Event::PeerUp(device) => self.on_peer_up(device),
+            Event::PeerDown(device) => self.on_peer_down(device),
+            Event::Message { from, message } => self.on_message(from, message),
+            Event::Committed { sequence } => self.on_committed(sequence),
+            Event::RootLost(reason) => self.on_root_lost(reason),
+            Event::RootProved => self.on_root_proved(),
+            Event::Tick => {}
+        }
+        self.settle()
+    }
+
+    /// What follows from the state whatever the event was.
+    fn settle(&mut self) -> Vec<Effect> {
+        self.retry_troubles();
+        self.advance_observation();
+        self.number_changes();
+        self.advance_plan();
+        self.advance_fetches();
+        self.advance_peers();
+        self.advance_waits();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is wanted at the latest, in monotonic milliseconds; none: not until something happens.
+    pub fn deadline(&self) -> Option<u64> {
+        let retry = self.troubles.values().map(|(_, at)| *at).min();
+        [
+            retry,
+            self.observer.deadline(),
+            self.planner.deadline(),
+            self.fetcher.deadline(),
+            self.peers_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Stops, or takes up again, both directions.
+    pub fn set_paused(&mut self, now: Now, paused: bool) -> Vec<Effect> {
+        self.now = now;
+        if self.paused != paused {
+            self.paused = paused;
+            if paused { self.detach_all() } else { self.attach_all() }
+        }
+        self.settle()
+    }
+
+    /// Asks for a walk of everything, as the periodic scan does.
+    pub fn rescan(&mut self, now: Now) -> Vec<Effect> {
+        self.now = now;
+        self.request_walk(SyncPath::root());
+        self.settle()
+    }
+
+    /// The directory's registers and records, to read.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The member list.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// A path that holds this content, with its record, for serving it to remotes.
+    pub fn holder(&self, content: &ContentHash) -> Option<(&SyncPath, &Record)> {
+        let path = self.holders.get(content)?.iter().next()?;
+        self.tree.record(path).map(|record| (path, record))
+    }
+
+    /// The kept version that holds this content.
+    pub fn kept_holder(&self, content: &ContentHash) -> Option<&str> {
+        self.kept.get(content).map(String::as_str)
+    }
+
+    fn may_send(&self) -> bool {
+        self.config.mode != Mode::ReceiveOnly
+            && self.config.only_author.is_none_or(|author| author == self.config.device)
+    }
+
+    fn trouble(&mut self, path: &SyncPath, trouble: Trouble) {
+        self.troubles.insert(path.clone(), (trouble, self.now.monotonic_ms + TROUBLE_RETRY_MS));
+    }
+
+    fn retry_troubles(&mut self) {
+        let now = self.now.monotonic_ms;
+        let due: Vec<SyncPath> =
+            self.troubles.iter().filter(|(_, (_, at))| *at <= now).map(|(path, _)| path.clone()).collect();
+        for path in due {
+            if let Some((_, at)) = self.troubles.get_mut(&path) {
+                *at = now + TROUBLE_RETRY_MS;
+            }
+            self.planner.reconsider(path.clone());
+            self.request_look(path);
+        }
+    }
+
+    fn retry_troubles_now(&mut self) {
+        let now = self.now.monotonic_ms;
+        self.troubles.values_mut().for_each(|(_, at)| *at = now);
+    }
+
+    /// Notes what is on the disk at a path, everywhere that is derived from it.
+    fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
+        if let Some(old) = self.tree.record(path) {
+            if self.inodes.get(&old.stat.inode) == Some(path) {
+                self.inodes.remove(&old.stat.inode);
+            }
+            let hash = old.content.hash();
+            if let Some(paths) = self.holders.get_mut(&hash) {
+                paths.remove(path);
+                if paths.is_empty() {
+                    self.holders.remove(&hash);
+                }
+            }
+        }
+        if let Some(new) = &record
+            && matches!(new.content, Content::File(_))
+        {
+            self.inodes.insert(new.stat.inode, path.clone());
+            self.holders.entry(new.content.hash()).or_default().insert(path.clone());
+        }
+        self.tree.set_record(path, record);
+        self.commits.note_row(path);
+    }
+
+    fn note_chunks(&mut self, content: ContentHash, chunks: Option<ChunkList>) {
+        if let Some(chunks) = chunks {
+            self.commits.note_chunks(content, chunks);
+        }
+    }
+
+    /// True if the rules say to leave a path alone, whatever it is; `is_directory` as it is on the disk or would be.
+    fn is_ignored(&self, path: &SyncPath, is_directory: bool) -> bool {
+        self.rules.is_ignored(path, is_directory)
+    }
+}

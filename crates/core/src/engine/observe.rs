@@ -1,0 +1,604 @@
+//! Finding users' acts: walks and hints say where to look, looks say what is there, hashes say which bytes.
+//!
+//! A walk and a hint only name paths. What counts is a look, which is carried out in order with the engine's own changes
+//! of the disk, so that its answer is never older than they are. What differs from its record then becomes part of a
+//! transaction: both halves of a rename in one, as far as they are found within the time allowed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Effect, Engine, RootState, RulesSnapshot};
+use crate::effect::{ChunkList, HashItem, HashOutcome, Trouble};
+use crate::path::{IGNORE_NAME, SyncPath};
+use crate::record::{Kind, Record, Seen};
+use crate::version::{Content, ContentHash};
+
+/// How long hints are collected before they are looked at.
+const DEBOUNCE_MS: u64 = 5;
+/// A file that is written over and over is looked at this often at first, then less and less.
+const PACE_MS_MIN: u64 = 50;
+const PACE_MS_MAX: u64 = 10_000;
+/// How long new paths wait for the deletes found with them, or the other way round.
+const PAIRING_MS: u64 = 1_000;
+/// The same while a file is being hashed that may be the other half.
+const PAIRING_HASHING_MS: u64 = 60_000;
+const LOOKS_MAX: usize = 65_536;
+/// New paths found by a walk before they are looked at while it goes on.
+const WALK_FLUSH: usize = 4_096;
+const HASH_FILES_MAX: usize = 256;
+const HASH_BYTES_MAX: u64 = 64 << 20;
+
+/// A word from the watcher.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// Something happened at this path.
+    Path(SyncPath),
+    /// A directory has appeared here, or moved: everything below is unknown.
+    Tree(SyncPath),
+    /// Events were lost: everything is unknown.
+    Overflow,
+}
+
+/// One directory, as a walk found it.
+#[derive(Debug)]
+pub struct Listing {
+    /// Which.
+    pub directory: SyncPath,
+    /// All its items.
+    pub result: Result<Vec<(SyncPath, Seen)>, Trouble>,
+    /// Names that cannot be synced, and why.
+    pub other: Vec<(Vec<u8>, String)>,
+}
+
+/// What is being looked for, and what was found.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    /// Paths to look at, and when.
+    look_queue: BTreeMap<SyncPath, u64>,
+    looking: BTreeSet<SyncPath>,
+    /// Asked for while something was at work on them.
+    again: BTreeSet<SyncPath>,
+    walk: Option<Walk>,
+    walk_queue: BTreeSet<SyncPath>,
+    n_walks: u64,
+    n_batches: u64,
+    hashing: BTreeMap<u64, Vec<(SyncPath, u64)>>,
+    found: BTreeMap<SyncPath, Found>,
+    missing: BTreeSet<SyncPath>,
+    /// Since when something is missing and may be one half of a rename.
+    pairing_since: Option<u64>,
+    pub(super) transactions: BTreeMap<u64, Transaction>,
+    pace: BTreeMap<SyncPath, Pace>,
+    first_walk_done: bool,
+    /// Everything asked for at the start has been found out.
+    pub(super) is_ready: bool,
+    /// Number of the last walk of everything that has ended.
+    pub(super) full_walk_ended: u64,
+}
+
+#[derive(Debug)]
+struct Walk {
+    id: u64,
+    from: SyncPath,
+    missing: BTreeSet<SyncPath>,
+}
+
+/// Something on the disk that is unlike its record.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) target: Option<Box<[u8]>>,
+    pub(super) chunks: Option<ChunkList>,
+}
+
+/// What is minted in one step.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    pub(super) found: BTreeMap<SyncPath, Found>,
+    pub(super) missing: BTreeSet<SyncPath>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    not_before: u64,
+    interval_ms: u64,
+}
+
+impl Observer {
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let look = if self.looking.is_empty() { self.look_queue.values().min().copied() } else { None };
+        let pairing = self.pairing_since.map(|since| since + PAIRING_MS);
+        look.into_iter().chain(pairing).min()
+    }
+
+    /// True if nothing is being walked, looked at, hashed or waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.walk.is_none()
+            && self.walk_queue.is_empty()
+            && self.is_looked_through()
+            && self.transactions.is_empty()
+    }
+
+    fn is_looked_through(&self) -> bool {
+        self.look_queue.is_empty()
+            && self.looking.is_empty()
+            && self.again.is_empty()
+            && self.hashing.is_empty()
+            && self.found.is_empty()
+            && self.missing.is_empty()
+    }
+
+    pub(super) fn is_scanning(&self) -> bool {
+        self.walk.is_some() || !self.hashing.is_empty()
+    }
+
+    /// The number that the next walk of everything will have, at the least.
+    pub(super) fn next_walk(&self) -> u64 {
+        self.n_walks + 1
+    }
+}
+
+impl Engine {
+    pub(super) fn request_walk(&mut self, from: SyncPath) {
+        if self.observer.walk_queue.iter().any(|queued| *queued == from || queued.is_ancestor_of(&from)) {
+            return;
+        }
+        self.observer.walk_queue.retain(|queued| !from.is_ancestor_of(queued));
+        self.observer.walk_queue.insert(from);
+    }
+
+    pub(super) fn request_look(&mut self, path: SyncPath) {
+        self.look_at(path, 0);
+    }
+
+    /// Looks at everything that is waiting for its time.
+    pub(super) fn hurry_looks(&mut self) {
+        self.observer.look_queue.values_mut().for_each(|due| *due = 0);
+    }
+
+    fn look_at(&mut self, path: SyncPath, delay_ms: u64) {
+        if path.is_root() {
+            return;
+        }
+        let now = self.now.monotonic_ms;
+        let not_before = self.observer.pace.get(&path).map_or(0, |pace| pace.not_before);
+        let due = (now + delay_ms).max(if delay_ms > 0 { not_before } else { 0 });
+        let queued = self.observer.look_queue.entry(path).or_insert(due);
+        *queued = (*queued).min(due);
+    }
+
+    pub(super) fn on_hints(&mut self, hints: Vec<Hint>) {
+        for hint in hints {
+            match hint {
+                Hint::Path(path) => self.look_at(path, DEBOUNCE_MS),
+                Hint::Tree(path) => {
+                    self.request_walk(path.clone());
+                    self.look_at(path, DEBOUNCE_MS);
+                }
+                Hint::Overflow => self.request_walk(SyncPath::root()),
+            }
+        }
+    }
+
+    pub(super) fn on_listed(&mut self, walk: u64, listing: Listing) {
+        if self.observer.walk.as_ref().is_none_or(|active| active.id != walk) {
+            return;
+        }
+        let directory = listing.directory;
+        let items = match listing.result {
+            Ok(items) => items,
+            Err(trouble) => {
+                if !directory.is_root() {
+                    self.trouble(&directory, trouble);
+                }
+                return; // Unknown is never absent: nothing below is compared.
+            }
+        };
+        for (name, reason) in listing.other {
+            let joined =
+                if directory.is_root() { name } else { [directory.as_bytes(), b"/", &name].concat() };
+            self.unsupported.insert(joined, reason);
+        }
+        let rules = items
+            .iter()
+            .find(|(path, _)| path.name() == IGNORE_NAME)
+            .and_then(|(_, seen)| seen.rules.clone());
+        self.set_rules(&directory, rules);
+        let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).collect();
+        let gone: Vec<SyncPath> =
+            self.tree.children(&directory).into_iter().filter(|child| !listed.contains(child)).collect();
+        for child in gone {
+            let has_record = self.tree.record(&child).is_some();
+            if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
+                active.missing.insert(child);
+            }
+        }
+        for (path, seen) in items {
+            let is_known = self.tree.record(&path).is_some_and(|record| record.matches(&seen));
+            let is_listed_trouble =
+                self.troubles.contains_key(&path) || self.unsupported.contains_key(path.as_bytes());
+            if !is_known || is_listed_trouble {
+                self.look_at(path, PAIRING_MS);
+            }
+        }
+        if self.observer.look_queue.len() >= WALK_FLUSH {
+            self.hurry_looks();
+        }
+    }
+
+    pub(super) fn on_walked(&mut self, walk: u64) {
+        let Some(active) = self.observer.walk.take_if(|active| active.id == walk) else { return };
+        active.missing.into_iter().for_each(|path| self.look_at(path, 0));
+        self.hurry_looks();
+        if active.from.is_root() {
+            self.observer.full_walk_ended = walk;
+            self.observer.first_walk_done = true;
+        }
+    }
+
+    /// Takes over what an ignore file says, and looks again at what it froze or freed.
+    fn set_rules(&mut self, directory: &SyncPath, source: Option<Vec<u8>>) {
+        if !self.rules.set(directory, source.as_deref()) {
+            return;
+        }
+        if self.observer.is_ready {
+            self.request_walk(directory.clone());
+        }
+        let below: Vec<SyncPath> = self.tree.below(directory).map(|(path, _)| path.clone()).collect();
+        below.into_iter().for_each(|path| self.planner.reconsider(path));
+    }
+
+    pub(super) fn advance_observation(&mut self) {
+        if self.root != RootState::Proved {
+            return;
+        }
+        self.start_walk();
+        self.start_looks();
+        self.pair();
+        if self.observer.first_walk_done && self.observer.is_idle() {
+            self.observer.is_ready = true;
+        }
+    }
+
+    fn start_walk(&mut self) {
+        if self.observer.walk.is_some() {
+            return;
+        }
+        let Some(from) = self.observer.walk_queue.pop_first() else { return };
+        self.observer.n_walks += 1;
+        let id = self.observer.n_walks;
+        self.observer.walk = Some(Walk { id, from: from.clone(), missing: BTreeSet::new() });
+        self.effects.push(Effect::Walk { walk: id, from, rules: RulesSnapshot(self.rules.clone()) });
+    }
+
+    fn start_looks(&mut self) {
+        if !self.observer.looking.is_empty() {
+            return;
+        }
+        let now = self.now.monotonic_ms;
+        let due: Vec<SyncPath> = self
+            .observer
+            .look_queue
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(path, _)| path.clone())
+            .take(LOOKS_MAX)
+            .collect();
+        let mut paths = Vec::new();
+        for path in due {
+            self.observer.look_queue.remove(&path);
+            if self.busy.contains(&path) {
+                self.observer.again.insert(path);
+            } else {
+                self.observer.looking.insert(path.clone());
+                paths.push(path);
+            }
+        }
+        if !paths.is_empty() {
+            self.effects.push(Effect::Look(paths));
+        }
+    }
+
+    pub(super) fn on_looked(&mut self, results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)>) {
+        let mut to_hash = Vec::new();
+        for (path, result) in results {
+            self.observer.looking.remove(&path);
+            if self.busy.contains(&path) {
+                self.observer.again.insert(path);
+                continue;
+            }
+            match result {
+                Err(trouble) => self.trouble(&path, trouble),
+                Ok(None) => self.found_nothing(&path),
+                Ok(Some(seen)) => to_hash.extend(self.found_something(path, seen)),
+            }
+        }
+        self.start_hashes(to_hash);
+    }
+
+    /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again.
+    fn is_over_trouble(&mut self, path: &SyncPath) {
+        if self.troubles.remove(path).is_some() {
+            self.planner.reconsider(path.clone());
+        }
+        self.unsupported.remove(path.as_bytes());
+    }
+
+    fn found_nothing(&mut self, path: &SyncPath) {
+        self.is_over_trouble(path);
+        if path.name() == IGNORE_NAME {
+            let parent = path.parent().unwrap_or_else(SyncPath::root);
+            self.set_rules(&parent, None);
+        }
+        self.local_creation_is_gone(path);
+        let below: Vec<SyncPath> = self.recorded_below(path);
+        if self.tree.record(path).is_some() && !self.is_recorded_ignored(path) {
+            self.found_missing(path.clone());
+        }
+        below.into_iter().for_each(|path| self.found_missing(path));
+    }
+
+    fn recorded_below(&self, path: &SyncPath) -> Vec<SyncPath> {
+        let recorded = self.tree.below(path).filter(|(_, node)| node.record.is_some());
+        recorded.map(|(path, _)| path.clone()).filter(|path| !self.is_recorded_ignored(path)).collect()
+    }
+
+    fn is_recorded_ignored(&self, path: &SyncPath) -> bool {
+        let is_directory = self.tree.record(path).is_some_and(|record| record.content == Content::Directory);
+        self.is_ignored(path, is_directory)
+    }
+
+    fn found_missing(&mut self, path: SyncPath) {
+        if self.busy.contains(&path) {
+            self.observer.again.insert(path);
+            return;
+        }
+        self.busy.insert(path.clone());
+        self.observer.missing.insert(path);
+        self.observer.pairing_since.get_or_insert(self.now.monotonic_ms);
+    }
+
+    /// Returns the path and size if it has to be hashed.
+    fn found_something(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
+        self.is_over_trouble(&path);
+        if path.name() == IGNORE_NAME {
+            let parent = path.parent().unwrap_or_else(SyncPath::root);
+            self.set_rules(&parent, seen.rules.clone());
+        }
+        let is_directory = seen.kind == Kind::Directory;
+        if self.is_ignored(&path, is_directory) {
+            return None;
+        }
+        let record = self.tree.record(&path).cloned();
+        if record.as_ref().is_some_and(|record| record.matches(&seen)) {
+            self.local_change_is_undone(&path);
+            return None;
+        }
+        if matches!(self.local_changes.get(&path), Some(Some(local)) if local.matches(&seen)) {
+            return None;
+        }
+        if record.is_some_and(|record| record.content == Content::Directory) && !is_directory {
+            self.recorded_below(&path).into_iter().for_each(|below| self.found_missing(below));
+        }
+        self.found_kind(path, seen)
+    }
+
+    fn found_kind(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
+        let content = match &seen.kind {
+            Kind::Unsupported => {
+                self.unsupported
+                    .insert(path.as_bytes().to_vec(), "not a file, directory or symlink: left alone".into());
+                return None;
+            }
+            Kind::Mount => {
+                self.unsupported.insert(
+                    path.as_bytes().to_vec(),
+                    "another file system is mounted here: left alone".into(),
+                );
+                return None;
+            }
+            Kind::Directory => {
+                if self.tree.record(&path).is_none_or(|record| record.content != Content::Directory) {
+                    self.request_walk(path.clone());
+                }
+                Content::Directory
+            }
+            Kind::Symlink(target) => Content::Symlink(ContentHash::of(target)),
+            Kind::File => match self.content_by_inode(&seen) {
+                Some(content) => content,
+                None => return Some((path, seen.stat.size)),
+            },
+        };
+        let target = if let Kind::Symlink(target) = seen.kind { Some(target) } else { None };
+        self.busy.insert(path.clone());
+        self.observer
+            .found
+            .insert(path, Found { record: Record { content, stat: seen.stat }, target, chunks: None });
+        None
+    }
+
+    /// The content of a file that has another name in the records, if nothing about its inode has changed.
+    fn content_by_inode(&self, seen: &Seen) -> Option<Content> {
+        let record = self.tree.record(self.inodes.get(&seen.stat.inode)?)?;
+        record.matches(seen).then_some(record.content)
+    }
+
+    fn start_hashes(&mut self, mut to_hash: Vec<(SyncPath, u64)>) {
+        to_hash.sort();
+        let (large, small): (Vec<_>, Vec<_>) =
+            to_hash.into_iter().partition(|(_, size)| *size > HASH_BYTES_MAX / 8);
+        large.into_iter().for_each(|item| self.start_hash(vec![item], true));
+        let mut group = Vec::new();
+        let mut group_bytes = 0;
+        for (path, size) in small {
+            group_bytes += size;
+            group.push((path, size));
+            if group.len() >= HASH_FILES_MAX || group_bytes >= HASH_BYTES_MAX {
+                self.start_hash(std::mem::take(&mut group), false);
+                group_bytes = 0;
+            }
+        }
+        if !group.is_empty() {
+            self.start_hash(group, false);
+        }
+    }
+
+    fn start_hash(&mut self, group: Vec<(SyncPath, u64)>, large: bool) {
+        self.observer.n_batches += 1;
+        let batch = self.observer.n_batches;
+        let items = group.iter().map(|(path, _)| HashItem { path: path.clone() }).collect();
+        self.busy.extend(group.iter().map(|(path, _)| path.clone()));
+        self.observer.hashing.insert(batch, group);
+        self.effects.push(Effect::Hash { batch, items, large });
+    }
+
+    pub(super) fn on_hashed(&mut self, batch: u64, outcomes: Vec<(SyncPath, HashOutcome)>) {
+        self.observer.hashing.remove(&batch);
+        for (path, outcome) in outcomes {
+            match outcome {
+                HashOutcome::Hashed { seen, content, chunks } => {
+                    let record = Record { content: Content::File(content), stat: seen.stat };
+                    self.observer.found.insert(path, Found { record, target: None, chunks });
+                    continue; // Stays busy until it is minted.
+                }
+                HashOutcome::Changing => {
+                    self.slow_down(&path);
+                    self.look_at(path.clone(), PACE_MS_MIN);
+                }
+                HashOutcome::Differs => self.look_at(path.clone(), DEBOUNCE_MS),
+                HashOutcome::Trouble(trouble) => self.trouble(&path, trouble),
+            }
+            self.release(&path);
+        }
+    }
+
+    /// Nothing is at work on the path any more.
+    pub(super) fn release(&mut self, path: &SyncPath) {
+        self.busy.remove(path);
+        if self.observer.again.remove(path) {
+            self.look_at(path.clone(), 0);
+        }
+        self.planner.reconsider(path.clone());
+    }
+
+    fn slow_down(&mut self, path: &SyncPath) {
+        let now = self.now.monotonic_ms;
+        let interval_ms =
+            self.observer.pace.get(path).map_or(PACE_MS_MIN, |pace| (pace.interval_ms * 2).min(PACE_MS_MAX));
+        self.observer.pace.insert(path.clone(), Pace { not_before: now + interval_ms, interval_ms });
+    }
+
+    /// A path that is found changed at its earliest time, again and again, is looked at less and less often.
+    pub(super) fn pace(&mut self, path: &SyncPath) {
+        let now = self.now.monotonic_ms;
+        match self.observer.pace.get(path) {
+            Some(pace) if now < pace.not_before + pace.interval_ms / 2 => self.slow_down(path),
+            _ => {
+                self.observer.pace.retain(|_, pace| now < pace.not_before + PACE_MS_MAX);
+                let pace = Pace { not_before: now + PACE_MS_MIN, interval_ms: PACE_MS_MIN };
+                self.observer.pace.insert(path.clone(), pace);
+            }
+        }
+    }
+
+    /// Makes transactions of what was found: edits at once; what is new and what is missing together, since they may
+    /// be the two halves of renames, once nothing more is being found out or the time is up.
+    fn pair(&mut self) {
+        if self.observer.found.is_empty() && self.observer.missing.is_empty() {
+            return;
+        }
+        let wait = !self.observer.missing.is_empty() && !self.is_pairing_over();
+        let mut transaction = Transaction::default();
+        if wait {
+            let is_edit = |path: &SyncPath| self.tree.record(path).is_some();
+            let edits: Vec<SyncPath> =
+                self.observer.found.keys().filter(|path| is_edit(path)).cloned().collect();
+            for path in edits {
+                transaction.found.extend(self.observer.found.remove_entry(&path));
+            }
+        } else {
+            transaction.found = std::mem::take(&mut self.observer.found);
+            transaction.missing = std::mem::take(&mut self.observer.missing);
+            self.observer.pairing_since = None;
+        }
+        self.begin(transaction);
+    }
+
+    fn is_pairing_over(&self) -> bool {
+        let observer = &self.observer;
+        let now = self.now.monotonic_ms;
+        let is_drained = observer.walk.is_none()
+            && observer.walk_queue.is_empty()
+            && observer.looking.is_empty()
+            && observer.hashing.is_empty()
+            && observer.look_queue.values().all(|due| *due > now + DEBOUNCE_MS);
+        let missing_sizes: BTreeSet<u64> = observer
+            .missing
+            .iter()
+            .filter_map(|path| self.tree.record(path))
+            .map(|record| record.stat.size)
+            .collect();
+        let is_candidate_hashing =
+            observer.hashing.values().flatten().any(|(_, size)| missing_sizes.contains(size));
+        let allowed_ms = if is_candidate_hashing { PAIRING_HASHING_MS } else { PAIRING_MS };
+        is_drained || observer.pairing_since.is_some_and(|since| now >= since + allowed_ms)
+    }
+
+    fn begin(&mut self, transaction: Transaction) {
+        if transaction.found.is_empty() && transaction.missing.is_empty() {
+            return;
+        }
+        self.observer.n_batches += 1;
+        let batch = self.observer.n_batches;
+        let needs_sync =
+            |found: &Found| !matches!(found.record.content, Content::File(_)) || found.chunks.is_none();
+        let named =
+            transaction.found.iter().filter(|(_, found)| needs_sync(found)).map(|(path, _)| path.clone());
+        let paths: Vec<SyncPath> = named.chain(transaction.missing.iter().cloned()).collect();
+        self.observer.transactions.insert(batch, transaction);
+        self.effects.push(Effect::Sync { batch, paths });
+    }
+
+    pub(super) fn on_synced(&mut self, batch: u64, result: Result<(), Trouble>) {
+        let Some(transaction) = self.observer.transactions.remove(&batch) else { return };
+        match result {
+            Ok(()) => self.mint(transaction),
+            Err(trouble) => {
+                for path in transaction.found.into_keys().chain(transaction.missing) {
+                    self.trouble(&path, trouble.clone());
+                    self.release(&path);
+                }
+            }
+        }
+    }
+
+    /// Forgets everything that was being found out: the root is not what it was.
+    pub(super) fn on_root_lost(&mut self, reason: String) {
+        self.root = RootState::Lost(reason);
+        let observer = &mut self.observer;
+        let held = observer.found.keys().chain(&observer.missing).chain(
+            observer
+                .transactions
+                .values()
+                .flat_map(|transaction| transaction.found.keys().chain(&transaction.missing)),
+        );
+        let held: Vec<SyncPath> = held.cloned().collect();
+        observer.found.clear();
+        observer.missing.clear();
+        observer.transactions.clear();
+        observer.pairing_since = None;
+        observer.look_queue.clear();
+        observer.again.clear();
+        observer.walk = None;
+        held.iter().for_each(|path| {
+            self.busy.remove(path);
+        });
+    }
+
+    pub(super) fn on_root_proved(&mut self) {
+        if self.root != RootState::Proved {
+            self.root = RootState::Proved;
+            self.request_walk(SyncPath::root());
+            self.planner.reconsider_all(&self.tree);
+        }
+    }
+}

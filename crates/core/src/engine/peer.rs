@@ -1,0 +1,476 @@
+//! Exchanging registers with the other members.
+//!
+//! Each member numbers the changes of its registers; the other asks for what follows the number that it has. A register
+//! is merged, committed and relayed on receipt, whatever this disk can do. What this disk has caught up with is told in
+//! [`Progress`]. Which versions may be believed is decided here too: in a read-only offer the offering device's alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Effect, Engine};
+use crate::context::Context;
+use crate::message::{Attach, Entries, Entry, Members, Message, Progress};
+use crate::path::SyncPath;
+use crate::register::Register;
+use crate::version::{DeviceId, Dot};
+
+const ENTRIES_MAX: usize = 8_192;
+const ENTRIES_BYTES_MAX: usize = 4 << 20;
+/// Sequence numbers that may be under way to a remote before it has said that it merged them.
+const WINDOW: u64 = 65_536;
+
+/// How far a remote's entries are merged, as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PeerProgress {
+    /// The remote's numbering.
+    pub index_id: u64,
+    /// Merged up to here.
+    pub merged: u64,
+    /// How far the remote's disk has followed this device's numbering.
+    pub acknowledged: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    index_id: u64,
+    pub(super) merged: u64,
+    pub(super) merged_under_way: u64,
+    pub(super) merged_durable: u64,
+    /// The remote's newest sequence number that it has told of.
+    latest: u64,
+    is_up: bool,
+    has_attached: bool,
+    has_detached: bool,
+    pub(super) sends_only: bool,
+    /// What it has not been told yet, by sequence number.
+    outbox: BTreeMap<u64, SyncPath>,
+    sent_through: u64,
+    merged_ours: u64,
+    pub(super) applied_ours: u64,
+    /// Paths heard of from it that this disk has not followed yet, with the number that holds back the progress.
+    pub(super) awaiting: BTreeMap<SyncPath, u64>,
+    awaiting_numbers: BTreeSet<(u64, SyncPath)>,
+    told: Option<Progress>,
+}
+
+impl Peer {
+    pub(super) fn new(known: PeerProgress) -> Peer {
+        Peer {
+            index_id: known.index_id,
+            merged: known.merged,
+            merged_under_way: known.merged,
+            merged_durable: known.merged,
+            applied_ours: known.acknowledged,
+            ..Peer::default()
+        }
+    }
+
+    pub(super) fn progress(&self) -> PeerProgress {
+        PeerProgress { index_id: self.index_id, merged: self.merged, acknowledged: self.applied_ours }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.is_up && self.has_attached && !self.has_detached
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.has_detached
+    }
+
+    fn await_path(&mut self, path: &SyncPath, number: u64) {
+        if !self.awaiting.contains_key(path) {
+            self.awaiting.insert(path.clone(), number);
+            self.awaiting_numbers.insert((number, path.clone()));
+        }
+    }
+
+    pub(super) fn is_applied(&mut self, path: &SyncPath) {
+        if let Some(number) = self.awaiting.remove(path) {
+            self.awaiting_numbers.remove(&(number, path.clone()));
+        }
+    }
+
+    fn applied(&self) -> u64 {
+        let before_first = self.awaiting_numbers.first().map(|(number, _)| number - 1);
+        before_first.unwrap_or(self.merged_durable).min(self.merged_durable)
+    }
+
+    fn forget_connection(&mut self) {
+        self.is_up = false;
+        self.has_attached = false;
+        self.has_detached = false;
+        self.outbox.clear();
+        self.told = None;
+        self.latest = 0;
+    }
+}
+
+impl Engine {
+    /// Members that are connected.
+    pub(super) fn connected(&self) -> impl Iterator<Item = DeviceId> {
+        let is_member = |device: &DeviceId| self.members.get(device).is_some_and(|member| member.active);
+        let up = self.peers.iter().filter(|(_, peer)| peer.is_up).map(|(device, _)| *device);
+        up.filter(is_member).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Replaces what is known of who takes part; what others know better stays.
+    pub fn merge_members(&mut self, now: super::Now, members: &Members) -> Vec<Effect> {
+        self.now = now;
+        self.learn_members(members);
+        self.settle()
+    }
+
+    fn learn_members(&mut self, members: &Members) {
+        let before = self.members.clone();
+        for (device, theirs) in members {
+            let newer = |ours: &crate::message::Member| {
+                theirs.number > ours.number || (theirs.number == ours.number && !theirs.active && ours.active)
+            };
+            if self.members.get(device).is_none_or(newer) {
+                self.members.insert(*device, theirs.clone());
+            }
+        }
+        if self.members == before {
+            return;
+        }
+        self.commits.note_state();
+        self.effects.push(Effect::MembersChanged(self.members.clone()));
+        let message = Message::Members { directory: self.config.directory, members: self.members.clone() };
+        let told: Vec<DeviceId> = self.connected().collect();
+        for to in told {
+            self.effects.push(Effect::Send { to, message: message.clone() });
+        }
+    }
+
+    pub(super) fn on_peer_up(&mut self, device: DeviceId) {
+        let peer = self.peers.entry(device).or_default();
+        peer.forget_connection();
+        peer.is_up = true;
+        if self.paused {
+            self.effects.push(Effect::Send {
+                to: device,
+                message: Message::Detach { directory: self.config.directory },
+            });
+        } else {
+            self.attach(device);
+        }
+    }
+
+    pub(super) fn on_peer_down(&mut self, device: DeviceId) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            peer.forget_connection();
+        }
+        self.forget_checks(&device);
+    }
+
+    fn attach(&mut self, device: DeviceId) {
+        let counters = self.seen_counters(&device);
+        let receives_only = !self.may_send();
+        let Some(peer) = self.peers.get_mut(&device) else { return };
+        peer.told = None;
+        let attach = Attach {
+            directory: self.config.directory,
+            index_id: self.commits.counters.index_id,
+            sequence: self.commits.committed,
+            known_index_id: peer.index_id,
+            known_sequence: peer.merged_durable,
+            counters,
+            receives_only,
+            sends_only: self.config.mode == super::Mode::SendOnly,
+            members: self.members.clone(),
+        };
+        // What was merged but is not durable yet is sent again.
+        peer.merged = peer.merged_durable;
+        self.effects.push(Effect::Send { to: device, message: Message::Attach(attach) });
+    }
+
+    /// The highest counter of each of a device's epochs that this directory's registers have heard of.
+    fn seen_counters(&self, device: &DeviceId) -> BTreeMap<u64, u64> {
+        let mut counters: BTreeMap<u64, u64> = BTreeMap::new();
+        for (_, node) in self.tree.iter() {
+            for (actor, counter) in node.register.context().highest() {
+                if actor.device == *device {
+                    let highest = counters.entry(actor.epoch).or_default();
+                    *highest = (*highest).max(*counter);
+                }
+            }
+        }
+        counters
+    }
+
+    pub(super) fn attach_all(&mut self) {
+        let connected: Vec<DeviceId> = self.connected().collect();
+        connected.into_iter().for_each(|device| self.attach(device));
+        let attached: Vec<DeviceId> =
+            self.peers.iter().filter(|(_, peer)| peer.is_attached()).map(|(device, _)| *device).collect();
+        for device in attached {
+            let from = self.peers[&device].merged_ours;
+            self.fill_outbox(&device, from);
+        }
+        self.ask_everybody_again();
+    }
+
+    pub(super) fn detach_all(&mut self) {
+        let connected: Vec<DeviceId> = self.connected().collect();
+        for to in connected {
+            self.effects
+                .push(Effect::Send { to, message: Message::Detach { directory: self.config.directory } });
+        }
+    }
+
+    pub(super) fn on_message(&mut self, from: DeviceId, message: Message) {
+        let is_known = self.peers.get(&from).is_some_and(|peer| peer.is_up);
+        if !is_known {
+            return;
+        }
+        match message {
+            Message::Attach(attach) => self.on_attach(from, attach),
+            Message::Detach { .. } => self.on_detach(from),
+            Message::Members { members, .. } => self.learn_members(&members),
+            Message::Entries(entries) => self.on_entries(from, entries),
+            Message::Progress(progress) => self.on_progress(from, &progress),
+            Message::Check { token, .. } => self.on_check(from, token),
+            Message::Checked { token, sequence, .. } => self.on_checked(from, token, sequence),
+            _ => {} // Not about a directory's content; the server deals with it.
+        }
+    }
+
+    fn on_detach(&mut self, from: DeviceId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.has_detached = true;
+            peer.has_attached = false;
+        }
+        self.forget_checks(&from);
+    }
+
+    fn on_attach(&mut self, from: DeviceId, attach: Attach) {
+        self.learn_members(&attach.members);
+        let is_new_life = self.has_lost_counters(&attach);
+        if is_new_life {
+            self.start_new_epoch();
+        }
+        let ours = self.commits.counters;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.has_attached = true;
+        peer.has_detached = false;
+        peer.sends_only = attach.sends_only;
+        peer.latest = attach.sequence;
+        peer.told = None;
+        if peer.index_id != attach.index_id {
+            peer.index_id = attach.index_id;
+            (peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0);
+            peer.awaiting.clear();
+            peer.awaiting_numbers.clear();
+            self.commits.note_state();
+        }
+        let knows_ours = attach.known_index_id == ours.index_id && attach.known_sequence <= ours.sequence;
+        let start = if knows_ours { attach.known_sequence } else { 0 };
+        if !knows_ours {
+            peer.applied_ours = 0;
+        }
+        self.fill_outbox(&from, start);
+        self.ask_again(&from);
+        self.ask_everybody_again();
+    }
+
+    fn fill_outbox(&mut self, device: &DeviceId, start: u64) {
+        let later = self.tree.iter().filter(|(_, node)| node.sequence > start);
+        let outbox: BTreeMap<u64, SyncPath> =
+            later.map(|(path, node)| (node.sequence, path.clone())).collect();
+        if let Some(peer) = self.peers.get_mut(device) {
+            peer.outbox = outbox;
+            peer.sent_through = start;
+            peer.merged_ours = start;
+        }
+    }
+
+    /// True if a remote remembers dots of this device's present epoch that this device does not: its state is older
+    /// than it was.
+    fn has_lost_counters(&self, attach: &Attach) -> bool {
+        let counters = &self.commits.counters;
+        attach.counters.get(&counters.epoch).is_some_and(|highest| *highest > counters.counter)
+    }
+
+    /// Queues a path for every attached remote but the one that it was just heard of from.
+    pub(super) fn tell_peers(&mut self, path: &SyncPath, sequence: u64) {
+        let origin = self.planner.exact_origin(path);
+        for (device, peer) in &mut self.peers {
+            if peer.is_attached() && origin != Some(*device) {
+                peer.outbox.insert(sequence, path.clone());
+            }
+        }
+    }
+
+    fn on_entries(&mut self, from: DeviceId, entries: Entries) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.index_id != entries.index_id || !peer.has_attached || self.paused {
+            return;
+        }
+        if entries.after > peer.merged {
+            self.attach(from); // Something is missing in between: say again from where on.
+            return;
+        }
+        peer.latest = entries.latest;
+        peer.merged = peer.merged.max(entries.through);
+        self.commits.note_state();
+        for entry in entries.entries {
+            self.merge_entry(from, entries.after + 1, entry);
+        }
+        self.ask_again(&from);
+    }
+
+    fn merge_entry(&mut self, from: DeviceId, number: u64, entry: Entry) {
+        let Entry { path, register, .. } = entry;
+        let register = match self.config.only_author {
+            Some(author) if author == self.config.device => return,
+            Some(author) => only_by(&author, &register),
+            None => register,
+        };
+        if self.tree.merge(&path, &register) {
+            let is_same = self.tree.get(&path).is_some_and(|node| node.register == register);
+            self.planner.note_origin(&path, from, is_same);
+        }
+        if let Some(peer) = self.peers.get_mut(&from)
+            && self.config.mode != super::Mode::SendOnly
+        {
+            peer.await_path(&path, number);
+        }
+        self.planner.reconsider(path);
+    }
+
+    /// True while a connected remote is about to say more: the other half of a rename may be in it.
+    pub(super) fn is_hearing_more(&self) -> bool {
+        self.peers.values().any(|peer| peer.is_attached() && peer.merged < peer.latest)
+    }
+
+    fn on_progress(&mut self, from: DeviceId, progress: &Progress) {
+        let index_id = self.commits.counters.index_id;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
+            peer.merged_ours = peer.merged_ours.max(progress.merged);
+            if peer.applied_ours != progress.applied {
+                peer.applied_ours = progress.applied;
+            }
+        }
+    }
+
+    pub(super) fn advance_peers(&mut self) {
+        let devices: Vec<DeviceId> =
+            self.peers.iter().filter(|(_, peer)| peer.is_attached()).map(|(device, _)| *device).collect();
+        for device in devices {
+            if !self.paused {
+                self.send_entries(device);
+            }
+            self.send_progress(device);
+        }
+    }
+
+    fn send_entries(&mut self, to: DeviceId) {
+        let committed = self.commits.committed;
+        loop {
+            let Some(peer) = self.peers.get_mut(&to) else { return };
+            if peer.sent_through >= committed || peer.sent_through.saturating_sub(peer.merged_ours) > WINDOW {
+                return;
+            }
+            let after = peer.sent_through;
+            let mut bytes = 0;
+            let mut paths = Vec::new();
+            let mut through = committed;
+            while let Some(first) = peer.outbox.first_entry().filter(|entry| *entry.key() <= committed) {
+                if paths.len() >= ENTRIES_MAX || bytes >= ENTRIES_BYTES_MAX {
+                    through = *first.key() - 1;
+                    break;
+                }
+                let (sequence, path) = first.remove_entry();
+                if let Some(node) = self.tree.get(&path).filter(|node| node.sequence == sequence) {
+                    bytes += path.as_bytes().len() + 400 * (1 + node.register.versions().len());
+                    paths.push(path);
+                }
+            }
+            peer.sent_through = through;
+            let entries = paths.into_iter().map(|path| self.entry(path)).collect();
+            let index_id = self.commits.counters.index_id;
+            let directory = self.config.directory;
+            let message =
+                Message::Entries(Entries { directory, index_id, after, through, latest: committed, entries });
+            self.effects.push(Effect::Send { to, message });
+        }
+    }
+
+    fn entry(&self, path: SyncPath) -> Entry {
+        let shown = self.tree.project(&path).value.content();
+        let holds =
+            self.tree.record(&path).is_some_and(|record| record.content == shown) || !shown.is_bytes();
+        let register = self.tree.get(&path).map(|node| node.register.clone()).unwrap_or_default();
+        Entry { path, register, holds }
+    }
+
+    /// Says how far this disk has come, when that is news and no more of it is to be expected at once.
+    fn send_progress(&mut self, to: DeviceId) {
+        let directory = self.config.directory;
+        let troubles = self.troubles.len() as u64;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let applied = peer.applied();
+        let progress =
+            Progress { directory, index_id: peer.index_id, merged: peer.merged_durable, applied, troubles };
+        let is_news = match &peer.told {
+            None => true,
+            Some(told) => {
+                told.merged != progress.merged
+                    || (told.applied != progress.applied && peer.awaiting.is_empty())
+            }
+        };
+        if is_news {
+            peer.told = Some(progress.clone());
+            self.effects.push(Effect::Send { to, message: Message::Progress(progress) });
+        }
+    }
+
+    pub(super) fn peers_deadline(&self) -> Option<u64> {
+        None
+    }
+
+    /// The path's disk is as its register says, or is rightly left as it is.
+    pub(super) fn path_is_applied(&mut self, path: &SyncPath) {
+        for peer in self.peers.values_mut() {
+            peer.is_applied(path);
+        }
+    }
+
+    pub(super) fn is_all_applied(&self) -> bool {
+        self.peers.values().all(|peer| !peer.is_attached() || peer.awaiting.is_empty())
+    }
+
+    /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what
+    /// was written before, so from now on dots carry a new epoch, and others' view of the old one is merged as it is.
+    fn start_new_epoch(&mut self) {
+        let counters = &mut self.commits.counters;
+        let seed = [
+            counters.epoch.to_le_bytes(),
+            self.now.wall.seconds.to_le_bytes(),
+            self.now.monotonic_ms.to_le_bytes(),
+        ];
+        let hash = crate::version::ContentHash::of(&seed.concat());
+        let mut epoch = [0; 8];
+        epoch.copy_from_slice(&hash.0[..8]);
+        counters.epoch = u64::from_le_bytes(epoch);
+        counters.counter = 0;
+        self.commits.note_state();
+        self.reissue_own_versions();
+    }
+}
+
+/// What of a register is the author's word: its versions, and what follows from them.
+///
+/// The context that came along is not believed: somebody else could remove the author's versions by it.
+fn only_by(author: &DeviceId, register: &Register) -> Register {
+    let is_by = |dot: &Dot| dot.actor.device == *author;
+    let versions: Vec<_> = register
+        .versions()
+        .iter()
+        .filter(|version| is_by(&version.dot) && !version.is_foreign())
+        .cloned()
+        .collect();
+    let replaced = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
+    let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
+    Register::from_parts(versions, Context::from_parts(highest, Vec::new()), Vec::new())
+}

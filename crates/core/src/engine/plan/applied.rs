@@ -1,0 +1,202 @@
+//! What the disk worker reports of a round, and what follows from it.
+
+use super::super::{ActRecord, Engine};
+use super::round::touched;
+use crate::effect::{Kept, Op, OpOutcome, Source, Trouble, TroubleKind};
+use crate::path::SyncPath;
+use crate::record::{Record, Stat};
+use crate::version::{Content, ContentHash};
+
+/// After so many surprises in a row a path is left alone for a while.
+const SURPRISES_MAX: u32 = 5;
+
+impl Engine {
+    pub(in super::super) fn on_applied(&mut self, outcomes: Vec<(Op, OpOutcome)>) {
+        self.planner.is_applying = false;
+        for (op, outcome) in outcomes {
+            let paths = touched(&op);
+            match outcome {
+                OpOutcome::Done { stat, kept } => self.op_is_done(&op, stat, kept),
+                OpOutcome::Differs { rescued } => self.op_met_something_else(&op, rescued),
+                OpOutcome::NoSource => self.op_had_no_source(&op),
+                OpOutcome::Trouble(trouble) => self.op_is_in_trouble(&op, trouble),
+            }
+            for path in paths {
+                self.release(&path);
+            }
+        }
+    }
+
+    fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
+        let record = |content| stat.map(|stat| Record { content, stat });
+        match op {
+            Op::MakeDirectory { path, .. } => self.place_record(path, record(Content::Directory)),
+            Op::Place { path, content, source, .. } => {
+                if matches!(source, Source::Staged { consume: true }) {
+                    self.fetcher.staged.remove(content);
+                }
+                self.place_record(path, record(Content::File(*content)));
+                self.say_that_it_is_held(path);
+            }
+            Op::PlaceSymlink { path, target, .. } => {
+                self.place_record(path, record(Content::Symlink(ContentHash::of(target))));
+            }
+            Op::Move { from, expect, to, .. } => self.moved(from, expect, to, stat),
+            Op::MoveDirectory { from, to, expect, .. } => self.directory_moved(from, to, expect, stat),
+            Op::SetMetadata { path, expect, .. } => self.place_record(path, record(expect.content)),
+            Op::Remove { path, .. } | Op::RemoveDirectory { path, .. } => {
+                self.set_record(path, None);
+                self.reconsider_parent(path);
+            }
+        }
+        if let Some(kept) = kept {
+            self.note_kept(op, kept);
+        }
+    }
+
+    fn place_record(&mut self, path: &SyncPath, record: Option<Record>) {
+        let is_directory = record.as_ref().is_some_and(|record| record.content == Content::Directory);
+        self.set_record(path, record);
+        if is_directory {
+            self.reconsider_needed_below(path);
+        }
+    }
+
+    fn reconsider_needed_below(&mut self, path: &SyncPath) {
+        let below = self.planner.needed.range(path.clone()..).skip_while(|needed| *needed == path);
+        let below: Vec<SyncPath> = below.take_while(|needed| path.is_ancestor_of(needed)).cloned().collect();
+        self.planner.todo.extend(below);
+    }
+
+    fn reconsider_parent(&mut self, path: &SyncPath) {
+        if let Some(parent) = path.parent().filter(|parent| self.planner.needed.contains(parent)) {
+            self.planner.reconsider(parent);
+        }
+    }
+
+    fn moved(&mut self, from: &SyncPath, expect: &Record, to: &SyncPath, stat: Option<Stat>) {
+        let record = stat.map(|stat| Record { content: expect.content, stat });
+        if self.local_changes.remove(from).is_some() {
+            self.local_changes.insert(to.clone(), record);
+            self.set_record(from, None);
+            return;
+        }
+        self.set_record(from, None);
+        self.place_record(to, record);
+        self.reconsider_parent(from);
+    }
+
+    fn directory_moved(
+        &mut self,
+        from: &SyncPath,
+        to: &SyncPath,
+        expect: &[(SyncPath, Record)],
+        stat: Option<Stat>,
+    ) {
+        if self.local_changes.remove(from).is_some() {
+            self.local_changes
+                .insert(to.clone(), stat.map(|stat| Record { content: Content::Directory, stat }));
+            self.set_record(from, None);
+            self.request_walk(to.clone());
+            return;
+        }
+        for (path, record) in expect {
+            self.set_record(path, None);
+            let target = if path == from { Some(to.clone()) } else { from.rebase(path, to) };
+            let moved_stat = if path == from { stat.unwrap_or(record.stat) } else { record.stat };
+            if let Some(target) = target {
+                self.place_record(&target, Some(Record { content: record.content, stat: moved_stat }));
+            }
+        }
+        self.reconsider_parent(from);
+    }
+
+    /// Other members may have been told that this device knows of a version but lacks its bytes.
+    fn say_that_it_is_held(&mut self, path: &SyncPath) {
+        if self.peers.values().filter(|peer| peer.is_attached()).count() > 1 {
+            self.number(path);
+        }
+    }
+
+    fn note_kept(&mut self, op: &Op, kept: Kept) {
+        let after = match op {
+            Op::Place { content, .. } => Some(*content),
+            Op::PlaceSymlink { target, .. } => Some(ContentHash::of(target)),
+            _ => None,
+        };
+        self.commits.note_act(ActRecord {
+            at: self.now.wall,
+            path: kept.path.clone(),
+            before: kept.content.is_bytes().then(|| kept.content.hash()),
+            after,
+            what: "displaced by a remote's version, and kept".to_owned(),
+            by: self.planner.origin(&kept.path).unwrap_or(self.config.device),
+        });
+        if matches!(kept.content, Content::File(_)) {
+            self.kept.insert(kept.content.hash(), kept.name.clone());
+        }
+        self.commits.note_kept(kept);
+    }
+
+    fn op_met_something_else(&mut self, op: &Op, rescued: Option<SyncPath>) {
+        let path = op.path().clone();
+        let surprises = self.planner.surprises.entry(path.clone()).or_default();
+        *surprises += 1;
+        if *surprises > SURPRISES_MAX {
+            self.planner.surprises.remove(&path);
+            let message = "something keeps changing it; waiting until it rests".to_owned();
+            self.trouble(&path, Trouble { kind: TroubleKind::Other, message });
+        }
+        if let Op::MoveDirectory { from, to, .. } = op {
+            self.planner.unmovable.insert(from.clone());
+            self.request_walk(from.clone());
+            self.reconsider_needed_below(from);
+            self.reconsider_needed_below(to);
+        }
+        if let Op::Move { from, .. } | Op::MoveDirectory { from, .. } = op {
+            self.request_look(from.clone());
+        }
+        self.request_look(path);
+        if let Some(rescued) = rescued {
+            self.request_look(rescued);
+        }
+    }
+
+    fn op_had_no_source(&mut self, op: &Op) {
+        let Op::Place { content, source, .. } = op else { return };
+        match source {
+            Source::Staged { .. } => {
+                self.fetcher.staged.remove(content);
+            }
+            Source::Local { path } => {
+                // What its record says of it is not so: nothing else relies on it until it is looked at.
+                if let Some(holders) = self.holders.get_mut(content) {
+                    holders.remove(path);
+                }
+                self.request_look(path.clone());
+            }
+            Source::Kept { name } => {
+                self.kept.remove(content);
+                self.commits.note_kept_removed(name.clone());
+            }
+        }
+    }
+
+    fn op_is_in_trouble(&mut self, op: &Op, trouble: Trouble) {
+        let path = op.path();
+        if trouble.kind == TroubleKind::NotEmpty {
+            self.request_walk(path.clone());
+        }
+        if let Op::MoveDirectory { from, .. } = op {
+            self.planner.unmovable.insert(from.clone());
+            let from = from.clone();
+            self.reconsider_needed_below(&from);
+            self.reconsider_needed_below(path);
+            return;
+        }
+        if let Op::Move { from, .. } = op {
+            self.request_look(from.clone());
+        }
+        self.trouble(path, trouble);
+    }
+}

@@ -1,0 +1,231 @@
+//! Bringing the disk to the projection.
+//!
+//! Every path whose register or record changed is assessed: is the disk as it should be, and if not, what would make
+//! it so? What can be done now becomes one batch of ops (a *round*); results change records, and what they touch is
+//! assessed again. Nothing is planned before the first walk has told what the disk holds, and nothing is remembered
+//! that a new assessment would not find.
+
+mod applied;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Effect, Engine, Mode, RootState};
+use crate::path::SyncPath;
+use crate::tree::Tree;
+use crate::version::{Content, DeviceId, Time, Value};
+
+/// How long removals wait for the rest of what a remote is saying.
+const HEARING_MS: u64 = 5_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Planner {
+    /// Paths to assess.
+    todo: BTreeSet<SyncPath>,
+    /// Paths whose disk is not as it should be.
+    pub(super) needed: BTreeSet<SyncPath>,
+    /// Removals and moves that wait for the rest of what a remote is saying.
+    deferred: BTreeSet<SyncPath>,
+    deferred_since: Option<u64>,
+    is_applying: bool,
+    /// Directories that could not be moved as they are, so that their items are moved one by one.
+    unmovable: BTreeSet<SyncPath>,
+    /// How often in a row a path was found to be something else than expected.
+    surprises: BTreeMap<SyncPath, u32>,
+    /// The remote that a needed path was last heard of from.
+    origins: BTreeMap<SyncPath, DeviceId>,
+    /// The remote whose register this one now equals, until the change is numbered.
+    exact_origins: BTreeMap<SyncPath, DeviceId>,
+}
+
+impl Planner {
+    /// Has a path assessed (again).
+    pub(super) fn reconsider(&mut self, path: SyncPath) {
+        if !path.is_root() {
+            self.todo.insert(path);
+        }
+    }
+
+    pub(super) fn reconsider_all(&mut self, tree: &Tree) {
+        self.todo.extend(tree.iter().map(|(path, _)| path.clone()));
+    }
+
+    pub(super) fn note_origin(&mut self, path: &SyncPath, device: DeviceId, is_same: bool) {
+        self.origins.insert(path.clone(), device);
+        if is_same {
+            self.exact_origins.insert(path.clone(), device);
+        } else {
+            self.exact_origins.remove(path);
+        }
+    }
+
+    pub(super) fn origin(&self, path: &SyncPath) -> Option<DeviceId> {
+        self.origins.get(path).copied()
+    }
+
+    pub(super) fn exact_origin(&self, path: &SyncPath) -> Option<DeviceId> {
+        self.exact_origins.get(path).copied()
+    }
+
+    pub(super) fn forget_exact_origins(&mut self) {
+        self.exact_origins.clear();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_applying && self.todo.is_empty() && self.deferred.is_empty() && self.needed.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.deferred_since.map(|since| since + HEARING_MS)
+    }
+}
+
+/// What an assessment says.
+enum Assessment {
+    /// The disk is as it should be, or is rightly left as it is.
+    Fine,
+    /// Something is at work on the path, or it is in trouble: it is assessed again when that is over.
+    NotNow,
+    /// The disk should hold this.
+    Change(Value),
+}
+
+impl Engine {
+    /// True if this engine changes the disk at all at present.
+    pub(super) fn may_change_disk(&self) -> bool {
+        self.root == RootState::Proved
+            && self.observer.is_ready
+            && !self.paused
+            && self.config.mode != Mode::SendOnly
+    }
+
+    pub(super) fn advance_plan(&mut self) {
+        let stale = self.tree.take_stale();
+        self.planner.todo.extend(stale.into_iter().filter(|path| !path.is_root()));
+        if self.config.mode == Mode::SendOnly {
+            self.planner.todo.clear();
+        }
+        if !self.may_change_disk() || self.planner.is_applying {
+            return;
+        }
+        self.take_up_deferred();
+        let mut changes = BTreeMap::new();
+        for path in std::mem::take(&mut self.planner.todo) {
+            match self.assess(&path) {
+                Assessment::Fine => self.is_fine(&path),
+                Assessment::NotNow => {
+                    self.planner.needed.insert(path);
+                }
+                Assessment::Change(value) => {
+                    self.planner.needed.insert(path.clone());
+                    changes.insert(path, value);
+                }
+            }
+        }
+        let ops = self.plan_round(changes);
+        if ops.is_empty() {
+            return;
+        }
+        for path in ops.iter().flat_map(round::touched) {
+            self.busy.insert(path);
+        }
+        self.planner.is_applying = true;
+        self.effects.push(Effect::Apply(ops));
+    }
+
+    fn is_fine(&mut self, path: &SyncPath) {
+        self.planner.needed.remove(path);
+        self.planner.origins.remove(path);
+        self.planner.surprises.remove(path);
+        self.path_is_applied(path);
+    }
+
+    fn assess(&mut self, path: &SyncPath) -> Assessment {
+        let value = self.tree.project(path).value;
+        let record = self.tree.record(path);
+        let is_directory = matches!(value, Value::Directory { .. })
+            || record.is_some_and(|record| record.content == Content::Directory);
+        if self.is_ignored(path, is_directory) || self.is_left_alone(path) {
+            return Assessment::Fine;
+        }
+        let is_as_shown = match (&value, record) {
+            (Value::Absent { .. }, None) => true,
+            (Value::Absent { .. }, Some(_)) | (_, None) => false,
+            (value, Some(record)) => {
+                record.content == value.content()
+                    && value.mode().is_none_or(|mode| mode == record.stat.mode)
+                    && value.mtime().is_none_or(|mtime| self.is_stored_as(mtime, record.stat.mtime))
+            }
+        };
+        let is_not_empty =
+            |trouble: &crate::effect::Trouble| trouble.kind == crate::effect::TroubleKind::NotEmpty;
+        if is_as_shown {
+            return Assessment::Fine;
+        }
+        if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
+            return Assessment::Fine;
+        }
+        match self.troubles.get(path) {
+            // A directory that still holds what is ignored stays, and that is no trouble.
+            Some((trouble, _)) if is_not_empty(trouble) => Assessment::Fine,
+            Some(_) => Assessment::NotNow,
+            None if self.busy.contains(path) => Assessment::NotNow,
+            None => Assessment::Change(value),
+        }
+    }
+
+    /// True if the file system would store `asked` as `stored`.
+    fn is_stored_as(&self, asked: Time, stored: Time) -> bool {
+        let step = i128::from(self.config.time_step_ns.max(1));
+        let nanoseconds =
+            |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        nanoseconds(asked).div_euclid(step) == nanoseconds(stored).div_euclid(step)
+    }
+
+    /// True for what is no file, directory or symlink, for mounts, and for all below them.
+    fn is_left_alone(&self, path: &SyncPath) -> bool {
+        !self.unsupported.is_empty()
+            && (self.unsupported.contains_key(path.as_bytes())
+                || path.ancestors().any(|above| self.unsupported.contains_key(above.as_bytes())))
+    }
+
+    /// On a member that may not send: a local change stays until there is a version newer than the one it changed.
+    fn is_local_change_kept(&mut self, path: &SyncPath, value: &Value) -> bool {
+        let known = self.tree.record(path).map_or(Content::Absent, |record| record.content);
+        if value.content() == known {
+            return true;
+        }
+        let is_gone = matches!(self.local_changes.get(path), Some(None));
+        if is_gone {
+            self.local_changes.remove(path);
+            self.set_record(path, None);
+            return !value.is_present();
+        }
+        if !value.is_present() {
+            self.set_record(path, None); // Deleted elsewhere, changed here: what is here was made here.
+            return true;
+        }
+        false
+    }
+
+    fn take_up_deferred(&mut self) {
+        let now = self.now.monotonic_ms;
+        let is_over = self.planner.deferred_since.is_some_and(|since| now >= since + HEARING_MS);
+        if !self.is_hearing_more() || is_over {
+            let deferred = std::mem::take(&mut self.planner.deferred);
+            self.planner.todo.extend(deferred);
+            self.planner.deferred_since = None;
+        }
+    }
+
+    fn defer(&mut self, path: SyncPath) {
+        self.planner.deferred_since.get_or_insert(self.now.monotonic_ms);
+        self.planner.deferred.insert(path);
+    }
+
+    /// True while removals, and files that another path may be renamed to, wait for what a remote is about to say.
+    fn is_deferring(&self) -> bool {
+        let now = self.now.monotonic_ms;
+        self.is_hearing_more() && self.planner.deferred_since.is_none_or(|since| now < since + HEARING_MS)
+    }
+}

@@ -1,0 +1,146 @@
+//! What can be said of a directory at any time.
+
+use super::{Engine, Mode, RootState};
+use crate::effect::TroubleKind;
+use crate::path::SyncPath;
+use crate::version::{Content, ContentHash, Value};
+
+/// What a directory is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Nothing.
+    Idle,
+    /// Looking at the disk.
+    Scanning,
+    /// Bringing the disk to what is known, or waiting for bytes.
+    Syncing,
+    /// Stopped by the user.
+    Paused,
+    /// The root is not what it was.
+    Error,
+}
+
+/// Something that is wrong with a path; an empty path is the root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Which, as bytes: it may be no name that can be synced.
+    pub path: Vec<u8>,
+    /// One line.
+    pub message: String,
+}
+
+/// A directory's figures.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Regular files and symlinks.
+    pub files: u64,
+    /// Bytes of the regular files.
+    pub bytes: u64,
+    /// Files and symlinks that this disk is to get, or lose.
+    pub need_files: u64,
+    /// Bytes of those to get.
+    pub need_bytes: u64,
+    /// Conflict copies shown.
+    pub conflicts: u64,
+    /// Paths that differ here and are not sent.
+    pub local_changes: Vec<SyncPath>,
+    /// Paths in trouble, and the root's.
+    pub problems: Vec<Problem>,
+    /// Things that are left alone, each with why.
+    pub left_alone: Vec<Problem>,
+    /// A hash over everything shown; equal on two members when their trees are.
+    pub root_hash: ContentHash,
+}
+
+impl Engine {
+    /// Counts everything; costs a pass over the tree.
+    pub fn status(&self) -> Status {
+        let mut status = Status {
+            state: self.state(),
+            files: 0,
+            bytes: 0,
+            need_files: 0,
+            need_bytes: 0,
+            conflicts: 0,
+            local_changes: self.local_changes.keys().cloned().collect(),
+            problems: self.problems(),
+            left_alone: self
+                .unsupported
+                .iter()
+                .map(|(path, message)| Problem { path: path.clone(), message: message.clone() })
+                .collect(),
+            root_hash: ContentHash([0; 32]),
+        };
+        let mut hasher = blake3::Hasher::new();
+        for (path, node) in self.tree.iter() {
+            let shown = self.tree.project(path);
+            status.conflicts += u64::from(self.tree.is_shown_copy(path));
+            hash_value(&mut hasher, path, &shown.value);
+            if let Some(record) = &node.record {
+                status.files += u64::from(record.content.is_bytes());
+                status.bytes += if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 };
+            }
+        }
+        for path in self.planner.needed.iter().filter(|_| self.config.mode != Mode::SendOnly) {
+            let value = self.tree.project(path).value;
+            status.need_files += u64::from(!matches!(value, Value::Directory { .. }));
+            if let Value::File { content, length, .. } = value
+                && self.tree.record(path).is_none_or(|record| record.content != Content::File(content))
+            {
+                status.need_bytes += length;
+            }
+        }
+        status.root_hash = ContentHash(*hasher.finalize().as_bytes());
+        status
+    }
+
+    fn state(&self) -> State {
+        if self.root != RootState::Proved {
+            State::Error
+        } else if self.paused {
+            State::Paused
+        } else if !self.observer.is_ready || self.observer.is_scanning() {
+            State::Scanning
+        } else if self.may_change_disk() && (!self.planner.is_idle() || !self.fetcher.is_idle()) {
+            State::Syncing
+        } else {
+            State::Idle
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let RootState::Lost(reason) = &self.root {
+            problems.push(Problem { path: Vec::new(), message: reason.clone() });
+        }
+        let troubles = self.troubles.iter().filter(|(_, (trouble, _))| trouble.kind != TroubleKind::NotEmpty);
+        problems.extend(troubles.map(|(path, (trouble, _))| Problem {
+            path: path.as_bytes().to_vec(),
+            message: trouble.message.clone(),
+        }));
+        problems
+    }
+
+    pub(super) fn is_troubled(&self) -> bool {
+        self.root != RootState::Proved
+            || self.troubles.values().any(|(trouble, _)| trouble.kind != TroubleKind::NotEmpty)
+    }
+}
+
+fn hash_value(hasher: &mut blake3::Hasher, path: &SyncPath, value: &Value) {
+    let (kind, mode, mtime) = match value {
+        Value::Absent { .. } => return,
+        Value::File { mode, mtime, .. } => (1u8, *mode, *mtime),
+        Value::Directory { mode } => (2, *mode, Default::default()),
+        Value::Symlink { .. } => (3, 0, Default::default()),
+    };
+    hasher.update(&(path.as_bytes().len() as u64).to_le_bytes());
+    hasher.update(path.as_bytes());
+    hasher.update(&[kind]);
+    hasher.update(&value.content().hash().0);
+    hasher.update(&mode.to_le_bytes());
+    hasher.update(&mtime.seconds.to_le_bytes());
+    hasher.update(&mtime.nanoseconds.to_le_bytes());
+}
