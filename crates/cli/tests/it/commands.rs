@@ -65,7 +65,7 @@ fn status_watch_runs_until_interrupted() {
     std::io::Read::read_exact(watch.stdout.as_mut().expect("a pipe"), &mut first).expect("it says something");
     assert!(watch.try_wait().expect("a child can be asked").is_none(), "it goes on");
     kill_process(Pid::from_child(&watch), Signal::INT).expect("a child can be signalled");
-    watch.wait().expect("it ends when interrupted");
+    assert_eq!(watch.wait().expect("it ends when interrupted").code(), Some(0));
 }
 
 #[test]
@@ -146,7 +146,9 @@ fn sync_up_ls_pause_resume_wait_and_down() {
     let (alpha, beta) = paired();
     offer(&alpha, &[]);
     alpha.user().write("f", "bytes", JANUARY);
-    assert_eq!(beta.json(["sync", "ls"])["directories"], json!([]));
+    let listed = beta.json(["sync", "ls"]);
+    assert_eq!(listed["directories"], json!([]));
+    assert!(mentions(&listed["offers"], "docs"), "what could be joined is listed: {listed}");
     // Made if missing, with its parents; a relative path is the client's.
     let up = beta.json(["sync", "up", "alpha:docs", "new/parents/docs"]);
     assert_eq!((up["name"].clone(), up["remote"].clone()), ("docs".into(), "alpha".into()));
@@ -264,8 +266,8 @@ fn the_server_stops_cleanly_on_either_signal() {
     let mut alpha = Device::start("alpha");
     assert_eq!(alpha.stop().code(), Some(0));
     alpha.begin();
-    let mut server = alpha.spawn();
-    assert_eq!(server.wait().expect("it is refused").code(), Some(1), "a second server on the same home");
+    let second = alpha.refused_server(&alpha.home(), "127.0.0.1:0");
+    assert_eq!(second.status.code(), Some(1), "a second server on the same home");
     alpha.signal(Signal::INT);
     eventually(std::time::Duration::from_secs(6), || {
         let code = alpha.run(["status"]).status.code();
@@ -276,13 +278,13 @@ fn the_server_stops_cleanly_on_either_signal() {
 #[test]
 fn results_go_to_stdout_and_the_rest_to_stderr() {
     let (alpha, beta) = sharing();
-    for args in [["status"].as_slice(), &["file", "ls"], &["remote", "ls"], &["sync", "ls"]] {
-        for device in [&alpha, &beta] {
-            let output = device.run(args);
+    for (device, listing) in [(&alpha, "file"), (&beta, "sync")] {
+        for args in [vec!["status"], vec!["remote", "ls"], vec![listing, "ls"]] {
+            let output = device.run(&args);
             assert_eq!(text(&output.stderr), "", "{args:?}");
-            assert!(output.status.success());
+            assert!(output.status.success() && !output.stdout.is_empty());
             assert!(!output.stdout.contains(&0x1b), "no colour but on a terminal");
-            let quiet = device.run(args.iter().copied().chain(["-q", "--json"]));
+            let quiet = device.run(args.iter().chain(&["-q", "--json"]));
             serde_json::from_slice::<Value>(&quiet.stdout).expect("one JSON document");
         }
     }
@@ -299,4 +301,31 @@ fn demo_ends_with_equal_trees_and_leaves_nothing() {
     assert!(stdout.contains("conflict"), "it prints what happens: {stdout}");
     let left: Vec<_> = std::fs::read_dir(&temporary).expect("it is there").flatten().collect();
     assert!(left.is_empty(), "nothing is left behind: {left:?}");
+}
+
+#[test]
+fn demo_keep_leaves_both_servers_running() {
+    let alpha = Device::start("alpha");
+    let temporary = alpha.beside("temporary");
+    std::fs::create_dir(&temporary).expect("a directory");
+    let output = alpha.command().args(["demo", "--keep", "--json"]).env("TMPDIR", &temporary).output();
+    let output = output.expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let outcome: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let homes = outcome["homes"].as_array().expect("it tells the homes");
+    assert_eq!((homes.len(), outcome["equal"].clone()), (2, true.into()));
+    for home in homes {
+        let home = home.as_str().expect("a path");
+        let status = alpha.run(["--home", home, "status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("its server runs");
+        assert_eq!(status["remotes"][0]["connected"], true);
+        // The home's lock names its server, which is nobody's child here.
+        let lock = std::fs::read_to_string(std::path::Path::new(home).join("lock")).expect("a lock");
+        let server = lock.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(server, Signal::TERM).expect("the server runs");
+        eventually(std::time::Duration::from_secs(6), || {
+            let code = alpha.run(["--home", home, "status"]).status.code();
+            if code == Some(4) { Ok(()) } else { Err(format!("status still exits {code:?}")) }
+        });
+    }
 }

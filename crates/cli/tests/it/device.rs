@@ -8,8 +8,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::chown;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -172,6 +173,25 @@ impl Device {
         command.output().expect("the command starts")
     }
 
+    /// Runs a server of another home or address that must refuse to start, and returns its output.
+    ///
+    /// It is killed, and the test fails, when it is still there after twenty seconds.
+    pub fn refused_server(&self, home: &Path, address: &str) -> Output {
+        let mut command = self.command();
+        command.arg("--home").arg(home).args(["server", "--no-discovery", "--no-web", "--listen", address]);
+        let mut server =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let start = std::time::Instant::now();
+        while server.try_wait().expect("a child can be asked").is_none() {
+            if start.elapsed() > Duration::from_secs(20) {
+                server.kill().expect("a child can be killed");
+                panic!("a server runs that should have been refused: {} at {address}", home.display());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server.wait_with_output().expect("a child's output")
+    }
+
     /// Runs a command that must succeed, and returns its stdout.
     pub fn ok<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
         let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
@@ -254,7 +274,15 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A port that is free now and that the kernel gives to nobody who does not ask for it, so that a stopped server can
+/// have it again.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static N_TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let offset = std::process::id() * 61 + N_TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + u16::try_from(offset % 20_000).expect("a remainder of 20,000 fits");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

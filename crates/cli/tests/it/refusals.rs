@@ -200,18 +200,10 @@ fn a_second_server_and_a_taken_address_are_refused_and_disturb_nothing() {
     let (alpha, beta) = sharing();
     let before = told(&alpha);
     let address = alpha.address();
-    let second = alpha.run(["server", "--no-discovery", "--no-web", "--listen", "127.0.0.1:0"]);
+    let second = alpha.refused_server(&alpha.home(), "127.0.0.1:0");
     refused_start(&second, alpha.home().to_str().expect("a home in UTF-8"));
     let other_home = beta.beside("other-home");
-    let taken = alpha.run([
-        "--home",
-        utf8(&other_home),
-        "server",
-        "--no-discovery",
-        "--no-web",
-        "--listen",
-        &address,
-    ]);
+    let taken = alpha.refused_server(&other_home, &address);
     refused_start(&taken, &address);
     assert_eq!(told(&alpha), before);
     alpha.user().write("f", "after", JANUARY);
@@ -247,10 +239,7 @@ fn refuses_its_databases(damage: fn(&mut Vec<u8>)) {
         damage(&mut bad);
         fs::write(&database, &bad).expect("a write");
         let name = database.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
-        refused_start(
-            &alpha.run(["server", "--no-discovery", "--no-web", "--listen", &alpha.address()]),
-            name,
-        );
+        refused_start(&alpha.refused_server(&alpha.home(), &alpha.address()), name);
         assert_eq!(fs::read(&database).expect("it stays"), bad, "{name} is not recreated");
         fs::write(&database, good).expect("a write");
     }
@@ -276,35 +265,11 @@ fn a_read_only_or_full_home_is_refused() {
             continue;
         }
         let home = point.join("home");
-        let mut command = alpha.command();
-        command.args([
-            "--home",
-            utf8(&home),
-            "server",
-            "--no-discovery",
-            "--no-web",
-            "--listen",
-            "127.0.0.1:0",
-        ]);
-        let output = output_within(&mut command, std::time::Duration::from_secs(20));
+        let output = alpha.refused_server(&home, "127.0.0.1:0");
         let unmounted = std::process::Command::new("umount").arg(&point).status();
         assert!(unmounted.is_ok_and(|status| status.success()), "the test's own mount can be unmounted");
         refused_start(&output, name);
     }
-}
-
-/// Runs a command that must end by itself; it is killed when it does not.
-fn output_within(command: &mut std::process::Command, deadline: std::time::Duration) -> std::process::Output {
-    let pipes = [std::process::Stdio::piped(), std::process::Stdio::piped()];
-    let [stdout, stderr] = pipes;
-    let mut child = command.stdout(stdout).stderr(stderr).spawn().expect("the command starts");
-    let start = std::time::Instant::now();
-    while child.try_wait().expect("a child can be asked").is_none() && start.elapsed() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    // An ended child cannot be killed, which is as it should be.
-    let _ = child.kill();
-    child.wait_with_output().expect("a child's output")
 }
 
 fn refused_start(output: &std::process::Output, named: &str) {
