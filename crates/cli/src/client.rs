@@ -1,6 +1,6 @@
 //! Asks the server of a home over its control socket. It knows the api's documents and nothing of what they mean.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use file_sync_server::api::socket::{DialError, dial};

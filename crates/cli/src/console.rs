@@ -78,6 +78,13 @@ impl Console {
         }
     }
 
+    /// Suggests what to do next, to people at a terminal alone.
+    pub fn hint(self, line: &str) {
+        if !self.json && io::stderr().is_terminal() {
+            self.remark(line);
+        }
+    }
+
     /// `text` in a colour, on a terminal.
     pub fn coloured(self, colour: Colour, text: &str) -> String {
         let code = match colour {

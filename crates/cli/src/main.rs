@@ -9,6 +9,8 @@ mod console;
 mod duration;
 mod failure;
 mod logging;
+#[cfg(test)]
+mod reference;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub async fn run(client: &Client, console: Console) -> Result<(), Failure> {
     let list: OfferedList = client.get("/v1/files").await?;
     if list.directories.is_empty() {
-        console.remark("nothing is offered; offer a directory with: file-sync file up DIR");
+        console.hint("nothing is offered; offer a directory with: file-sync file up DIR");
     }
     console.result(&list, |list| match list.directories.as_slice() {
         [] => String::new(),

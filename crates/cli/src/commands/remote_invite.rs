@@ -18,7 +18,7 @@ pub async fn run(expires: Duration, client: &Client, console: Console) -> Result
     let invitation: Invitation = client.post("/v1/remotes/invite", &request).await?;
     console.result(&invitation, |invitation| format!("{}\n", invitation.ticket))?;
     let until = &invitation.expires_at;
-    console.remark(&format!(
+    console.hint(&format!(
         "good once, until {until}; on the other device run: file-sync remote add NAME TICKET"
     ));
     Ok(())

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub async fn run(client: &Client, console: Console) -> Result<(), Failure> {
     let list: RemoteList = client.get("/v1/remotes").await?;
     if list.remotes.is_empty() {
-        console.remark("no device is paired; pair one with: file-sync remote invite");
+        console.hint("no device is paired; pair one with: file-sync remote invite");
     }
     console.result(&list, |list| remotes_table(&list.remotes))
 }

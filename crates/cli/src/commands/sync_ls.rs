@@ -22,7 +22,7 @@ pub async fn run(client: &Client, console: Console) -> Result<(), Failure> {
     let SyncedList { directories } = client.get("/v1/syncs").await?;
     let RemoteOfferList { offers } = client.get("/v1/offers").await?;
     if directories.is_empty() && offers.is_empty() {
-        console.remark("nothing is joined, and no connected remote offers anything");
+        console.hint("nothing is joined, and no connected remote offers anything");
     }
     console.result(&Listing { directories, offers }, text)
 }

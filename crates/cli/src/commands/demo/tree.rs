@@ -67,20 +67,14 @@ mod tests {
 
     #[test]
     fn trees_differ_by_name_kind_bytes_mode_and_mtime() {
-        let tree = |entries: &[(&str, fn() -> Entry)]| -> Tree {
-            entries.iter().map(|(path, entry)| (PathBuf::from(path), entry())).collect()
-        };
-        let base = tree(&[("a", || Entry::File(b"x".to_vec(), 0o644, (1, 2)))]);
+        let file = |bytes: &str, mode, nanoseconds| Entry::File(bytes.into(), mode, (1, nanoseconds));
+        let tree = |entry| Tree::from([(PathBuf::from("a"), entry)]);
+        let base = tree(file("x", 0o644, 2));
         assert_eq!(difference(&base, &base), None);
-        let others: [&[(&str, fn() -> Entry)]; 5] = [
-            &[],
-            &[("a", || Entry::Directory(0o644))],
-            &[("a", || Entry::File(b"y".to_vec(), 0o644, (1, 2)))],
-            &[("a", || Entry::File(b"x".to_vec(), 0o600, (1, 2)))],
-            &[("a", || Entry::File(b"x".to_vec(), 0o644, (1, 3)))],
-        ];
-        for other in others {
-            assert_eq!(difference(&base, &tree(other)), Some(Path::new("a")), "{other:?}");
+        assert_eq!(difference(&base, &Tree::new()), Some(Path::new("a")));
+        for other in [Entry::Directory(0o644), file("y", 0o644, 2), file("x", 0o600, 2), file("x", 0o644, 3)]
+        {
+            assert_eq!(difference(&base, &tree(other)), Some(Path::new("a")));
         }
     }
 }

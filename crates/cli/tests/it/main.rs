@@ -1,0 +1,23 @@
+//! End-to-end tests: the built binary, real servers on loopback, real files.
+
+mod commands;
+mod conflicts;
+mod device;
+mod echo;
+mod ignored;
+mod kinds;
+mod modes;
+mod names;
+mod real;
+mod refusals;
+mod restarts;
+mod roots;
+mod rows;
+mod strangers;
+mod topology;
+mod tree;
+mod trouble;
+mod usage;
+mod user;
+mod waits;
+mod world;
