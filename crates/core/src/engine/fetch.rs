@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Effect, Engine};
-use crate::effect::{Trouble, TroubleKind};
+use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::SyncPath;
 use crate::version::{Content, ContentHash, DeviceId};
 
@@ -35,8 +35,11 @@ pub struct FetchRequest {
 /// How a fetch ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchOutcome {
-    /// It is staged.
-    Staged,
+    /// It is staged; how it divides, where that was asked for.
+    Staged {
+        /// As the remote said, of the verified content.
+        chunks: Option<ChunkList>,
+    },
     /// The remote does not hold it (any more).
     NotHeld,
     /// The link broke, or what came was not what was asked for; what has arrived is kept for the next try.
@@ -187,9 +190,10 @@ impl Engine {
         self.fetcher.in_flight_files -= 1;
         self.fetcher.in_flight_bytes -= length;
         match outcome {
-            FetchOutcome::Staged => {
+            FetchOutcome::Staged { chunks } => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.staged.insert(content);
+                self.note_chunks(content, chunks);
                 paths.into_iter().for_each(|path| self.planner.reconsider(path));
             }
             FetchOutcome::NotHeld => {

@@ -107,13 +107,8 @@ pub enum Event {
     },
     /// An [`Effect::Apply`] was carried out.
     Applied(Vec<(Op, OpOutcome)>),
-    /// An [`Effect::Fetch`] has ended.
-    Fetched {
-        /// What.
-        content: ContentHash,
-        /// How.
-        outcome: FetchOutcome,
-    },
+    /// Parts of an [`Effect::Fetch`] have ended.
+    Fetched(Vec<(ContentHash, FetchOutcome)>),
     /// A remote that is a member is connected.
     PeerUp(DeviceId),
     /// It no longer is.
@@ -314,7 +309,7 @@ impl Engine {
             Event::Hashed { batch, outcomes } => self.on_hashed(batch, outcomes),
             Event::Synced { batch, result } => self.on_synced(batch, result),
             Event::Applied(outcomes) => self.on_applied(outcomes),
-            Event::Fetched { content, outcome } => self.on_fetched(content, outcome),
+            Event::Fetched(ended) => ended.into_iter().for_each(|(content, outcome)| self.on_fetched(content, outcome)),
             Event::PeerUp(device) => self.on_peer_up(device),
             Event::PeerDown(device) => self.on_peer_down(device),
             Event::Message { from, message } => self.on_message(from, message),

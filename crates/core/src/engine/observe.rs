@@ -45,6 +45,8 @@ pub struct Listing {
     pub directory: SyncPath,
     /// All its items.
     pub result: Result<Vec<(SyncPath, Seen)>, Trouble>,
+    /// Items that are there and could not be looked at.
+    pub troubled: Vec<(SyncPath, Trouble)>,
     /// Names that cannot be synced, and why.
     pub other: Vec<(Vec<u8>, String)>,
 }
@@ -189,6 +191,7 @@ impl Engine {
             Err(trouble) => {
                 if !directory.is_root() {
                     self.trouble(&directory, trouble);
+                    self.look_at(directory, 0);
                 }
                 return; // Unknown is never absent: nothing below is compared.
             }
@@ -203,7 +206,8 @@ impl Engine {
             .find(|(path, _)| path.name() == IGNORE_NAME)
             .and_then(|(_, seen)| seen.rules.clone());
         self.set_rules(&directory, rules);
-        let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).collect();
+        let troubled: Vec<SyncPath> = listing.troubled.iter().map(|(path, _)| path.clone()).collect();
+        let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).chain(&troubled).collect();
         let gone: Vec<SyncPath> =
             self.tree.children(&directory).into_iter().filter(|child| !listed.contains(child)).collect();
         for child in gone {
@@ -211,6 +215,9 @@ impl Engine {
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);
             }
+        }
+        for (path, trouble) in listing.troubled {
+            self.trouble(&path, trouble);
         }
         for (path, seen) in items {
             let is_known = self.tree.record(&path).is_some_and(|record| record.matches(&seen));
@@ -299,6 +306,10 @@ impl Engine {
     }
 
     pub(super) fn on_looked(&mut self, results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)>) {
+        if self.root != RootState::Proved {
+            self.observer.looking.clear();
+            return;
+        }
         let mut to_hash = Vec::new();
         for (path, result) in results {
             self.observer.looking.remove(&path);
