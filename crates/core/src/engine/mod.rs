@@ -404,6 +404,9 @@ impl Engine {
                 *at = now + TROUBLE_RETRY_MS;
             }
             self.planner.reconsider(path.clone());
+            if self.tree.record(&path).is_some_and(|record| record.content == Content::Directory) {
+                self.request_walk(path.clone());
+            }
             self.request_look(path);
         }
     }

@@ -196,6 +196,7 @@ impl Engine {
                 return; // Unknown is never absent: nothing below is compared.
             }
         };
+        self.is_over_trouble(&directory);
         for (name, reason) in listing.other {
             let joined =
                 if directory.is_root() { name } else { [directory.as_bytes(), b"/", &name].concat() };
@@ -370,7 +371,9 @@ impl Engine {
 
     /// Returns the path and size if it has to be hashed.
     fn found_something(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
-        self.is_over_trouble(&path);
+        if seen.kind != Kind::Directory {
+            self.is_over_trouble(&path); // A directory's is over when it can be listed.
+        }
         if path.name() == IGNORE_NAME {
             let parent = path.parent().unwrap_or_else(SyncPath::root);
             self.set_rules(&parent, seen.rules.clone());
