@@ -171,6 +171,11 @@ pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
     Ok(ChunkList { average_bytes, chunks })
 }
 
+/// Reads a path; the root is no bytes.
+pub(crate) fn path(bytes: &[u8]) -> Decoded<SyncPath> {
+    if bytes.is_empty() { Ok(SyncPath::root()) } else { SyncPath::parse(bytes).map_err(|_| Malformed) }
+}
+
 fn put_version<E>(
     out: &mut Vec<u8>,
     version: &Version,
@@ -373,7 +378,7 @@ impl<'a> Reader<'a> {
     }
 
     fn path(&mut self) -> Decoded<SyncPath> {
-        SyncPath::parse(self.bytes()?).map_err(|_| Malformed)
+        path(self.bytes()?)
     }
 
     fn mode(&mut self) -> Decoded<u16> {

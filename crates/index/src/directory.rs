@@ -27,6 +27,8 @@ pub struct DirectoryIndex {
     path: PathBuf,
     parents: ParentNumbers,
     actors: Actors,
+    /// A transaction failed: numbers that it gave are still in `parents` and `actors`, but not in the database.
+    is_stale: bool,
     state: Option<DirectoryState>,
 }
 
@@ -69,7 +71,8 @@ impl DirectoryIndex {
         DirectoryIndex::with(open::create(path, &DIRECTORY)?, path)
     }
 
-    /// Opens the database at `path`; checks all of it if it was not stopped cleanly.
+    /// Opens the database at `path`; checks all of it if it was not stopped cleanly. A process must not open it again
+    /// while it is open, except by a [`DirectoryReader`](crate::DirectoryReader).
     ///
     /// # Errors
     /// [`IndexError::Missing`], [`IndexError::Damaged`], [`IndexError::Newer`], [`IndexError::WrongKind`], and what the
@@ -87,6 +90,7 @@ impl DirectoryIndex {
             path: path.to_owned(),
             parents: ParentNumbers::default(),
             actors,
+            is_stale: false,
             state,
         })
     }
@@ -114,20 +118,18 @@ impl DirectoryIndex {
             return Ok(());
         }
         self.check_numbers(batch)?;
-        match self.write(batch) {
-            Ok(()) => {
-                if let Some(state) = &batch.state {
-                    self.state = Some(state.clone());
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // Numbers that the transaction gave are gone with it.
-                self.parents.clear();
-                self.actors = Actors::read(&self.connection).map_err(|error| self.failed(error))?;
-                Err(self.failed(error))
-            }
+        if self.is_stale {
+            self.parents.clear();
+            self.actors = Actors::read(&self.connection).map_err(|error| self.failed(error))?;
+            self.is_stale = false;
         }
+        let written = self.write(batch);
+        self.is_stale = written.is_err();
+        written.map_err(|error| self.failed(error))?;
+        if let Some(state) = &batch.state {
+            self.state = Some(state.clone());
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {

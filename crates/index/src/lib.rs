@@ -6,6 +6,7 @@
 
 mod actors;
 mod codec;
+mod directories;
 mod directory;
 mod error;
 mod home;
@@ -17,9 +18,10 @@ mod reader;
 mod row;
 mod state;
 
+pub use directories::{Directory, Mode, RemoteSync, Role};
 pub use directory::{Batch, DirectoryIndex};
 pub use error::IndexError;
-pub use home::{Directory, HomeIndex, Mode, RemoteSync, Role};
+pub use home::HomeIndex;
 pub use log::Act;
 pub use pairing::{Invitation, Remote};
 pub use reader::DirectoryReader;

@@ -123,7 +123,7 @@ pub(crate) fn kept_for(connection: &Connection, path: &SyncPath) -> rusqlite::Re
 }
 
 fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
-    let path = SyncPath::parse(row.get_ref(1)?.as_blob()?).map_err(|_| Malformed.in_column(1))?;
+    let path = codec::path(row.get_ref(1)?.as_blob()?).map_err(|malformed| malformed.in_column(1))?;
     let record = codec::record(row.get_ref(2)?.as_blob()?, &Register::default())
         .map_err(|malformed| malformed.in_column(2))?;
     Ok(Kept {

@@ -173,6 +173,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Looks at the file before SQLite does, which would make an empty one a database and write beside a foreign one.
+///
+/// Not while this process has it open: closing a file drops all locks that a process holds on it.
 fn check_header(path: &Path, schema: &Schema) -> Result<(), IndexError> {
     let failed = |error| IndexError::io(path, error);
     let metadata = fs::metadata(path).map_err(failed)?;

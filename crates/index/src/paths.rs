@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::Malformed;
+use crate::codec::{self, Malformed};
 
 /// The root's number in `parents`.
 const ROOT: i64 = 0;
@@ -133,11 +133,8 @@ impl ParentNames {
             names.push(name);
             number = *above;
         }
-        if names.is_empty() {
-            return Ok(SyncPath::root());
-        }
         names.reverse();
-        SyncPath::parse(&names.join(&b'/')).map_err(|_| Malformed)
+        codec::path(&names.join(&b'/'))
     }
 }
 
@@ -154,11 +151,8 @@ pub(crate) fn stored_path(connection: &Connection, parent: i64, name: &[u8]) -> 
         names.push(name);
         number = above;
     }
-    if names.is_empty() {
-        return Ok(SyncPath::root());
-    }
     names.reverse();
-    SyncPath::parse(&names.join(&b'/')).map_err(|_| Malformed.in_column(1))
+    codec::path(&names.join(&b'/')).map_err(|malformed| malformed.in_column(1))
 }
 
 /// Forgets parents that nothing is stored below of.

@@ -133,3 +133,42 @@ fn c7_a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room() {
     assert_eq!(n_batches(&mut DirectoryIndex::open(&path).expect("opened")), number + 4);
     DirectoryIndex::create(&tmpfs.path().join("e.db")).expect("created");
 }
+
+#[test]
+fn h3_no_damage_of_a_row_makes_it_panic() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    index.commit(&samples::full_batch()).expect("committed");
+    let other = rusqlite::Connection::open(&path).expect("opened");
+    other.pragma_update(None, "synchronous", "OFF").expect("set");
+    let mut n_refused = 0;
+    for column in ["register", "record"] {
+        let whole: Vec<(i64, Vec<u8>, Vec<u8>)> = other
+            .prepare(&format!("SELECT parent, name, {column} FROM files WHERE {column} IS NOT NULL"))
+            .and_then(|mut rows| {
+                rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+            })
+            .expect("read");
+        let update = format!("UPDATE files SET {column} = ?3 WHERE parent = ?1 AND name = ?2");
+        for (parent, name, blob) in whole {
+            let flipped = (0..blob.len()).map(|at| {
+                let mut blob = blob.clone();
+                blob[at] ^= 0x91;
+                blob
+            });
+            let cut = (0..blob.len()).map(|length| blob[..length].to_vec());
+            for damaged in flipped.chain(cut) {
+                other.execute(&update, rusqlite::params![parent, name, damaged]).expect("updated");
+                match index.load(|_| ()) {
+                    Ok(()) => {}
+                    Err(IndexError::Damaged { .. }) => n_refused += 1,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            other.execute(&update, rusqlite::params![parent, name, blob]).expect("updated");
+        }
+    }
+    assert!(n_refused > 100);
+    assert_eq!(rows_of(&mut index), samples::odd_rows());
+}
