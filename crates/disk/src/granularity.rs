@@ -43,15 +43,11 @@ impl Root {
 
 /// How much of a tick is left after `newest`. A time in the future cannot be met again before the clock gets there.
 fn remaining(newest: Time, now: Time, granularity: Duration) -> Duration {
-    let passed = clock::nanoseconds(now) - clock::nanoseconds(newest);
-    match u64::try_from(passed) {
-        Ok(passed) => granularity.saturating_sub(Duration::from_nanos(passed)),
-        // The kernel's coarse clock lags behind the one read here, never ahead; but clocks are set.
-        Err(_) => {
-            Duration::from_nanos(u64::try_from(-passed).unwrap_or(u64::MAX)).min(granularity) + granularity
-        }
-    }
-    .min(granularity * 2)
+    let passed = clock::nanoseconds(now).saturating_sub(clock::nanoseconds(newest));
+    // The kernel's coarse clock lags behind the one read here, never ahead; but clocks are set.
+    let tick = i128::try_from(granularity.as_nanos()).unwrap_or(i128::MAX);
+    let left = tick.saturating_sub(passed).clamp(0, tick.saturating_mul(2));
+    Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))
 }
 
 /// Touches a file again and again, and sees how far apart the times are that come out.

@@ -136,11 +136,11 @@ fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> P
 }
 
 fn try_read(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> Result<(Stat, Digest), Errno> {
-    let (fd, _) = open_regular(root, path)?;
+    let (fd, mut stat) = open_regular(root, path)?;
     if sync {
         rustix::fs::fsync(&fd)?;
+        stat = at::stat_fd(fd.as_fd())?.stat;
     }
-    let stat = at::stat_fd(fd.as_fd())?.stat;
     let chunker = (stat.size > SINGLE_BYTES_MAX).then(|| Chunker::new(average_bytes(stat.size)));
     Ok((stat, digest(fd.as_fd(), stat.size, chunker, buffer)?))
 }

@@ -104,13 +104,15 @@ impl Root {
                 (self.copy_to_stage(from.as_fd(), making.content)?, None)
             }
         };
-        self.finish_file(&name, making, sync)
-            .map(|stat| Prepared { name: name.clone(), stat, claimed })
-            .map_err(|errno| {
-                let stat = self.met().stat;
-                self.unprepare(&Prepared { name: name.clone(), stat, claimed });
-                if errno == Errno::NOENT { Refusal::NoSource } else { errno.into() }
-            })
+        match self.finish_file(&name, making, sync) {
+            Ok(stat) => Ok(Prepared { name, stat, claimed }),
+            // Somebody has emptied the stage; so it is not staged any more either.
+            Err(Errno::NOENT) => Err(Refusal::NoSource),
+            Err(errno) => {
+                self.unprepare(&Prepared { name, stat: self.met().stat, claimed });
+                Err(errno.into())
+            }
+        }
     }
 
     /// Gives a file in the stage its metadata.

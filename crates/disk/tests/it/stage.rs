@@ -1,0 +1,132 @@
+//! The staging area.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use file_sync_core::version::ContentHash;
+
+use crate::support::Scene;
+
+fn n_staged(scene: &Scene) -> usize {
+    fs::read_dir(scene.at(".file-sync/stage")).unwrap().count()
+}
+
+#[test]
+fn v3_wrong_bytes_are_not_staged() {
+    let scene = Scene::new();
+    let content = ContentHash::of(b"right");
+    let results = scene.root.stage_small(&[(content, b"wrong"), (content, b"right"), (content, b"right")]);
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
+    assert!(scene.root.staged(content));
+    scene.root.discard_stage(content).unwrap();
+    assert!(!scene.root.staged(content));
+    assert_eq!(n_staged(&scene), 0);
+}
+
+#[test]
+fn v3_a_large_file_is_whole_only_when_it_was_read_back() {
+    let scene = Scene::new();
+    let bytes = vec![7; 200_000];
+    let content = ContentHash::of(&bytes);
+    let file = scene.root.open_stage(content, 200_000).unwrap();
+    file.write_at(100_000, &bytes[100_000..]).unwrap();
+    assert!(file.write_at(150_000, &bytes[..100_000]).is_err(), "beyond the end");
+    assert!(file.write_at(u64::MAX, b"x").is_err());
+    drop(file);
+    let file = scene.root.open_stage(content, 200_000).unwrap();
+    let mut buffer = vec![0; 200_000];
+    file.read_at(0, &mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..100_000], &buffer[100_000..]),
+        (&vec![0; 100_000][..], &bytes[100_000..]),
+        "resumed"
+    );
+    file.write_at(0, &bytes[..100_000]).unwrap();
+    assert!(!scene.root.staged(content));
+    file.finish().unwrap();
+    assert!(scene.root.staged(content));
+    let other = scene.root.open_stage(ContentHash::of(b"other"), 5).unwrap();
+    other.write_at(0, b"wrong").unwrap();
+    assert!(other.finish().is_err());
+    assert_eq!(n_staged(&scene), 1);
+}
+
+#[test]
+fn a_sparse_file_arrives_sparse() {
+    let scene = Scene::new();
+    let mut bytes = vec![0; 8 << 20];
+    bytes[5_000_000] = 1;
+    let content = ContentHash::of(&bytes);
+    let file = scene.root.open_stage(content, bytes.len() as u64).unwrap();
+    // What an earlier attempt left there must not shine through.
+    file.write_at(1 << 20, &vec![9; 1 << 20]).unwrap();
+    for (index, piece) in bytes.chunks(300_001).enumerate() {
+        file.write_at(index as u64 * 300_001, piece).unwrap();
+    }
+    file.finish().unwrap();
+    let staged = fs::metadata(scene.at(format!(".file-sync/stage/{content}"))).unwrap();
+    assert_eq!(staged.len(), 8 << 20);
+    assert!(staged.blocks() * 512 < 4 << 20, "{} blocks", staged.blocks());
+}
+
+#[test]
+fn c1_a_start_keeps_what_is_wanted_and_whole() {
+    let scene = Scene::new();
+    let [whole, damaged, unwanted, part] =
+        [&b"whole"[..], b"damaged", b"unwanted", b"part"].map(ContentHash::of);
+    let stage = scene.at(".file-sync/stage");
+    for (name, bytes) in [
+        (whole.to_string(), "whole"),
+        (damaged.to_string(), ""),
+        (unwanted.to_string(), "unwanted"),
+        (format!("{part}.part"), "pa"),
+        (format!("{unwanted}.part"), "un"),
+        ("1-2.tmp".to_owned(), "x"),
+    ] {
+        fs::write(stage.join(name), bytes).unwrap();
+    }
+    fs::create_dir(stage.join("1-3.tmp")).unwrap();
+    assert!(!scene.root.staged(whole), "not trusted before it was read");
+    scene.root.clean_stage(&BTreeSet::from([whole, damaged, part])).unwrap();
+    assert!(scene.root.staged(whole));
+    assert!(!scene.root.staged(damaged));
+    assert_eq!(n_staged(&scene), 2);
+}
+
+#[test]
+fn c7_a_file_that_has_no_room_is_refused_before_it_is_written() {
+    let scene = Scene::new();
+    let content = ContentHash::of(b"huge");
+    let trouble = scene.root.open_stage(content, 1 << 60).unwrap_err();
+    assert_eq!(trouble.kind, file_sync_core::effect::TroubleKind::NoSpace);
+    assert_eq!(n_staged(&scene), 0);
+}
+
+#[test]
+fn c1_a_stage_emptied_by_somebody_else_is_no_source() {
+    let scene = Scene::new();
+    let op = scene.place("f", "bytes", None);
+    let content = ContentHash::of(b"bytes");
+    fs::remove_file(scene.at(format!(".file-sync/stage/{content}"))).unwrap();
+    assert_eq!(scene.apply(op), file_sync_core::effect::OpOutcome::NoSource);
+    assert!(!scene.root.staged(content), "it is asked for again");
+}
+
+#[test]
+fn place_is_done_whatever_mode_an_earlier_attempt_gave_the_staged_file() {
+    let scene = Scene::new();
+    fs::write(scene.at("f"), "in the way").unwrap();
+    let content = scene.stage(b"bytes");
+    let place = |path: &str| file_sync_core::effect::Op::Place {
+        path: crate::support::sync(path),
+        content,
+        source: file_sync_core::effect::Source::Staged { consume: true },
+        mode: 0o000,
+        mtime: crate::support::MTIME,
+        expect: None,
+    };
+    let outcome = scene.apply(place("f"));
+    assert_eq!(outcome, file_sync_core::effect::OpOutcome::Differs { rescued: None });
+    scene.done(place("g"));
+}
