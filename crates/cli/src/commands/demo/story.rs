@@ -98,7 +98,8 @@ async fn delete(anna: &Device, ben: &Device, console: Console) -> Result<(), Fai
 /// Waits on both sides until each has what the other had.
 async fn settle(anna: &Device, ben: &Device) -> Result<(), Failure> {
     let timeout_ms = u64::try_from(WAIT_MAX.as_millis()).expect("twenty seconds fit");
-    for device in [anna, ben] {
+    // Ben first: it is he who joins and resumes, and only then does anna have somebody to wait for.
+    for device in [ben, anna] {
         sync_wait::wait(&SyncWait { target: None, timeout_ms }, &device.client()).await?;
     }
     Ok(())
