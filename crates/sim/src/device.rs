@@ -1,0 +1,111 @@
+//! One simulated device: its engine, its disk, its clock, and what of the engine's state is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use file_sync_core::effect::{Kept, Op, OpOutcome, Trouble};
+use file_sync_core::engine::{Commit, Config, Counters, Engine, Now, PeerProgress, Stored};
+use file_sync_core::message::Members;
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::{Record, Seen};
+use file_sync_core::register::Register;
+use file_sync_core::version::{DeviceId, Time};
+
+use crate::apply::Prepared;
+use crate::disk::Disk;
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Durable {
+    /// Rows by path.
+    pub rows: BTreeMap<SyncPath, (Register, Option<Record>, u64)>,
+    /// Counters.
+    pub counters: Counters,
+    /// The member list.
+    pub members: Members,
+    /// How far remotes are merged.
+    pub peers: BTreeMap<DeviceId, PeerProgress>,
+    /// Kept versions by name.
+    pub kept: BTreeMap<String, Kept>,
+}
+
+impl Durable {
+    /// Takes a transaction in.
+    pub fn apply(&mut self, commit: Commit) {
+        for (path, register, record, sequence) in commit.rows {
+            self.rows.insert(path, (register, record, sequence));
+        }
+        self.counters = commit.counters;
+        self.members = commit.members;
+        self.peers = commit.peers;
+        for kept in commit.kept_added {
+            self.kept.insert(kept.name.clone(), kept);
+        }
+        for name in commit.kept_removed {
+            self.kept.remove(&name);
+        }
+    }
+
+    /// What an engine starts from.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            rows: self
+                .rows
+                .iter()
+                .map(|(path, (register, record, sequence))| {
+                    (path.clone(), register.clone(), record.clone(), *sequence)
+                })
+                .collect(),
+            counters: self.counters,
+            members: self.members.clone(),
+            peers: self.peers.clone(),
+            kept: self.kept.values().cloned().collect(),
+        }
+    }
+}
+
+/// Work that is done in order: looks and changes.
+#[derive(Debug)]
+pub(crate) enum LaneTask {
+    Look { left: VecDeque<SyncPath>, results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)> },
+    Apply { left: VecDeque<Op>, prepared: Option<VecDeque<Prepared>>, outcomes: Vec<(Op, OpOutcome)> },
+}
+
+/// One device.
+#[derive(Debug)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// What its engine is told.
+    pub config: Config,
+    /// Its engine; none while it is down.
+    pub engine: Option<Engine>,
+    /// Counts its engines.
+    pub life: u64,
+    /// Its disk.
+    pub disk: Disk,
+    /// What is durable.
+    pub durable: Durable,
+    /// How far its wall clock is off, in seconds.
+    pub wall_offset_seconds: i64,
+    pub(crate) lane: VecDeque<LaneTask>,
+    pub(crate) is_lane_running: bool,
+    pub(crate) report_at_us: u64,
+    pub(crate) tick_at_us: Option<u64>,
+    pub(crate) is_paused: bool,
+    pub(crate) waits_done: Vec<u64>,
+}
+
+impl Device {
+    /// What its clocks say.
+    pub fn now(&self, now_us: u64) -> Now {
+        Now { wall: self.wall(now_us), monotonic_ms: now_us / 1_000 }
+    }
+
+    /// What its wall clock says.
+    pub fn wall(&self, now_us: u64) -> Time {
+        Time {
+            seconds: 1_700_000_000 + self.wall_offset_seconds + (now_us / 1_000_000) as i64,
+            nanoseconds: (now_us % 1_000_000) as u32 * 1_000,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A disk in memory: items by path, with all that `statx` would say of them, a staging area and kept versions.
+//!
+//! No two changes have the same change time, so that a stat vouches for what was read under it: that the real disk
+//! waits for that is its own tests' business. Inode numbers are used again, as file systems do.
+
+use std::collections::BTreeMap;
+
+use file_sync_core::effect::{Trouble, TroubleKind};
+use file_sync_core::path::{IGNORE_NAME, SyncPath};
+use file_sync_core::record::{Kind, Seen, Stat};
+use file_sync_core::version::{Content, ContentHash, Time};
+
+/// What an item is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A regular file's bytes.
+    File(Vec<u8>),
+    /// A directory; what is in it is known by the paths.
+    Directory,
+    /// A symlink's target.
+    Symlink(Box<[u8]>),
+    /// Something that is not synced.
+    Fifo,
+}
+
+/// One item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// What it is.
+    pub body: Body,
+    /// Inode number.
+    pub inode: u64,
+    /// The nine permission bits.
+    pub mode: u16,
+    /// Modification time.
+    pub mtime: Time,
+    /// Change time.
+    pub ctime: Time,
+}
+
+impl Item {
+    /// Kind and bytes; none for what is not synced.
+    pub fn content(&self) -> Option<Content> {
+        Some(match &self.body {
+            Body::File(bytes) => Content::File(ContentHash::of(bytes)),
+            Body::Directory => Content::Directory,
+            Body::Symlink(target) => Content::Symlink(ContentHash::of(target)),
+            Body::Fifo => return None,
+        })
+    }
+
+    /// What `statx` says.
+    pub fn stat(&self) -> Stat {
+        let size = match &self.body {
+            Body::File(bytes) => bytes.len() as u64,
+            Body::Symlink(target) => target.len() as u64,
+            Body::Directory | Body::Fifo => 0,
+        };
+        Stat { device: 1, inode: self.inode, size, mode: self.mode, mtime: self.mtime, ctime: self.ctime }
+    }
+
+    /// What a look at it under this name finds.
+    pub fn seen(&self, path: &SyncPath) -> Seen {
+        let kind = match &self.body {
+            Body::File(_) => Kind::File,
+            Body::Directory => Kind::Directory,
+            Body::Symlink(target) => Kind::Symlink(target.clone()),
+            Body::Fifo => Kind::Unsupported,
+        };
+        let rules = match &self.body {
+            Body::File(bytes) if path.name() == IGNORE_NAME => Some(bytes.clone()),
+            _ => None,
+        };
+        Seen { kind, stat: self.stat(), rules }
+    }
+}
+
+/// A disk below one root.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// All items, parents included.
+    pub items: BTreeMap<SyncPath, Item>,
+    /// Kept versions by name.
+    pub kept: BTreeMap<String, Item>,
+    /// Staged contents.
+    pub stage: BTreeMap<ContentHash, Vec<u8>>,
+    /// Paths that cannot be read at present.
+    pub unreadable: Vec<SyncPath>,
+    /// True while nothing more fits.
+    pub is_full: bool,
+    /// Times are stored in steps of so many nanoseconds.
+    pub step_ns: u64,
+    /// A rename changes the change time, as on most file systems.
+    pub renames_change_ctime: bool,
+    pub(crate) n_kept: u64,
+    pub(crate) last: Time,
+    pub(crate) last_inode: u64,
+    pub(crate) free_inodes: Vec<u64>,
+}
+
+impl Disk {
+    /// A time not before `wall`, later than any before it on this disk.
+    pub(crate) fn stamp(&mut self, wall: Time) -> Time {
+        let mut next = self.last;
+        next.nanoseconds += 1;
+        if next.nanoseconds == 1_000_000_000 {
+            next = Time { seconds: next.seconds + 1, nanoseconds: 0 };
+        }
+        self.last = wall.max(next);
+        self.last
+    }
+
+    /// A time as this disk stores it.
+    pub fn stored(&self, time: Time) -> Time {
+        let step = i128::from(self.step_ns.max(1));
+        let ns = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        let ns = ns.div_euclid(step) * step;
+        Time {
+            seconds: ns.div_euclid(1_000_000_000) as i64,
+            nanoseconds: ns.rem_euclid(1_000_000_000) as u32,
+        }
+    }
+
+    /// The item at a path.
+    pub fn get(&self, path: &SyncPath) -> Option<&Item> {
+        self.items.get(path)
+    }
+
+    /// True if a directory is there; the root always is.
+    pub fn is_directory(&self, path: &SyncPath) -> bool {
+        path.is_root() || self.items.get(path).is_some_and(|item| item.body == Body::Directory)
+    }
+
+    /// True if something may be put at a path: its parent is there.
+    pub fn has_parent(&self, path: &SyncPath) -> bool {
+        path.parent().is_some_and(|parent| self.is_directory(&parent))
+    }
+
+    /// Everything strictly below a path.
+    pub fn below(&self, path: &SyncPath) -> Vec<SyncPath> {
+        self.items.keys().filter(|other| path.is_ancestor_of(other)).cloned().collect()
+    }
+
+    /// The items directly in a directory.
+    pub fn children(&self, directory: &SyncPath) -> Vec<SyncPath> {
+        self.items.keys().filter(|path| path.parent().as_ref() == Some(directory)).cloned().collect()
+    }
+
+    /// What a look at a path finds.
+    ///
+    /// # Errors
+    /// While the path, or a directory above it, cannot be read.
+    pub fn look(&self, path: &SyncPath) -> Result<Option<Seen>, Trouble> {
+        if self.unreadable.iter().any(|bad| bad == path || bad.is_ancestor_of(path)) {
+            return Err(denied());
+        }
+        Ok(self.items.get(path).map(|item| item.seen(path)))
+    }
+
+    /// Puts a new item at a free path whose parent is there; returns it.
+    pub fn create(&mut self, path: &SyncPath, body: Body, mode: u16, wall: Time) -> &mut Item {
+        assert!(self.has_parent(path) && !self.items.contains_key(path), "{path} is free and has a parent");
+        let ctime = self.stamp(wall);
+        let mtime = self.stored(ctime);
+        let inode = self.free_inodes.pop().unwrap_or_else(|| {
+            self.last_inode += 1;
+            self.last_inode
+        });
+        self.items.insert(path.clone(), Item { body, inode, mode, mtime, ctime });
+        self.items.get_mut(path).expect("inserted just now")
+    }
+
+    /// Takes an item (no directory that still has something in it) away.
+    pub fn remove(&mut self, path: &SyncPath) -> Item {
+        let item = self.items.remove(path).expect("it is there");
+        self.free_inodes.push(item.inode);
+        item
+    }
+
+    /// Puts something in place of a file's bytes, in the same inode.
+    pub fn overwrite(&mut self, path: &SyncPath, bytes: Vec<u8>, wall: Time) {
+        let ctime = self.stamp(wall);
+        let mtime = self.stored(ctime);
+        let item = self.items.get_mut(path).expect("it is there");
+        item.body = Body::File(bytes);
+        (item.mtime, item.ctime) = (mtime, ctime);
+    }
+
+    /// Sets mode and modification time.
+    pub fn set_metadata(&mut self, path: &SyncPath, mode: u16, mtime: Option<Time>, wall: Time) {
+        let ctime = self.stamp(wall);
+        let mtime = mtime.map(|mtime| self.stored(mtime));
+        let item = self.items.get_mut(path).expect("it is there");
+        item.mode = mode;
+        item.ctime = ctime;
+        item.mtime = mtime.unwrap_or(item.mtime);
+    }
+
+    /// Moves an item with all below it to a name that is free.
+    pub fn rename(&mut self, from: &SyncPath, to: &SyncPath, wall: Time) {
+        assert!(self.has_parent(to) && !self.items.contains_key(to), "{to} is free and has a parent");
+        let ctime = self.stamp(wall);
+        for below in self.below(from) {
+            let item = self.items.remove(&below).expect("listed just now");
+            let target = from.rebase(&below, to).expect("it is below, and names are short");
+            self.items.insert(target, item);
+        }
+        let mut item = self.items.remove(from).expect("it is there");
+        if self.renames_change_ctime {
+            item.ctime = ctime;
+        }
+        self.items.insert(to.clone(), item);
+    }
+
+    /// The tree as text, one item a line, times left out: for scripted tests.
+    pub fn show(&self) -> Vec<String> {
+        let line = |(path, item): (&SyncPath, &Item)| match &item.body {
+            Body::File(bytes) => format!("{path} = {}", String::from_utf8_lossy(bytes)),
+            Body::Directory => format!("{path}/"),
+            Body::Symlink(target) => format!("{path} -> {}", String::from_utf8_lossy(target)),
+            Body::Fifo => format!("{path} |"),
+        };
+        self.items.iter().map(line).collect()
+    }
+}
+
+pub(crate) fn denied() -> Trouble {
+    Trouble { kind: TroubleKind::Denied, message: "read it: permission denied".to_owned() }
+}

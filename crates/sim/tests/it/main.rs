@@ -1,0 +1,3 @@
+//! Tests of whole engines in a simulated world.
+
+mod seeds;
