@@ -82,10 +82,12 @@ impl Stage {
             return Ok(());
         }
         let name = content.to_string();
-        let result = self
-            .unlink(&name)
-            .and_then(|()| self.create(&name))
-            .and_then(|fd| write_all_at(fd.as_fd(), bytes, 0));
+        let created = match self.create(&name) {
+            // A leftover that nobody has verified.
+            Err(Errno::EXIST) => self.unlink(&name).and_then(|()| self.create(&name)),
+            created => created,
+        };
+        let result = created.and_then(|fd| write_all_at(fd.as_fd(), bytes, 0));
         if let Err(errno) = result {
             // Space is given back; nobody takes the file for whole.
             let _ = self.unlink(&name);

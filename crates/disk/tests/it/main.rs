@@ -1,5 +1,11 @@
 //! The crate through its public interface, on the real file system.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 mod apply;
 mod hash;
 mod privilege;
