@@ -218,6 +218,12 @@ impl World {
                 return Some("S3: an engine runs hot".to_owned());
             }
         }
+        for device in 0..self.devices.len() {
+            let text = format!("{:?}", self.devices[device].engine);
+            let start = text.find("observer: Observer").unwrap_or(0);
+            let end = text.find("peers: {").unwrap_or(text.len()).max(start);
+            self.note(|| format!("{} {}", name(device), &text[start..end]));
+        }
         Some(format!("S2: no rest: {}", self.unrest().unwrap_or_default()))
     }
 

@@ -418,6 +418,15 @@ impl Engine {
 
     /// Notes what is on the disk at a path, everywhere that is derived from it.
     fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
+        let is_directory =
+            |record: Option<&Record>| record.is_some_and(|record| record.content == Content::Directory);
+        let was_directory = is_directory(self.tree.record(path));
+        if is_directory(record.as_ref()) && !was_directory {
+            self.reconsider_needed_below(path); // They may have waited for it.
+        }
+        if record.is_none() {
+            self.reconsider_parent(path); // It may have waited to be empty.
+        }
         if let Some(old) = self.tree.record(path) {
             if self.inodes.get(&old.stat.inode) == Some(path) {
                 self.inodes.remove(&old.stat.inode);

@@ -314,6 +314,7 @@ impl Engine {
         let mut to_hash = Vec::new();
         for (path, result) in results {
             self.observer.looking.remove(&path);
+            self.planner.is_sure(&path);
             if self.busy.contains(&path) {
                 self.observer.again.insert(path);
                 continue;

@@ -30,23 +30,22 @@ impl Engine {
     fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
         let record = |content| stat.map(|stat| Record { content, stat });
         match op {
-            Op::MakeDirectory { path, .. } => self.place_record(path, record(Content::Directory)),
+            Op::MakeDirectory { path, .. } => self.set_record(path, record(Content::Directory)),
             Op::Place { path, content, source, .. } => {
                 if matches!(source, Source::Staged { consume: true }) {
                     self.fetcher.staged.remove(content);
                 }
-                self.place_record(path, record(Content::File(*content)));
+                self.set_record(path, record(Content::File(*content)));
                 self.say_that_it_is_held(path);
             }
             Op::PlaceSymlink { path, target, .. } => {
-                self.place_record(path, record(Content::Symlink(ContentHash::of(target))));
+                self.set_record(path, record(Content::Symlink(ContentHash::of(target))));
             }
             Op::Move { from, expect, to, .. } => self.moved(from, expect, to, stat),
             Op::MoveDirectory { from, to, expect, .. } => self.directory_moved(from, to, expect, stat),
-            Op::SetMetadata { path, expect, .. } => self.place_record(path, record(expect.content)),
+            Op::SetMetadata { path, expect, .. } => self.set_record(path, record(expect.content)),
             Op::Remove { path, .. } | Op::RemoveDirectory { path, .. } => {
                 self.set_record(path, None);
-                self.reconsider_parent(path);
             }
         }
         if let Some(kept) = kept {
@@ -54,21 +53,13 @@ impl Engine {
         }
     }
 
-    fn place_record(&mut self, path: &SyncPath, record: Option<Record>) {
-        let is_directory = record.as_ref().is_some_and(|record| record.content == Content::Directory);
-        self.set_record(path, record);
-        if is_directory {
-            self.reconsider_needed_below(path);
-        }
-    }
-
-    fn reconsider_needed_below(&mut self, path: &SyncPath) {
+    pub(in super::super) fn reconsider_needed_below(&mut self, path: &SyncPath) {
         let below = self.planner.needed.range(path.clone()..).skip_while(|needed| *needed == path);
         let below: Vec<SyncPath> = below.take_while(|needed| path.is_ancestor_of(needed)).cloned().collect();
         self.planner.todo.extend(below);
     }
 
-    fn reconsider_parent(&mut self, path: &SyncPath) {
+    pub(in super::super) fn reconsider_parent(&mut self, path: &SyncPath) {
         if let Some(parent) = path.parent().filter(|parent| self.planner.needed.contains(parent)) {
             self.planner.reconsider(parent);
         }
@@ -82,8 +73,7 @@ impl Engine {
             return;
         }
         self.set_record(from, None);
-        self.place_record(to, record);
-        self.reconsider_parent(from);
+        self.set_record(to, record);
     }
 
     fn directory_moved(
@@ -105,10 +95,9 @@ impl Engine {
             let target = if path == from { Some(to.clone()) } else { from.rebase(path, to) };
             let moved_stat = if path == from { stat.unwrap_or(record.stat) } else { record.stat };
             if let Some(target) = target {
-                self.place_record(&target, Some(Record { content: record.content, stat: moved_stat }));
+                self.set_record(&target, Some(Record { content: record.content, stat: moved_stat }));
             }
         }
-        self.reconsider_parent(from);
     }
 
     /// Other members may have been told that this device knows of a version but lacks its bytes.
@@ -154,12 +143,18 @@ impl Engine {
             self.reconsider_needed_below(to);
         }
         if let Op::Move { from, .. } | Op::MoveDirectory { from, .. } = op {
-            self.request_look(from.clone());
+            self.look_before_more(from.clone());
         }
-        self.request_look(path);
+        self.look_before_more(path);
         if let Some(rescued) = rescued {
             self.request_look(rescued);
         }
+    }
+
+    /// The path is not what its record says: nothing is done to it before it was looked at.
+    fn look_before_more(&mut self, path: SyncPath) {
+        self.planner.unsure.insert(path.clone());
+        self.request_look(path);
     }
 
     fn op_had_no_source(&mut self, op: &Op) {
@@ -195,7 +190,7 @@ impl Engine {
             return;
         }
         if let Op::Move { from, .. } = op {
-            self.request_look(from.clone());
+            self.look_before_more(from.clone());
         }
         self.trouble(path, trouble);
     }

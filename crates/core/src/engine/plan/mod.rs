@@ -30,6 +30,8 @@ pub(super) struct Planner {
     is_applying: bool,
     /// Directories that could not be moved as they are, so that their items are moved one by one.
     unmovable: BTreeSet<SyncPath>,
+    /// Paths that were found to be something else than recorded, until they are looked at.
+    unsure: BTreeSet<SyncPath>,
     /// How often in a row a path was found to be something else than expected.
     surprises: BTreeMap<SyncPath, u32>,
     /// The remote that a needed path was last heard of from.
@@ -43,6 +45,13 @@ impl Planner {
     pub(super) fn reconsider(&mut self, path: SyncPath) {
         if !path.is_root() {
             self.todo.insert(path);
+        }
+    }
+
+    /// A path was looked at.
+    pub(super) fn is_sure(&mut self, path: &SyncPath) {
+        if self.unsure.remove(path) {
+            self.reconsider(path.clone());
         }
     }
 
@@ -169,7 +178,7 @@ impl Engine {
             // A directory that still holds what is ignored stays, and that is no trouble.
             Some((trouble, _)) if is_not_empty(trouble) => Assessment::Fine,
             Some(_) => Assessment::NotNow,
-            None if self.busy.contains(path) => Assessment::NotNow,
+            None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
             None => Assessment::Change(value),
         }
     }
