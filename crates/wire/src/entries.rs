@@ -27,6 +27,7 @@ pub(crate) fn entries_to_proto(entries: &Entries) -> proto::Entries {
         index_id: entries.index_id,
         after: entries.after,
         through: entries.through,
+        latest: entries.latest,
         actors: actors.to_proto(),
         entries: encoded,
     }
@@ -56,6 +57,7 @@ pub(crate) fn entries_from_bytes(bytes: &[u8]) -> Result<Entries, WireError> {
         index_id: header.index_id,
         after: header.after,
         through: header.through,
+        latest: header.latest,
         entries,
     })
 }
@@ -87,6 +89,8 @@ struct EntriesHeader {
     after: u64,
     #[prost(uint64, tag = "4")]
     through: u64,
+    #[prost(uint64, tag = "7")]
+    latest: u64,
 }
 
 /// `Entry` without its register.

@@ -5,10 +5,12 @@
 //! opens a socket, checks a signature or decides what a message means.
 
 mod chunk;
+pub mod content;
 mod entries;
 mod error;
 mod field;
 mod message;
+pub mod preamble;
 mod register;
 mod signed;
 mod version;
@@ -20,6 +22,6 @@ mod proto {
 
 pub use chunk::{decode_chunk_list, encode_chunk_list};
 pub use error::WireError;
-pub use message::{decode_message, encode_message};
+pub use message::{decode_message, encode_content_wanted, encode_message, is_content_wanted};
 pub use register::{decode_register, encode_register};
 pub use signed::signed_bytes;

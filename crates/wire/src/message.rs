@@ -48,6 +48,16 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, WireError> {
     }
 }
 
+/// The message by which the listener of a link asks its dialer for content connections; links alone know it.
+pub fn encode_content_wanted() -> Vec<u8> {
+    proto::Message { kind: Some(Kind::ContentWanted(proto::ContentWanted {})) }.encode_to_vec()
+}
+
+/// True for what [`encode_content_wanted`] encodes.
+pub fn is_content_wanted(bytes: &[u8]) -> bool {
+    matches!(Fields::of(bytes).next(), Some(Ok((15, _))))
+}
+
 fn encode_kind(message: &Message) -> Kind {
     match message {
         Message::Hello(hello) => Kind::Hello(encode_hello(hello)),

@@ -153,6 +153,7 @@ impl Generator {
             index_id: self.next(),
             after: self.below(10),
             through: 10 + self.below(10),
+            latest: 10 + self.below(20),
             entries: self.many(8, |g| Entry { path: g.path(), register: g.register(), holds: g.coin() }),
         }
     }
