@@ -1,0 +1,76 @@
+//! One TLS connection to a device whose key is proved, before it is known what it is for.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use file_sync_core::version::DeviceId;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+use crate::frame::{FrameError, FrameReader, STRANGER_BYTES_MAX, push_frame};
+use crate::identity::device_id_of;
+use crate::tls;
+
+pub(crate) type Writer = WriteHalf<TlsStream<TcpStream>>;
+pub(crate) type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
+
+/// A connection after its TLS handshake; its frames are limited to what a stranger may send.
+pub(crate) struct Connection {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) address: SocketAddr,
+    pub(crate) device: DeviceId,
+    pub(crate) key: [u8; 32],
+}
+
+/// Why the first frames could not be exchanged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    #[error("the other side showed no key")]
+    NoKey,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: TlsStream<TcpStream>,
+        address: SocketAddr,
+    ) -> Result<Connection, ExchangeError> {
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().and_then(<[_]>::first).ok_or(ExchangeError::NoKey)?;
+        let key = tls::key_of(certificate).map_err(|_| ExchangeError::NoKey)?;
+        let (reader, writer) = tokio::io::split(stream);
+        let reader = FrameReader::new(reader, STRANGER_BYTES_MAX);
+        Ok(Connection { reader, writer, address, device: device_id_of(&key), key })
+    }
+
+    /// Sends one frame within the time given.
+    pub(crate) async fn send(&mut self, frame: &[u8], within: Duration) -> Result<(), ExchangeError> {
+        let mut bytes = Vec::with_capacity(4 + frame.len());
+        push_frame(&mut bytes, frame);
+        let sending = async {
+            self.writer.write_all(&bytes).await?;
+            self.writer.flush().await
+        };
+        let sent = timeout(within, sending).await.map_err(|_| ExchangeError::TimedOut(within))?;
+        sent.map_err(|error| FrameError::from(error).into())
+    }
+
+    /// Receives one frame within the time given.
+    pub(crate) async fn receive(&mut self, within: Duration) -> Result<Bytes, ExchangeError> {
+        let received = timeout(within, self.reader.next()).await;
+        Ok(received.map_err(|_| ExchangeError::TimedOut(within))??)
+    }
+
+    /// Says goodbye to TLS; what was sent before arrives.
+    pub(crate) async fn close(mut self, within: Duration) {
+        // The other side may be gone already, which is as good.
+        _ = timeout(within, self.writer.shutdown()).await;
+    }
+}

@@ -1,0 +1,346 @@
+//! One content connection: requests and pieces of either side, in frames, pieces followed by their bytes.
+//!
+//! The reader never waits for whoever asked: no more data is under way for a request than its window, and it is only
+//! widened as the asker takes what came. So one slow asker holds up nobody, and memory stays bounded.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use file_sync_wire::content::{
+    ContentFrame, ContentPiece, ContentRequest, ContentWhat, FRAME_BYTES_MAX, decode_content_frame,
+    encode_content_frame,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::serve::Serving;
+use crate::connection::{Connection, Reader, Writer};
+use crate::frame::push_frame;
+use crate::link::Link;
+use crate::network::Shared;
+use crate::provider::FetchError;
+use crate::stop::Stop;
+
+/// Requests of ours under way on one connection.
+const SLOTS: usize = 16;
+/// With so many requests under way a second connection is worth its handshake.
+const BUSY_SLOTS: usize = 2;
+/// Pieces read for the other side that wait to be written.
+const OUTGOING_PIECES: usize = 4;
+/// Smaller data is copied together with its header, and with its neighbours, before it is written.
+const COPY_BYTES: usize = 32 * 1024;
+/// Written at once, in bytes, while there is more of that.
+const WRITE_BYTES: usize = 64 * 1024;
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The asking side of one content connection.
+pub(crate) struct ContentConnection {
+    /// Bounded by the slots: a request, its cancellation, and a credit for each part of its window.
+    commands: mpsc::UnboundedSender<ContentFrame>,
+    pending: Mutex<HashMap<u64, Pending>>,
+    slots: Arc<Semaphore>,
+    next_id: AtomicU64,
+    stop: Stop,
+}
+
+struct Pending {
+    /// Bounded by the window and by the number of items: a piece has data, or ends an item.
+    pieces: mpsc::UnboundedSender<(ContentPiece, Bytes)>,
+    window_bytes: u64,
+    n_items: usize,
+}
+
+/// A request under way; dropping it tells the other side to stop.
+pub(crate) struct Asked {
+    id: u64,
+    connection: Arc<ContentConnection>,
+    pieces: mpsc::UnboundedReceiver<(ContentPiece, Bytes)>,
+    /// Widened in steps of this many bytes.
+    step_bytes: u32,
+    taken_bytes: u32,
+    finished: bool,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl ContentConnection {
+    pub(crate) fn free_slots(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        SLOTS - self.free_slots().min(SLOTS) >= BUSY_SLOTS
+    }
+
+    /// Waits for a free slot; none if the connection ends.
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        request: impl FnOnce(u64) -> ContentRequest,
+    ) -> Result<Asked, FetchError> {
+        let request = request(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let n_items = match &request.what {
+            ContentWhat::Small(contents) => contents.len(),
+            ContentWhat::ChunkList(_) => 1,
+            ContentWhat::Ranges(_, ranges) => ranges.len(),
+        };
+        let pending = Pending { pieces: sender, window_bytes: u64::from(request.window_bytes), n_items };
+        let (id, step_bytes) = (request.id, request.window_bytes / 4);
+        self.pending().insert(id, pending);
+        let connection = Arc::clone(self);
+        let asked =
+            Asked { id, connection, pieces, step_bytes, taken_bytes: 0, finished: false, slot: Some(slot) };
+        // Checked after it is pending: what ends the connection clears all that is, so nobody waits forever.
+        if self.commands.send(ContentFrame::Request(request)).is_err() || self.stop.is_stopped() {
+            return Err(FetchError::Closed);
+        }
+        Ok(asked)
+    }
+
+    /// Gives a piece to whoever asked.
+    fn deliver(&self, piece: ContentPiece, data: Bytes) -> Result<(), String> {
+        let mut pending = self.pending();
+        // Those of a request that was given up may still come.
+        let Some(asker) = pending.get_mut(&piece.id) else { return Ok(()) };
+        let window = asker.window_bytes.checked_sub(u64::from(piece.data_bytes));
+        asker.window_bytes = window.ok_or("more data than was asked for")?;
+        if piece.ends {
+            asker.n_items = asker.n_items.checked_sub(1).ok_or("more answers than were asked for")?;
+        } else if piece.data_bytes == 0 {
+            return Err("a piece of nothing".to_owned());
+        }
+        // The asker may have gone just now.
+        _ = asker.pieces.send((piece, data));
+        Ok(())
+    }
+
+    fn end(&self, reason: &str) {
+        self.stop.stop(reason);
+        self.slots.close();
+        self.pending().clear();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
+        // No code that holds it can leave it half changed.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asked {
+    /// The next piece; none if the connection was lost.
+    pub(crate) async fn next(&mut self) -> Option<(ContentPiece, Bytes)> {
+        self.pieces.recv().await
+    }
+
+    /// Makes room for as much more as was taken.
+    pub(crate) fn taken(&mut self, bytes: usize) {
+        self.taken_bytes = self.taken_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.taken_bytes < self.step_bytes || self.finished {
+            return;
+        }
+        if let Some(pending) = self.connection.pending().get_mut(&self.id) {
+            pending.window_bytes += u64::from(self.taken_bytes);
+        }
+        let credit = ContentFrame::Credit { id: self.id, bytes: std::mem::take(&mut self.taken_bytes) };
+        // If the connection has ended, so has this.
+        _ = self.connection.commands.send(credit);
+    }
+
+    /// All has come.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// The other side does not keep to the protocol.
+    pub(crate) fn violated(&self, reason: &str) {
+        self.connection.stop.stop(reason);
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.connection.pending().remove(&self.id);
+        if !self.finished {
+            // If the connection has ended, so has this.
+            _ = self.connection.commands.send(ContentFrame::Cancel { id: self.id });
+        }
+        // Only now, so that the other side hears of the end before the next request.
+        self.slot.take();
+    }
+}
+
+/// A content connection that is known to its link and about to run.
+pub(crate) struct Prepared {
+    link: Link,
+    connection: Connection,
+    content: Arc<ContentConnection>,
+    commands: mpsc::UnboundedReceiver<ContentFrame>,
+}
+
+/// Makes a connection available to those who ask.
+pub(crate) fn prepare(link: &Link, mut connection: Connection) -> Prepared {
+    connection.reader.set_limit(FRAME_BYTES_MAX);
+    let (sender, commands) = mpsc::unbounded_channel();
+    let content = Arc::new(ContentConnection {
+        commands: sender,
+        pending: Mutex::default(),
+        slots: Arc::new(Semaphore::new(SLOTS)),
+        next_id: AtomicU64::new(1),
+        stop: Stop::new(),
+    });
+    link.content().add(Arc::clone(&content));
+    Prepared { link: link.clone(), connection, content, commands }
+}
+
+/// Runs a content connection that the other side dialed.
+pub(crate) async fn run(shared: Arc<Shared>, link: Link, connection: Connection) {
+    prepare(&link, connection).run(shared).await;
+}
+
+impl Prepared {
+    /// Runs until the connection or its link ends.
+    pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let Prepared { link, connection, content, commands } = self;
+        let Connection { reader, writer, device, .. } = connection;
+        let (pieces, outgoing) = mpsc::channel(OUTGOING_PIECES);
+        let ping_every = shared.timing.ping_every;
+        let mut writing = tokio::spawn(write(writer, Arc::clone(&content), commands, outgoing, ping_every));
+        let serving = Serving::new(Arc::clone(&shared), device, pieces);
+        let reason = tokio::select! {
+            biased;
+            reason = link.stop().stopped() => reason,
+            reason = content.stop.stopped() => reason,
+            reason = read(reader, &content, serving, shared.timing.dead_after) => reason,
+        };
+        tracing::debug!(?device, reason, "content connection ended");
+        link.content().remove(&content);
+        content.end(&reason);
+        if timeout(GOODBYE_WITHIN, &mut writing).await.is_err() {
+            writing.abort();
+        }
+    }
+}
+
+async fn read(
+    mut reader: Reader,
+    content: &ContentConnection,
+    mut serving: Serving,
+    dead_after: Duration,
+) -> String {
+    let ended = loop {
+        match reader.buffered() {
+            Ok(Some(frame)) => match take(&mut reader, content, &mut serving, &frame, dead_after).await {
+                Ok(()) => continue,
+                Err(reason) => {
+                    tracing::warn!(device = ?serving.device(), reason, "closing the connection");
+                    return reason;
+                }
+            },
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(device = ?serving.device(), %error, "closing the connection");
+                return error.to_string();
+            }
+        }
+        match timeout(dead_after, reader.fill()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => break error.to_string(),
+            Err(_) => break "the remote has gone silent".to_owned(),
+        }
+    };
+    ended
+}
+
+async fn take(
+    reader: &mut Reader,
+    content: &ContentConnection,
+    serving: &mut Serving,
+    frame: &[u8],
+    dead_after: Duration,
+) -> Result<(), String> {
+    match decode_content_frame(frame).map_err(|error| error.to_string())? {
+        ContentFrame::Ping => Ok(()),
+        ContentFrame::Request(request) => serving.start(request).await,
+        ContentFrame::Credit { id, bytes } => serving.credit(id, bytes),
+        ContentFrame::Cancel { id } => {
+            serving.cancel(id);
+            Ok(())
+        }
+        ContentFrame::Piece(piece) => {
+            let count = piece.data_bytes as usize;
+            let data = loop {
+                if let Some(data) = reader.buffered_raw(count) {
+                    break data;
+                }
+                let filled = timeout(dead_after, reader.fill_raw(count)).await;
+                filled.map_err(|_| "the remote has gone silent")?.map_err(|error| error.to_string())?;
+            };
+            content.deliver(piece, data)
+        }
+    }
+}
+
+/// Writes until the connection ends: what we ask for first, then what we serve.
+async fn write(
+    mut writer: Writer,
+    content: Arc<ContentConnection>,
+    mut commands: mpsc::UnboundedReceiver<ContentFrame>,
+    mut pieces: mpsc::Receiver<(ContentPiece, Bytes)>,
+    ping_every: Duration,
+) {
+    let mut buffer = Vec::with_capacity(WRITE_BYTES);
+    loop {
+        let ping_at = Instant::now() + ping_every;
+        let mut large = None;
+        tokio::select! {
+            biased;
+            _ = content.stop.stopped() => {
+                // The other side may be gone already, which is as good.
+                _ = writer.shutdown().await;
+                return;
+            }
+            Some(command) = commands.recv() => push_frame(&mut buffer, &encode_content_frame(&command)),
+            Some((piece, data)) = pieces.recv() => large = push_piece(&mut buffer, piece, data),
+            () = sleep_until(ping_at) => push_frame(&mut buffer, &encode_content_frame(&ContentFrame::Ping)),
+        }
+        while large.is_none() && buffer.len() < WRITE_BYTES {
+            if let Ok(command) = commands.try_recv() {
+                push_frame(&mut buffer, &encode_content_frame(&command));
+            } else if let Ok((piece, data)) = pieces.try_recv() {
+                large = push_piece(&mut buffer, piece, data);
+            } else {
+                break;
+            }
+        }
+        let written = async {
+            writer.write_all(&buffer).await?;
+            if let Some(data) = &large {
+                writer.write_all(data).await?;
+            }
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
+            content.stop.stop(format!("connection lost: {error}"));
+            return;
+        }
+        buffer.clear();
+    }
+}
+
+/// Appends a piece; its data too if it is small, else returns that, to be written next.
+fn push_piece(buffer: &mut Vec<u8>, piece: ContentPiece, data: Bytes) -> Option<Bytes> {
+    push_frame(buffer, &encode_content_frame(&ContentFrame::Piece(piece)));
+    if data.len() > COPY_BYTES {
+        return Some(data);
+    }
+    buffer.extend_from_slice(&data);
+    None
+}

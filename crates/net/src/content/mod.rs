@@ -1,0 +1,176 @@
+//! The content connections of a link: opened when something is first asked for, and again when lost and needed.
+//!
+//! The dialer of the link dials them; a listener that wants something says so over the control connection. Both sides
+//! may ask over any of them.
+
+mod connection;
+mod fetch;
+mod serve;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use file_sync_core::version::DirectoryId;
+use file_sync_wire::content::{ContentRequest, ContentWhat};
+use file_sync_wire::preamble::{Answer, Role};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+pub(crate) use connection::run;
+use connection::{Asked, ContentConnection};
+
+use crate::backoff::Backoff;
+use crate::dial::{ask, client_config, dial_any};
+use crate::link::{Link, Urgent};
+use crate::network::Shared;
+use crate::provider::FetchError;
+
+/// Content connections that the dialer of a link opens, at most.
+const CONNECTIONS: usize = 2;
+/// Content connections that the listener puts up with.
+const CONNECTIONS_MAX: usize = 4;
+/// How long a request waits for a connection.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(20);
+
+/// The content connections of one link.
+pub(crate) struct ContentPool {
+    connections: Mutex<Vec<Arc<ContentConnection>>>,
+    /// Counts changes of `connections`.
+    changes: watch::Sender<u64>,
+    /// How many are wanted.
+    wanted: watch::Sender<usize>,
+}
+
+impl Default for ContentPool {
+    fn default() -> ContentPool {
+        ContentPool {
+            connections: Mutex::default(),
+            changes: watch::Sender::new(0),
+            wanted: watch::Sender::new(0),
+        }
+    }
+}
+
+impl ContentPool {
+    pub(crate) fn want_all(&self) {
+        self.want(CONNECTIONS);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.connections().len() >= CONNECTIONS_MAX
+    }
+
+    fn want(&self, count: usize) {
+        self.wanted.send_if_modified(|wanted| {
+            let more = *wanted < count;
+            *wanted = (*wanted).max(count);
+            more
+        });
+    }
+
+    fn add(&self, connection: Arc<ContentConnection>) {
+        self.connections().push(connection);
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn remove(&self, connection: &Arc<ContentConnection>) {
+        self.connections().retain(|other| !Arc::ptr_eq(other, connection));
+        // Whoever needs it asks again; a link that is idle costs nothing.
+        self.wanted.send_modify(|wanted| *wanted = 0);
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The connection with the least to do.
+    fn pick(&self) -> Option<Arc<ContentConnection>> {
+        self.connections().iter().max_by_key(|connection| connection.free_slots()).cloned()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<Arc<ContentConnection>>> {
+        // No code that holds it can leave it half changed.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Sends a request over the connection with the least to do, opening one if need be.
+    async fn ask_content(
+        &self,
+        directory: DirectoryId,
+        window_bytes: u32,
+        what: ContentWhat,
+    ) -> Result<Asked, FetchError> {
+        let waiting = async {
+            loop {
+                let connection = self.content_connection().await;
+                if let Some(slot) = connection.slot().await {
+                    return connection.ask(slot, |id| ContentRequest { id, directory, window_bytes, what });
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.stop().stopped() => Err(FetchError::Closed),
+            asked = waiting => asked,
+        }
+    }
+
+    async fn content_connection(&self) -> Arc<ContentConnection> {
+        let pool = self.content();
+        let mut changes = pool.changes.subscribe();
+        loop {
+            let picked = pool.pick();
+            let busy = picked.as_ref().is_none_or(|connection| connection.is_busy());
+            let missing = busy && pool.connections().len() < CONNECTIONS;
+            if missing && self.is_dialed() {
+                pool.want(if picked.is_none() { 1 } else { CONNECTIONS });
+            } else if missing && picked.is_none() {
+                self.send_urgent(Urgent::ContentWanted);
+            }
+            if let Some(connection) = picked {
+                return connection;
+            }
+            // Asked again after a while: the wish may have been lost with a connection that broke just then.
+            if timeout(CONNECTION_WITHIN, changes.changed()).await.is_err() {
+                tracing::debug!(link = ?self, "still no content connection");
+            }
+        }
+    }
+}
+
+/// Opens content connections for a link that this side dialed, as they are wanted, until the link ends.
+pub(crate) async fn open_connections(shared: Arc<Shared>, link: Link, address: String) {
+    let mut backoff = Backoff::new(shared.timing.backoff_first, shared.timing.backoff_longest);
+    let mut wanted = link.content().wanted.subscribe();
+    loop {
+        let count = *wanted.borrow_and_update();
+        if link.content().connections().len() >= count {
+            if wanted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        match open(&shared, &link, &address).await {
+            Ok(()) => backoff.reset(),
+            Err(reason) => {
+                tracing::debug!(?link, reason, "no content connection");
+                sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+async fn open(shared: &Arc<Shared>, link: &Link, address: &str) -> Result<(), String> {
+    let config = client_config(shared, link.device())?;
+    let within = shared.timing.handshake;
+    let dialed = dial_any(&config, &[address.to_owned()], within).await;
+    let mut connection = dialed.map_err(|error| error.to_string())?;
+    let preamble = shared.preamble(Role::Content { link: link.nonce() });
+    match ask(&mut connection, &preamble, within).await? {
+        Answer::Accepted { protocol, .. } if shared.protocols.contains(&protocol) => {}
+        Answer::Accepted { protocol, .. } => return Err(format!("the remote chose protocol {protocol}")),
+        Answer::Refused { reason, .. } => return Err(reason),
+    }
+    let up = connection::prepare(link, connection);
+    tokio::spawn(up.run(Arc::clone(shared)));
+    Ok(())
+}

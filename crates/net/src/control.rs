@@ -1,0 +1,271 @@
+//! The control connection of a link, from hello to goodbye.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use file_sync_core::message::{Hello, MESSAGE_BYTES_MAX, Message};
+use file_sync_wire::preamble::ADDRESSES_MAX;
+use file_sync_wire::{decode_message, encode_content_wanted, encode_message, is_content_wanted};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::connection::{Connection, Reader, Writer};
+use crate::content;
+use crate::event::NetEvent;
+use crate::frame::push_frame;
+use crate::link::{Link, Queues, Urgent};
+use crate::network::Shared;
+use crate::remote::Remote;
+
+/// How long a goodbye may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+/// Written at once, in bytes, while there is more to write.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Runs a link that was agreed on until it ends. `accept` is the listener's answer, still to be sent.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    remote: Arc<Remote>,
+    link: Link,
+    queues: Queues,
+    connection: Connection,
+    accept: Option<Vec<u8>>,
+) {
+    let live = shared.count_link();
+    // The link before this one was told to end; its events come first.
+    let running = remote.running.lock().await;
+    let reason = match begin(&shared, connection, accept).await {
+        Ok((connection, hello)) => {
+            remote.announce(&hello.addresses, link.id(), hello.incarnation);
+            run_up(&shared, &link, queues, connection, hello).await
+        }
+        Err(reason) => {
+            tracing::warn!(device = ?remote.device, reason, "no link");
+            reason
+        }
+    };
+    link.close(&reason);
+    remote.ended(link.id());
+    drop(running);
+    drop(live);
+}
+
+/// Exchanges hellos.
+async fn begin(
+    shared: &Shared,
+    mut connection: Connection,
+    accept: Option<Vec<u8>>,
+) -> Result<(Connection, Hello), String> {
+    let within = shared.timing.handshake;
+    if let Some(accept) = accept {
+        connection.send(&accept, within).await.map_err(|error| error.to_string())?;
+    }
+    let hello = encode_message(&Message::Hello(shared.hello()));
+    connection.send(&hello, within).await.map_err(|error| error.to_string())?;
+    let frame = connection.receive(within).await.map_err(|error| error.to_string())?;
+    match decode_message(&frame) {
+        Ok(Message::Hello(mut hello)) => {
+            hello.addresses = resolve_addresses(&hello.addresses, connection.address.ip());
+            connection.reader.set_limit(MESSAGE_BYTES_MAX);
+            Ok((connection, hello))
+        }
+        Ok(Message::Goodbye { reason }) => Err(format!("the remote says goodbye: {reason}")),
+        Ok(_) => Err("the remote did not begin with a hello".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn run_up(
+    shared: &Arc<Shared>,
+    link: &Link,
+    queues: Queues,
+    connection: Connection,
+    hello: Hello,
+) -> String {
+    let Connection { reader, writer, address, device, .. } = connection;
+    tracing::info!(?device, %address, name = hello.name, dialed = link.is_dialed(), "linked");
+    let up = NetEvent::Up { device, link: link.clone(), hello, address };
+    if shared.events.send(up).await.is_err() {
+        return "the server has stopped".to_owned();
+    }
+    let mut writing = tokio::spawn(write(writer, link.clone(), queues, shared.timing.ping_every));
+    let opener = link.is_dialed().then(|| {
+        let task = content::open_connections(Arc::clone(shared), link.clone(), address.to_string());
+        tokio::spawn(task)
+    });
+    let reason = read(shared, link, reader).await;
+    link.close(&reason);
+    if timeout(GOODBYE_WITHIN, &mut writing).await.is_err() {
+        writing.abort();
+    }
+    if let Some(opener) = opener {
+        opener.abort();
+    }
+    tracing::info!(?device, reason, "link down");
+    let down = NetEvent::Down { device, link_id: link.id(), reason: reason.clone() };
+    // Nobody listens any more when the server has stopped.
+    _ = shared.events.send(down).await;
+    reason
+}
+
+/// Reads until the link ends, and says why.
+async fn read(shared: &Shared, link: &Link, mut reader: Reader) -> String {
+    let dead_after = shared.timing.dead_after;
+    let mut deadline = Instant::now() + dead_after;
+    loop {
+        match reader.buffered() {
+            Ok(Some(frame)) => {
+                if let Err(reason) = take(shared, link, &frame).await {
+                    return reason;
+                }
+                // The time that the server took is not the remote's silence.
+                deadline = Instant::now() + dead_after;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => return warn(link, error.to_string()),
+        }
+        tokio::select! {
+            biased;
+            reason = link.stop().stopped() => return reason,
+            () = link.probed() => {
+                deadline = deadline.min(Instant::now() + shared.timing.probe);
+                link.send_urgent(Urgent::Ping);
+            }
+            filled = timeout_at(deadline, reader.fill()) => match filled {
+                Ok(Ok(())) => deadline = Instant::now() + dead_after,
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return "the remote has gone silent".to_owned(),
+            },
+        }
+    }
+}
+
+/// Handles one frame; an error ends the link.
+async fn take(shared: &Shared, link: &Link, frame: &[u8]) -> Result<(), String> {
+    if is_content_wanted(frame) {
+        link.content().want_all();
+        return Ok(());
+    }
+    let message = match decode_message(frame) {
+        Ok(Message::Ping) => {
+            link.send_urgent(Urgent::Pong);
+            return Ok(());
+        }
+        Ok(Message::Pong) => return Ok(()),
+        Ok(Message::Goodbye { reason }) => return Err(format!("the remote says goodbye: {reason}")),
+        Ok(Message::Hello(_)) => return Err(warn(link, "a second hello".to_owned())),
+        Ok(message) => message,
+        Err(error) => return Err(warn(link, error.to_string())),
+    };
+    let event = NetEvent::Message { device: link.device(), link_id: link.id(), message };
+    tokio::select! {
+        biased;
+        sent = shared.events.send(event) => sent.map_err(|_| "the server has stopped".to_owned()),
+        reason = link.stop().stopped() => Err(reason),
+    }
+}
+
+fn warn(link: &Link, reason: String) -> String {
+    tracing::warn!(device = ?link.device(), reason, "closing the connection");
+    reason
+}
+
+/// Writes until the link ends, then says goodbye.
+async fn write(mut writer: Writer, link: Link, mut queues: Queues, ping_every: Duration) {
+    let mut buffer = Vec::new();
+    loop {
+        let ping_at = Instant::now() + ping_every;
+        let stopped = tokio::select! {
+            biased;
+            reason = link.stop().stopped() => {
+                push_frame(&mut buffer, &encode_message(&Message::Goodbye { reason }));
+                true
+            }
+            Some(urgent) = queues.urgent.recv() => push_urgent(&mut buffer, urgent),
+            Some(message) = queues.outbox.recv() => push_message(&mut buffer, &message, &link),
+            () = sleep_until(ping_at) => push_urgent(&mut buffer, Urgent::Ping),
+        };
+        while !stopped && buffer.len() < WRITE_BYTES {
+            let Ok(message) = queues.outbox.try_recv() else { break };
+            push_message(&mut buffer, &message, &link);
+        }
+        let written = async {
+            writer.write_all(&buffer).await?;
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
+            link.close(&format!("connection lost: {error}"));
+            return;
+        }
+        if stopped {
+            // The other side may be gone already, which is as good.
+            _ = writer.shutdown().await;
+            return;
+        }
+        buffer.clear();
+        buffer.shrink_to(WRITE_BYTES);
+    }
+}
+
+fn push_urgent(buffer: &mut Vec<u8>, urgent: Urgent) -> bool {
+    let frame = match urgent {
+        Urgent::Ping => encode_message(&Message::Ping),
+        Urgent::Pong => encode_message(&Message::Pong),
+        Urgent::ContentWanted => encode_content_wanted(),
+    };
+    push_frame(buffer, &frame);
+    false
+}
+
+fn push_message(buffer: &mut Vec<u8>, message: &Message, link: &Link) -> bool {
+    let frame = encode_message(message);
+    if frame.len() > MESSAGE_BYTES_MAX {
+        tracing::error!(device = ?link.device(), bytes = frame.len(), "a message too long to be sent");
+        link.close("a message was too long to be sent");
+    } else {
+        push_frame(buffer, &frame);
+    }
+    false
+}
+
+/// What of the announced addresses makes sense: `IP:PORT` with a port; an unspecified IP is the remote's own, and a
+/// loopback one is only good on the same machine.
+pub(crate) fn resolve_addresses(announced: &[String], own: IpAddr) -> Vec<String> {
+    let own = own.to_canonical();
+    let mut resolved = Vec::new();
+    for address in announced.iter().take(ADDRESSES_MAX) {
+        let Ok(mut address) = address.parse::<SocketAddr>() else { continue };
+        if address.ip().is_unspecified() {
+            address.set_ip(own);
+        }
+        let foreign_loopback = address.ip().to_canonical().is_loopback() && !own.is_loopback();
+        let text = address.to_string();
+        if address.port() != 0 && !foreign_loopback && !resolved.contains(&text) {
+            resolved.push(text);
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_addresses_are_made_sense_of() {
+        let announced = ["0.0.0.0:7", "[::]:8", "10.0.0.1:9", "10.0.0.1:9", "127.0.0.1:9", "x:1", "1.2.3.4:0"];
+        let announced = announced.map(str::to_owned);
+        let own: IpAddr = "192.168.1.2".parse().expect("an IP");
+        assert_eq!(
+            resolve_addresses(&announced, own),
+            ["192.168.1.2:7", "192.168.1.2:8", "10.0.0.1:9"].map(str::to_owned)
+        );
+        let mapped: IpAddr = "::ffff:192.168.1.2".parse().expect("an IP");
+        assert_eq!(resolve_addresses(&announced[..1], mapped), ["192.168.1.2:7".to_owned()]);
+        let same: IpAddr = "127.0.0.1".parse().expect("an IP");
+        assert_eq!(resolve_addresses(&announced[4..5], same), ["127.0.0.1:9".to_owned()]);
+        assert_eq!(resolve_addresses(&vec!["1.2.3.4:5".to_owned(); 1000], own).len(), 1);
+    }
+}
