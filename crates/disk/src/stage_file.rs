@@ -48,6 +48,15 @@ impl StageFile {
         Ok(StageFile { stage, fd, content, length })
     }
 
+    /// True if an earlier attempt has left bytes in it.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn has_bytes(&self) -> Result<bool, Trouble> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|errno| trouble("stage the file", errno))?;
+        Ok(stat.st_blocks > 0)
+    }
+
     /// Writes bytes at an offset.
     ///
     /// # Errors

@@ -280,7 +280,7 @@ pub(crate) fn read_chunk_list(
         .optional()
 }
 
-fn each_chunk_list(
+pub(crate) fn each_chunk_list(
     connection: &Connection,
     mut each: impl FnMut(ContentHash, ChunkList),
 ) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use file_sync_core::effect::ChunkList;
 use file_sync_core::version::ContentHash;
 use rusqlite::Connection;
 
-use crate::directory::read_chunk_list;
+use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
 use crate::open::{self, DIRECTORY};
 
@@ -31,5 +31,13 @@ impl DirectoryReader {
     /// When the database cannot be read.
     pub fn chunk_list(&self, content: &ContentHash) -> Result<Option<ChunkList>, IndexError> {
         read_chunk_list(&self.connection, content).map_err(|error| IndexError::sql(&self.path, error))
+    }
+
+    /// Gives every committed chunk list to `each`, with the hash of its content.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn chunk_lists(&self, each: impl FnMut(ContentHash, ChunkList)) -> Result<(), IndexError> {
+        each_chunk_list(&self.connection, each).map_err(|error| IndexError::sql(&self.path, error))
     }
 }
