@@ -36,7 +36,9 @@ impl Rules {
         }
         let files = Arc::make_mut(&mut self.files);
         match source {
-            Some(source) => files.insert(directory.clone(), RuleFile { source: source.to_vec(), matcher: parse(source) }),
+            Some(source) => {
+                files.insert(directory.clone(), RuleFile { source: source.to_vec(), matcher: parse(source) })
+            }
             None => files.remove(directory),
         };
         true
@@ -55,7 +57,11 @@ impl Rules {
     fn is_matched(&self, path: &SyncPath, is_directory: bool) -> bool {
         for ancestor in path.ancestors() {
             let Some(file) = self.files.get(&ancestor) else { continue };
-            let relative = if ancestor.is_root() { path.as_bytes() } else { &path.as_bytes()[ancestor.as_bytes().len() + 1..] };
+            let relative = if ancestor.is_root() {
+                path.as_bytes()
+            } else {
+                &path.as_bytes()[ancestor.as_bytes().len() + 1..]
+            };
             match file.matcher.matched(Path::new(OsStr::from_bytes(relative)), is_directory) {
                 Match::Ignore(_) => return true,
                 Match::Whitelist(_) => return false,

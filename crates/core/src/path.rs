@@ -143,7 +143,8 @@ impl SyncPath {
             return None;
         }
         let start = if self.is_root() { 0 } else { self.0.len() + 1 };
-        let name_bytes = below.0[start..].iter().position(|byte| *byte == b'/').unwrap_or(below.0.len() - start);
+        let name_bytes =
+            below.0[start..].iter().position(|byte| *byte == b'/').unwrap_or(below.0.len() - start);
         Some(SyncPath(below.0[..start + name_bytes].into()))
     }
 

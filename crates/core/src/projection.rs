@@ -9,7 +9,7 @@ use std::mem::discriminant;
 
 use crate::conflict::copy_path;
 use crate::path::SyncPath;
-use crate::version::{Content, Dot, RankKey, Value, Version};
+use crate::version::{Content, ContentHash, Dot, RankKey, Value, Version};
 
 /// Mode of a directory that exists only for what lives below it and whose own mode nobody remembers.
 const IMPLIED_MODE: u16 = 0o755;
@@ -66,7 +66,8 @@ pub fn project(
         return Projection { value: only.value.clone(), losers: Vec::new(), hidden: Vec::new() };
     }
     let groups = group(versions);
-    let shown = shown_contents(versions, &groups);
+    let replacements = Replacements::of(versions);
+    let shown = replacements.shown(&groups);
     let hidden_groups = || groups.iter().filter(|group| !shown.contains(&group.content));
     let hidden: Vec<Dot> = hidden_groups().flat_map(|group| group.versions.iter().map(|v| v.dot)).collect();
     let mut competing: Vec<&Group<'_>> =
@@ -74,7 +75,7 @@ pub fn project(
     competing.sort_by_key(|group| std::cmp::Reverse(group.rank_key()));
 
     let has_directory = competing.first().is_some_and(|group| group.content == Content::Directory);
-    let value_of = |group: &Group<'_>| composite(group, &contributors(group, versions));
+    let value_of = |group: &Group<'_>| composite(group, &replacements.contributors(group, &groups));
     let (value, losing) = if has_directory || !is_parent {
         match competing.split_first() {
             Some((winner, rest)) => (value_of(winner), rest),
@@ -102,53 +103,52 @@ fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
     groups.into_iter().map(|(content, versions)| Group { content, versions }).collect()
 }
 
-/// The contents that compete: all but those whose replacements lead to one that nobody replaced.
-///
-/// Contents that replace each other in a circle all stay.
-fn shown_contents(versions: &[&Version], groups: &[Group<'_>]) -> BTreeSet<Content> {
-    let replacements: Vec<(Content, Content)> = versions
-        .iter()
-        .filter(|version| version.changed.content && version.value.is_present())
-        .map(|version| (version.base, version.value.content()))
-        .filter(|(base, content)| base != content)
-        .collect();
-    let is_replaced = |content: &Content| replacements.iter().any(|(base, _)| base == content);
-    let mut reaches_end: BTreeSet<Content> =
-        groups.iter().map(|group| group.content).filter(|content| !is_replaced(content)).collect();
-    let ends = reaches_end.clone();
-    loop {
-        let more: Vec<Content> = replacements
-            .iter()
-            .filter(|(base, content)| reaches_end.contains(content) && !reaches_end.contains(base))
-            .map(|(base, _)| *base)
-            .collect();
-        if more.is_empty() {
-            break;
-        }
-        reaches_end.extend(more);
-    }
-    let is_shown = |content: &Content| ends.contains(content) || !reaches_end.contains(content);
-    groups.iter().map(|group| group.content).filter(is_shown).collect()
-}
+/// Which bytes the versions replaced, by what they put there.
+struct Replacements(BTreeMap<Content, BTreeSet<Content>>);
 
-/// The versions whose metadata count for a value: its own, and those whose bytes it replaced, however often.
-fn contributors<'a>(group: &Group<'a>, versions: &[&'a Version]) -> Vec<&'a Version> {
-    let mut contents = BTreeSet::from([group.content]);
-    loop {
-        let bases: Vec<Content> = versions
-            .iter()
-            .filter(|v| {
-                v.changed.content && contents.contains(&v.value.content()) && !contents.contains(&v.base)
-            })
-            .map(|version| version.base)
-            .collect();
-        if bases.is_empty() {
-            break;
+impl Replacements {
+    fn of(versions: &[&Version]) -> Replacements {
+        let mut bases: BTreeMap<Content, BTreeSet<Content>> = BTreeMap::new();
+        let writes = versions.iter().filter(|version| version.changed.content && version.value.is_present());
+        for version in writes.filter(|version| version.base != version.value.content()) {
+            bases.entry(version.value.content()).or_default().insert(version.base);
         }
-        contents.extend(bases);
+        Replacements(bases)
     }
-    contents.remove(&Content::Absent);
-    versions.iter().copied().filter(|version| contents.contains(&version.value.content())).collect()
+
+    /// The contents that compete: all but those whose replacements lead to one that nobody replaced.
+    ///
+    /// Contents that replace each other in a circle all stay.
+    fn shown(&self, groups: &[Group<'_>]) -> BTreeSet<Content> {
+        let replaced: BTreeSet<&Content> = self.0.values().flatten().collect();
+        let contents = || groups.iter().map(|group| group.content);
+        let ends: BTreeSet<Content> = contents().filter(|content| !replaced.contains(content)).collect();
+        let reaches_end = self.bases(ends.clone());
+        contents().filter(|content| ends.contains(content) || !reaches_end.contains(content)).collect()
+    }
+
+    /// These contents and all that they replaced, however often.
+    fn bases(&self, contents: BTreeSet<Content>) -> BTreeSet<Content> {
+        let mut open: Vec<Content> = contents.iter().copied().collect();
+        let mut found = contents;
+        while let Some(content) = open.pop() {
+            let bases = self.0.get(&content).into_iter().flatten();
+            open.extend(bases.filter(|base| found.insert(**base)));
+        }
+        found
+    }
+
+    /// The versions whose metadata count for a value: its own, and those whose bytes it replaced, however often.
+    fn contributors<'a>(&self, group: &Group<'a>, groups: &[Group<'a>]) -> Vec<&'a Version> {
+        let contents = self.bases(BTreeSet::from([group.content]));
+        let of_content = |content: &Content| {
+            groups
+                .binary_search_by_key(content, |group| group.content)
+                .ok()
+                .map(|index| &groups[index].versions)
+        };
+        contents.iter().filter_map(of_content).flatten().copied().collect()
+    }
 }
 
 /// A value with the latest metadata: mode and mtime each come from the highest key among those that changed them.
@@ -191,17 +191,17 @@ fn name_copies<'a, 'b>(
     losing: &[&'b Group<'a>],
     taken: &BTreeMap<SyncPath, Content>,
 ) -> Vec<(SyncPath, &'b Group<'a>)> {
-    let plain = |group: &Group<'_>| copy_path(path, group.representative(), false);
-    losing
-        .iter()
-        .map(|group| {
-            let name = plain(group);
-            let is_taken = name == *path
-                || taken.get(&name).is_some_and(|content| *content != group.content)
-                || losing
-                    .iter()
-                    .any(|other| other.content.hash() < group.content.hash() && plain(other) == name);
-            (if is_taken { copy_path(path, group.representative(), true) } else { name }, *group)
-        })
-        .collect()
+    let plain: Vec<SyncPath> =
+        losing.iter().map(|group| copy_path(path, group.representative(), false)).collect();
+    let mut lowest: BTreeMap<&SyncPath, ContentHash> = BTreeMap::new();
+    for (name, group) in plain.iter().zip(losing) {
+        let hash = group.content.hash();
+        lowest.entry(name).and_modify(|lowest| *lowest = hash.min(*lowest)).or_insert(hash);
+    }
+    let name_of = |(name, group): (&SyncPath, &&'b Group<'a>)| {
+        let is_taken = taken.get(name).is_some_and(|content| *content != group.content)
+            || lowest.get(name).is_some_and(|lowest| *lowest < group.content.hash());
+        (if is_taken { copy_path(path, group.representative(), true) } else { name.clone() }, *group)
+    };
+    plain.iter().zip(losing).map(name_of).collect()
 }

@@ -172,7 +172,7 @@ impl Tree {
     pub fn act(&mut self, act: Act) {
         let hidden_before = self.project(&act.path).hidden;
         self.take_in_seen(&act.path, act.before);
-        self.settle_shown_losers(&act.path);
+        self.settle_shown_losers(&act.path, act.before);
         let projection = self.project(&act.path);
         let mut register = self.register(&act.path);
         let seen: Vec<Dot> = register
@@ -202,7 +202,8 @@ impl Tree {
         let is_settled_here = |node: &Node| {
             node.register.versions().iter().any(|version| version.is_foreign() && version.value.is_present())
         };
-        self.landing.contains_key(path) && (self.nodes.get(path).is_some_and(is_settled_here) || !self.landed(path).is_empty())
+        self.landing.contains_key(path)
+            && (self.nodes.get(path).is_some_and(is_settled_here) || !self.landed(path).is_empty())
     }
 
     /// True if a user who saw `before` at the path has something to replace there.

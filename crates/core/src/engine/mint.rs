@@ -77,7 +77,17 @@ impl Engine {
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {
-        self.tree.holds_content(path, content) || self.tree.project(path).value.content() == content
+        if self.tree.holds_content(path, content) {
+            return true;
+        }
+        let is_shown = self.tree.project(path).value.content() == content;
+        // A directory that is shown only for what lies below it is nobody's version; a user who makes it makes one. After
+        // a start it may also be the engine's own work that was not recorded any more, where one had been deleted.
+        let may_be_ours = || {
+            let register = self.tree.get(path).map(|node| &node.register);
+            !self.observer.is_ready && register.is_some_and(|register| !register.versions().is_empty())
+        };
+        is_shown && (content != Content::Directory || may_be_ours())
     }
 
     fn act(

@@ -365,6 +365,25 @@ impl Engine {
         self.settle()
     }
 
+    /// Asks the connected members again for what follows the numbers known, in case anything was not announced.
+    pub fn poll(&mut self, now: Now) -> Vec<Effect> {
+        self.now = now;
+        if !self.paused {
+            self.attach_to_all();
+        }
+        self.settle()
+    }
+
+    /// True while both directions are stopped.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// True once a remote has said where it stands, on the present connection.
+    pub fn is_attached(&self, device: &DeviceId) -> bool {
+        self.peers.get(device).is_some_and(peer::Peer::is_attached)
+    }
+
     /// The directory's registers and records, to read.
     pub fn tree(&self) -> &Tree {
         &self.tree

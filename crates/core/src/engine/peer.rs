@@ -197,9 +197,13 @@ impl Engine {
         counters
     }
 
-    pub(super) fn attach_all(&mut self) {
+    pub(super) fn attach_to_all(&mut self) {
         let connected: Vec<DeviceId> = self.connected().collect();
         connected.into_iter().for_each(|device| self.attach(device));
+    }
+
+    pub(super) fn attach_all(&mut self) {
+        self.attach_to_all();
         let attached: Vec<DeviceId> =
             self.peers.iter().filter(|(_, peer)| peer.is_attached()).map(|(device, _)| *device).collect();
         for device in attached {
@@ -247,6 +251,9 @@ impl Engine {
         let is_new_life = self.has_lost_counters(&attach);
         if is_new_life {
             self.start_new_epoch();
+        }
+        if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
+            self.attach(from); // It did not take part when it was told last.
         }
         let ours = self.commits.counters;
         let Some(peer) = self.peers.get_mut(&from) else { return };

@@ -55,9 +55,12 @@ impl Tree {
     }
 
     /// Settles the copies of a path that are on this disk; the others the user has not seen.
-    pub(super) fn settle_shown_losers(&mut self, path: &SyncPath) {
+    ///
+    /// What the user saw at the path itself is dealt with there: its copy may have been put on the disk this moment.
+    pub(super) fn settle_shown_losers(&mut self, path: &SyncPath, before: Content) {
         let mut moves = Moves::new();
-        for loser in self.project(path).losers {
+        let losers = self.project(path).losers;
+        for loser in losers.into_iter().filter(|loser| loser.value.content() != before) {
             if self.is_on_disk(&loser.copy, &loser.dots, loser.value.content()) {
                 moves.entry(loser.copy).or_default().extend(loser.dots);
             }

@@ -1,6 +1,6 @@
 //! Histories as text: what the users of a few devices did, and who told whom.
 //!
-//! `p0 write f` · `p0 touch f` · `p0 chmod f` · `p0 link f` · `p0 mkdir d` · `p0 rm d` · `p0 mv d e` · `p0 > p1`.
+//! `p0 write f` · `p0 same f` · `p0 touch f` · `p0 chmod f` · `p0 link f` · `p0 mkdir d` · `p0 rm d` · `p0 mv d e` · `p0 > p1`.
 //! `f~0` is the first conflict copy of f on that disk. What cannot be done is not done.
 
 use std::fmt;
@@ -15,6 +15,8 @@ use crate::oracle::{Events, Oracle, family, is_copy};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Deed {
     Write(String),
+    /// Writes the same bytes, whoever does.
+    Same(String),
     Touch(String),
     Chmod(String),
     Link(String),
@@ -48,6 +50,8 @@ pub enum Ranks {
     Rising,
     Falling,
     Equal,
+    /// One device's are newer than all others'.
+    Favour(usize),
 }
 
 /// Devices, and what ought to be on them.
@@ -85,6 +89,7 @@ impl World {
             Ranks::Rising => 1000 + 10 * local + device,
             Ranks::Falling => 1000 - 10 * local - device,
             Ranks::Equal => 1000,
+            Ranks::Favour(favoured) => 1000 + local + if favoured as i64 == device { 1000 } else { 0 },
         };
         Time { seconds, nanoseconds: 0 }
     }
@@ -161,6 +166,7 @@ fn wanted(disk: &Disk, deed: &Deed, token: &str, mtime: Time) -> Option<Disk> {
     let mut wanted = disk.clone();
     match deed {
         Deed::Write(name) => put(&mut wanted, &find(disk, name)?, file(token, mtime)),
+        Deed::Same(name) => put(&mut wanted, &find(disk, name)?, file("same", mtime)),
         Deed::Link(name) => {
             put(&mut wanted, &find(disk, name)?, Value::Symlink { target: token.as_bytes().into() })
         }
@@ -296,6 +302,7 @@ fn parse_step(line: &str) -> Step {
             return Step::Deliver(device(words[0]), device(to), Sending::Part(seed, n));
         }
         ["write", name] => Deed::Write(name.to_owned()),
+        ["same", name] => Deed::Same(name.to_owned()),
         ["touch", name] => Deed::Touch(name.to_owned()),
         ["chmod", name] => Deed::Chmod(name.to_owned()),
         ["link", name] => Deed::Link(name.to_owned()),
@@ -318,6 +325,7 @@ impl fmt::Display for Step {
                 write!(f, "p{device} ")?;
                 match deed {
                     Deed::Write(name) => write!(f, "write {name}"),
+                    Deed::Same(name) => write!(f, "same {name}"),
                     Deed::Touch(name) => write!(f, "touch {name}"),
                     Deed::Chmod(name) => write!(f, "chmod {name}"),
                     Deed::Link(name) => write!(f, "link {name}"),
