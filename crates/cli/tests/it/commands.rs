@@ -329,3 +329,35 @@ fn demo_keep_leaves_both_servers_running() {
         });
     }
 }
+
+#[test]
+fn every_command_answers_with_one_json_document() {
+    let (alpha, beta) = (Device::start("alpha"), Device::start("beta"));
+    std::fs::create_dir(alpha.root()).expect("a directory");
+    let ticket = alpha.json(["remote", "invite"])["ticket"].clone();
+    let added = beta.json(["remote", "add", "alpha", ticket.as_str().expect("a ticket is text")]);
+    assert_eq!(added["name"], "alpha");
+    assert_eq!(alpha.json(["file", "up", "docs"])["name"], "docs");
+    assert_eq!(beta.json(["sync", "up", "alpha:docs", "docs"])["name"], "docs");
+    for verb in ["pause", "resume"] {
+        assert_eq!(beta.json(["sync", verb, "docs"])["name"], "docs");
+    }
+    assert_eq!(beta.json(["sync", "wait"])["remotes"], 1);
+    assert_eq!(beta.json(["sync", "down", "docs"])["name"], "docs");
+    assert_eq!(alpha.json(["file", "down", "docs"])["name"], "docs");
+    assert_eq!(alpha.json(["remote", "rm", "beta"])["name"], "beta");
+}
+
+#[test]
+fn a_name_wins_over_a_path() {
+    let alpha = Device::start("alpha");
+    for (directory, name) in [("one", "two"), ("two", "three")] {
+        std::fs::create_dir(alpha.beside(directory)).expect("a directory");
+        alpha.ok(["file", "up", directory, "--name", name]);
+    }
+    let left = |alpha: &Device| alpha.json(["file", "ls"])["directories"][0]["name"].clone();
+    alpha.ok(["file", "down", "two"]);
+    assert_eq!(left(&alpha), "three", "the name two was another directory's");
+    alpha.ok(["file", "down", "two"]);
+    assert_eq!(left(&alpha), Value::Null, "the path two is what is left");
+}

@@ -1,0 +1,192 @@
+//! `sync up`: joining a directory that a remote offers.
+//!
+//! The remote may still be connecting; it is waited for. It is asked by the directory's id, says on what terms, and then
+//! the directory is started here. The command is answered once the two have begun to exchange.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use file_sync_core::message::{Message, Terms};
+use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_disk::Root;
+use file_sync_index::{Directory, Mode, Role};
+
+use super::House;
+use crate::api::command::{Refusal, Reply, SyncUp};
+use crate::api::names::printable;
+use crate::api::types::Synced;
+use crate::clock;
+use crate::input::answer;
+
+/// How long the remote is waited for.
+const JOIN_WITHIN: Duration = Duration::from_secs(29);
+
+/// A join under way.
+pub(super) struct Join {
+    request: SyncUp,
+    device: DeviceId,
+    path: PathBuf,
+    stage: Stage,
+    pub(super) deadline: Instant,
+    reply: Reply<Synced>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Until the remote is connected and has said what it offers.
+    Connecting,
+    /// Until it answers.
+    Asked(DirectoryId),
+    /// Until both sides have said where they stand.
+    Started(DirectoryId),
+}
+
+impl House {
+    pub(super) fn sync_up(&mut self, request: SyncUp, reply: Reply<Synced>) {
+        let checked = self.remote_named(&request.remote).and_then(|remote| {
+            self.check_name(request.name.as_str())?;
+            let path = self.joinable(request.path.as_path())?;
+            match self.joins.iter().find(|join| overlaps(&join.path, &path)) {
+                None => Ok((remote.device, path)),
+                Some(_) => Err(Refusal::new(format!("{} is being joined already", path.display()))),
+            }
+        });
+        match checked {
+            Err(refusal) => answer(reply, Err(refusal)),
+            Ok((device, path)) => {
+                self.network.dial_now(device);
+                let deadline = Instant::now() + JOIN_WITHIN;
+                self.joins.push(Join { request, device, path, stage: Stage::Connecting, deadline, reply });
+            }
+        }
+    }
+
+    /// Takes every join as far as it can go now.
+    pub(super) fn advance_joins(&mut self, now: Instant) {
+        for mut join in std::mem::take(&mut self.joins) {
+            if join.reply.is_closed() && join.stage == Stage::Connecting {
+                continue; // Nobody waits for it any more, and nothing has begun.
+            }
+            match self.advance_join(&mut join) {
+                Err(refusal) => answer(join.reply, Err(refusal)),
+                Ok(Some(synced)) => answer(join.reply, Ok(synced)),
+                Ok(None) if now >= join.deadline => self.give_up(join),
+                Ok(None) => self.joins.push(join),
+            }
+        }
+    }
+
+    fn give_up(&self, join: Join) {
+        let remote = printable(join.request.remote.as_str().as_ref());
+        let result = match join.stage {
+            Stage::Started(directory) => self.joined_row(&directory).map(|row| self.synced(&row)),
+            Stage::Connecting | Stage::Asked(_) => None,
+        };
+        answer(
+            join.reply,
+            result.ok_or_else(|| {
+                Refusal::new(format!("{remote} could not be reached within 30 s; check that its server runs, then try again"))
+            }),
+        );
+    }
+
+    fn advance_join(&mut self, join: &mut Join) -> Result<Option<Synced>, Refusal> {
+        match join.stage {
+            Stage::Connecting => {
+                let Some(connected) = self.links.get(&join.device) else { return Ok(None) };
+                let Some(offers) = &connected.offers else { return Ok(None) };
+                let name = join.request.name.as_str();
+                let Some(offer) = offers.iter().find(|offer| offer.name == name) else {
+                    return Err(Refusal::unknown(format!(
+                        "{} offers no directory called {}; `file-sync sync ls` shows what it does offer",
+                        printable(join.request.remote.as_str().as_ref()),
+                        printable(name.as_ref())
+                    )));
+                };
+                let directory = offer.directory;
+                if let Some(row) = self.rows().into_iter().find(|row| row.directory == directory) {
+                    return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
+                }
+                self.send(&join.device, Message::Join { directory });
+                join.stage = Stage::Asked(directory);
+                Ok(None)
+            }
+            Stage::Asked(_) => {
+                if !self.links.contains_key(&join.device) {
+                    join.stage = Stage::Connecting;
+                }
+                Ok(None)
+            }
+            Stage::Started(directory) => {
+                let row = self.joined_row(&directory);
+                let row = row.ok_or_else(|| Refusal::new("it was taken down while it was being joined"))?;
+                let is_attached = self.rooms[&directory].room.engine().is_attached(&join.device);
+                Ok(is_attached.then(|| self.synced(&row)))
+            }
+        }
+    }
+
+    fn joined_row(&self, directory: &DirectoryId) -> Option<Directory> {
+        self.rooms.get(directory).map(|resident| resident.room.row.clone())
+    }
+
+    /// A remote answers whether this device may take part.
+    pub(super) fn on_joined(&mut self, device: DeviceId, directory: DirectoryId, result: Result<Terms, String>) {
+        let is_meant = |join: &Join| join.device == device && join.stage == Stage::Asked(directory);
+        let Some(index) = self.joins.iter().position(is_meant) else { return };
+        let mut join = self.joins.swap_remove(index);
+        let started = result
+            .map_err(|reason| Refusal::new(format!("{} refused: {reason}", join.request.remote.as_str())))
+            .and_then(|terms| self.start_joined(&join, directory, &terms));
+        match started {
+            Err(refusal) => answer(join.reply, Err(refusal)),
+            Ok(()) => {
+                join.stage = Stage::Started(directory);
+                self.joins.push(join);
+            }
+        }
+    }
+
+    fn start_joined(&mut self, join: &Join, directory: DirectoryId, terms: &Terms) -> Result<(), Refusal> {
+        let request = &join.request;
+        self.check_name(request.name.as_str())?;
+        let path = self.joinable(&join.path)?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
+        let (root, found) = Root::offer(&path, directory).map_err(|error| Refusal::new(error.to_string()))?;
+        if found != directory {
+            root.adopt_marker(directory).map_err(|error| Refusal::new(error.to_string()))?;
+        }
+        let now = clock::seconds();
+        let row = Directory {
+            directory,
+            created_at: now,
+            updated_at: now,
+            path,
+            name: request.name.as_str().to_owned(),
+            role: Role::Synced,
+            mode: match request.mode {
+                crate::api::types::Mode::TwoWay => Mode::TwoWay,
+                crate::api::types::Mode::ReceiveOnly => Mode::ReceiveOnly,
+                crate::api::types::Mode::SendOnly => Mode::SendOnly,
+            },
+            read_only: terms.only_author.is_some(),
+            only_author: terms.only_author,
+            origin: Some(join.device),
+            origin_name: Some(request.name.as_str().to_owned()),
+            paused: false,
+            offered_to: Default::default(),
+            deleted: false,
+        };
+        self.remove_database(&row); // Whatever an earlier membership left.
+        self.keep(row, root)?;
+        self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &terms.members));
+        self.become_member(&directory);
+        self.connect_members(&directory);
+        Ok(())
+    }
+}
+
+fn overlaps(a: &std::path::Path, b: &std::path::Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}

@@ -1,0 +1,236 @@
+//! Remotes that are connected: who is there, what they offer, and which directories they take part in.
+
+use std::collections::BTreeMap;
+
+use file_sync_core::engine::Event;
+use file_sync_core::message::{Message, Offer, Terms};
+use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_index::{Directory, Role};
+use file_sync_net::{Link, NetEvent};
+use tokio::sync::mpsc;
+
+use super::House;
+use crate::clock;
+use crate::input::RoomEvent;
+use crate::room::add_member;
+
+/// A remote that is connected.
+pub(super) struct Connected {
+    pub(super) link: Link,
+    outbox: mpsc::UnboundedSender<Message>,
+    /// What it offers to this device; none until it has said.
+    pub(super) offers: Option<Vec<Offer>>,
+    /// The directories whose engines have been told that it is up.
+    up_in: std::collections::BTreeSet<DirectoryId>,
+}
+
+impl Connected {
+    /// True if it takes part in any of these directories.
+    pub(super) fn takes_part(&self, directories: &std::collections::BTreeSet<DirectoryId>) -> bool {
+        !self.up_in.is_disjoint(directories)
+    }
+}
+
+/// Finds the link to a device.
+pub(super) fn finder(links: &BTreeMap<DeviceId, Connected>) -> impl Fn(DeviceId) -> Option<Link> + use<> {
+    let links: BTreeMap<DeviceId, Link> =
+        links.iter().map(|(device, connected)| (*device, connected.link.clone())).collect();
+    move |device| links.get(&device).cloned()
+}
+
+impl House {
+    pub(super) fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Up { device, link, hello, address } => {
+                tracing::info!(?device, %address, software = hello.software, "connected");
+                self.on_up(device, link, hello.addresses);
+            }
+            NetEvent::Message { device, link_id, message } => {
+                if self.link(&device).is_some_and(|link| link.id() == link_id) {
+                    self.on_message(device, message);
+                }
+            }
+            NetEvent::Down { device, link_id, reason } => {
+                tracing::info!(?device, reason, "disconnected");
+                if self.link(&device).is_some_and(|link| link.id() == link_id) {
+                    self.on_down(device);
+                }
+            }
+            NetEvent::Refused { device, address, reason } => {
+                tracing::warn!(?device, %address, reason, "a connection came to nothing");
+            }
+            // Stored already, when its ticket was redeemed; from now on it may be dialed.
+            NetEvent::Paired { device, addresses, .. } => self.network.set_remote(device, addresses),
+        }
+    }
+
+    fn on_up(&mut self, device: DeviceId, link: Link, addresses: Vec<String>) {
+        self.on_down(device);
+        let (outbox, mut outgoing) = mpsc::unbounded_channel();
+        let sender = link.clone();
+        tokio::spawn(async move {
+            while let Some(message) = outgoing.recv().await {
+                if sender.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.links.insert(device, Connected { link, outbox, offers: None, up_in: Default::default() });
+        self.remember_addresses(&device, addresses);
+        self.send_offers(&device);
+        for directory in self.room_ids(|_| true) {
+            self.connect_members(&directory);
+        }
+    }
+
+    fn on_down(&mut self, device: DeviceId) {
+        let Some(connected) = self.links.remove(&device) else { return };
+        if let Err(error) = self.home.set_last_seen(&device, clock::seconds()) {
+            tracing::warn!(%error, "cannot note when the remote was last seen");
+        }
+        for directory in connected.up_in {
+            self.drive(&directory, RoomEvent::Engine(Event::PeerDown(device)));
+        }
+    }
+
+    /// Puts the addresses that a remote announces before those known of old.
+    fn remember_addresses(&mut self, device: &DeviceId, addresses: Vec<String>) {
+        let Ok(Some(mut remote)) = self.home.remote(device) else { return };
+        remote.last_seen = Some(clock::seconds());
+        if !addresses.is_empty() {
+            let old = std::mem::take(&mut remote.addresses);
+            let fresh = addresses.clone();
+            remote.addresses = addresses;
+            remote.addresses.extend(old.into_iter().filter(|address| !fresh.contains(address)));
+            remote.addresses.truncate(8);
+            self.network.set_remote(*device, remote.addresses.clone());
+        }
+        if let Err(error) = self.home.update_remote(&remote) {
+            tracing::warn!(%error, "cannot note where the remote is");
+        }
+    }
+
+    pub(super) fn send(&self, device: &DeviceId, message: Message) {
+        if let Some(connected) = self.links.get(device) {
+            // The link has ended when this fails; the engines hear of it by themselves.
+            let _ = connected.outbox.send(message);
+        }
+    }
+
+    /// Tells a remote what is offered to it.
+    pub(super) fn send_offers(&self, device: &DeviceId) {
+        let rows = self.rows();
+        let offers = rows.iter().filter(|row| is_offered_to(row, device)).map(|row| Offer {
+            directory: row.directory,
+            name: row.name.clone(),
+            read_only: row.read_only,
+        });
+        self.send(device, Message::Offers(offers.collect()));
+    }
+
+    pub(super) fn send_offers_to_all(&self) {
+        self.links.keys().for_each(|device| self.send_offers(device));
+    }
+
+    /// Every directory of this home, at work or not.
+    pub(super) fn rows(&self) -> Vec<&Directory> {
+        let at_work = self.rooms.values().map(|resident| &resident.room.row);
+        let mut rows: Vec<&Directory> = at_work.chain(self.dormant.values().map(|dormant| &dormant.row)).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    /// Tells a directory's engine which of its members are connected, and which no longer are members.
+    pub(super) fn connect_members(&mut self, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get(directory) else { return };
+        let members = resident.room.engine().members().clone();
+        let own = self.context.identity.device_id();
+        let mut events = Vec::new();
+        for (device, connected) in &mut self.links {
+            let is_member = *device != own && members.get(device).is_some_and(|member| member.active);
+            if is_member && connected.up_in.insert(*directory) {
+                events.push(Event::PeerUp(*device));
+            } else if !is_member && connected.up_in.remove(directory) {
+                events.push(Event::PeerDown(*device));
+            }
+        }
+        for event in events {
+            self.drive(directory, RoomEvent::Engine(event));
+        }
+    }
+
+    /// Forgets a directory on every link: it is no longer kept here.
+    pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId) {
+        for connected in self.links.values_mut() {
+            if connected.up_in.remove(directory) {
+                let _ = connected.outbox.send(Message::Detach { directory: *directory });
+            }
+        }
+    }
+
+    fn on_message(&mut self, device: DeviceId, message: Message) {
+        match message {
+            Message::Offers(offers) => {
+                if let Some(connected) = self.links.get_mut(&device) {
+                    connected.offers = Some(offers);
+                }
+            }
+            Message::Join { directory } => self.on_join(device, directory),
+            Message::Joined { directory, result } => self.on_joined(device, directory, result),
+            Message::Attach(ref attach) => {
+                let directory = attach.directory;
+                self.to_engine(device, directory, message);
+            }
+            Message::Entries(entries) => {
+                let directory = entries.directory;
+                if let Some(entries) = self.trusted(&device, entries) {
+                    self.to_engine(device, directory, Message::Entries(entries));
+                }
+            }
+            Message::Progress(ref progress) => {
+                let directory = progress.directory;
+                self.to_engine(device, directory, message);
+            }
+            Message::Detach { directory }
+            | Message::Members { directory, .. }
+            | Message::Check { directory, .. }
+            | Message::Checked { directory, .. } => self.to_engine(device, directory, message),
+            Message::Hello(_) | Message::Goodbye { .. } | Message::Ping | Message::Pong => {}
+        }
+    }
+
+    /// Gives a message to a directory's engine, if its sender is a member; others are told that they are not.
+    fn to_engine(&mut self, device: DeviceId, directory: DirectoryId, message: Message) {
+        let is_up = self.links.get(&device).is_some_and(|connected| connected.up_in.contains(&directory));
+        if is_up && self.rooms.contains_key(&directory) {
+            self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));
+        } else if !matches!(message, Message::Detach { .. }) {
+            self.send(&device, Message::Detach { directory });
+        }
+    }
+
+    /// A remote wants to take part in a directory.
+    fn on_join(&mut self, device: DeviceId, directory: DirectoryId) {
+        let row = self.rooms.get(&directory).map(|resident| resident.room.row.clone());
+        let Some(row) = row.filter(|row| is_offered_to(row, &device)) else {
+            let result = Err("it is not offered to this device".to_owned());
+            self.send(&device, Message::Joined { directory, result });
+            return;
+        };
+        let Ok(Some(remote)) = self.home.remote(&device) else { return };
+        let members = self.rooms[&directory].room.engine().members().clone();
+        if !members.get(&device).is_some_and(|member| member.active) {
+            let change = add_member(&members, device, remote.key, true);
+            self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &change));
+        }
+        let members = self.rooms[&directory].room.engine().members().clone();
+        let terms = Terms { only_author: row.only_author, members };
+        self.send(&device, Message::Joined { directory, result: Ok(terms) });
+        self.connect_members(&directory);
+    }
+}
+
+/// True if this device offers a directory to another.
+pub(super) fn is_offered_to(row: &Directory, device: &DeviceId) -> bool {
+    row.role == Role::Offered && (row.offered_to.is_empty() || row.offered_to.contains(device))
+}

@@ -1,0 +1,351 @@
+//! The main loop: it owns all state of a server and is the only one to change it.
+//!
+//! Commands come from the api, events from the network, reports from the directories' workers, and time passes. Each is
+//! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
+
+mod files;
+mod joins;
+mod links;
+mod paths;
+mod remotes;
+mod shown;
+mod syncs;
+mod trust;
+mod waits;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use file_sync_core::engine::Event;
+use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_disk::Root;
+use file_sync_index::{Directory, HomeIndex, IndexError};
+use file_sync_net::{Link, NetEvent, Network};
+use tokio::sync::mpsc;
+
+use crate::api::command::{Command, Refusal};
+use crate::config::ServerConfig;
+use crate::input::{Input, RoomEvent};
+use crate::policy::Paired;
+use crate::provider::Provider;
+use crate::room::{Outward, Room, RoomContext};
+use joins::Join;
+use links::Connected;
+use waits::ApiWait;
+
+/// How often everything is walked although nothing was announced.
+const RESCAN_EVERY: Duration = Duration::from_secs(3600);
+/// The same for directories of which not all can be watched.
+const RESCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
+/// How often remotes are asked whether there is anything that they did not announce.
+const POLL_EVERY: Duration = Duration::from_secs(300);
+/// How often a directory that could not be started is tried again.
+const WAKE_EVERY: Duration = Duration::from_secs(3);
+/// The longest the loop sleeps.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// Everything a server knows.
+pub(crate) struct House {
+    pub(crate) config: ServerConfig,
+    pub(crate) context: RoomContext,
+    pub(crate) home: HomeIndex,
+    pub(crate) network: Network,
+    pub(crate) paired: Arc<Paired>,
+    pub(crate) provider: Arc<Provider>,
+    rooms: BTreeMap<DirectoryId, Resident>,
+    /// Directories whose root could not be opened, and why.
+    dormant: BTreeMap<DirectoryId, Dormant>,
+    links: BTreeMap<DeviceId, Connected>,
+    joins: Vec<Join>,
+    waits: BTreeMap<u64, ApiWait>,
+    n_lives: u64,
+    n_waits: u64,
+    dormant_tried: Instant,
+    polled: Instant,
+}
+
+/// A directory at work.
+struct Resident {
+    room: Room,
+    /// When its engine wants to hear of the time, in monotonic milliseconds.
+    deadline_ms: Option<u64>,
+    scanned: Instant,
+}
+
+struct Dormant {
+    row: Directory,
+    message: String,
+}
+
+impl House {
+    pub(crate) fn new(
+        config: ServerConfig,
+        context: RoomContext,
+        home: HomeIndex,
+        network: Network,
+        paired: Arc<Paired>,
+        provider: Arc<Provider>,
+    ) -> House {
+        House {
+            config,
+            context,
+            home,
+            network,
+            paired,
+            provider,
+            rooms: BTreeMap::new(),
+            dormant: BTreeMap::new(),
+            links: BTreeMap::new(),
+            joins: Vec::new(),
+            waits: BTreeMap::new(),
+            n_lives: 0,
+            n_waits: 0,
+            dormant_tried: Instant::now(),
+            polled: Instant::now(),
+        }
+    }
+
+    /// Starts all directories that the home knows of.
+    ///
+    /// # Errors
+    /// When a database is damaged or of a newer version. A root that is not there is no error: it may come.
+    pub(crate) fn open_directories(&mut self) -> Result<(), IndexError> {
+        for row in self.home.directories()?.into_iter().filter(|row| !row.deleted) {
+            if let Err(error) = self.wake(row) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(
+        &mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut net_events: mpsc::Receiver<NetEvent>,
+        mut inputs: mpsc::Receiver<Input>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        loop {
+            let sleep = tokio::time::sleep(self.sleep());
+            tokio::select! {
+                () = &mut shutdown => return,
+                Some(command) = commands.recv() => self.on_command(command),
+                Some(event) = net_events.recv() => self.on_net(event),
+                Some(input) = inputs.recv() => self.on_input(input),
+                () = sleep => {}
+            }
+            self.on_time();
+        }
+    }
+
+    /// Ends all directories and closes the databases.
+    pub(crate) async fn stop(self) {
+        let House { rooms, home, network, provider, .. } = self;
+        network.shutdown().await;
+        let threads: Vec<_> = rooms
+            .into_values()
+            .flat_map(|resident| {
+                provider.remove(&resident.room.id());
+                resident.room.stop()
+            })
+            .collect();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
+        if tokio::time::timeout(Duration::from_secs(2), joined).await.is_err() {
+            tracing::warn!("a worker is still busy; leaving it");
+        }
+        if let Err(error) = home.close(true) {
+            tracing::warn!(%error, "the home's database was not closed cleanly");
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::FileUp(request, reply) => crate::input::answer(reply, self.file_up(&request)),
+            Command::FileDown(target, reply) => crate::input::answer(reply, self.file_down(&target)),
+            Command::FileLs(reply) => crate::input::answer(reply, self.file_ls()),
+            Command::RemoteInvite(request, reply) => crate::input::answer(reply, self.remote_invite(&request)),
+            Command::RemoteAdd(request, reply) => self.remote_add(request, reply),
+            Command::RemoteRm(name, reply) => crate::input::answer(reply, self.remote_rm(&name)),
+            Command::RemoteLs(reply) => crate::input::answer(reply, self.remote_ls()),
+            Command::SyncUp(request, reply) => self.sync_up(request, reply),
+            Command::SyncDown(target, reply) => crate::input::answer(reply, self.sync_down(&target)),
+            Command::SyncLs(reply) => crate::input::answer(reply, self.sync_ls()),
+            Command::SyncPause(target, reply) => crate::input::answer(reply, self.set_paused(&target, true)),
+            Command::SyncResume(target, reply) => crate::input::answer(reply, self.set_paused(&target, false)),
+            Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
+            Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),
+            Command::Status(reply) => crate::input::answer(reply, self.status()),
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Room { directory, life, event } => {
+                if self.rooms.get(&directory).is_some_and(|resident| resident.room.life == life) {
+                    self.drive(&directory, event);
+                }
+            }
+            Input::Redeem { secret, device, key, name, addresses, reply } => {
+                // The device may have given up; then it tries again.
+                let _ = reply.send(self.redeem(&secret, device, key, &name, &addresses));
+            }
+            Input::Added { request, result, reply } => crate::input::answer(reply, self.added(&request, result)),
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = crate::clock::now().monotonic_ms;
+        let engines = self.rooms.values().filter_map(|resident| resident.deadline_ms);
+        let engine = engines.min().map(|at| Duration::from_millis(at.saturating_sub(now)));
+        let instant = Instant::now();
+        let api = self.joins.iter().map(|join| join.deadline).chain(self.waits.values().map(|wait| wait.deadline));
+        let api = api.min().map(|at| at.saturating_duration_since(instant));
+        let dormant = (!self.dormant.is_empty()).then_some(WAKE_EVERY);
+        [engine, api, dormant, Some(SLEEP_MAX)].into_iter().flatten().min().unwrap_or(SLEEP_MAX)
+    }
+
+    fn on_time(&mut self) {
+        let now_ms = crate::clock::now().monotonic_ms;
+        let now = Instant::now();
+        let is_due = |resident: &Resident| resident.deadline_ms.is_some_and(|at| at <= now_ms);
+        for directory in self.room_ids(is_due) {
+            self.drive(&directory, RoomEvent::Engine(Event::Tick));
+        }
+        let scan_due = |resident: &Resident| {
+            let every = if resident.room.is_partly_watched() { RESCAN_UNWATCHED_EVERY } else { RESCAN_EVERY };
+            now.saturating_duration_since(resident.scanned) >= every
+        };
+        for directory in self.room_ids(scan_due) {
+            if let Some(resident) = self.rooms.get_mut(&directory) {
+                resident.scanned = now;
+            }
+            self.with_engine(&directory, |engine| engine.rescan(crate::clock::now()));
+        }
+        if now.saturating_duration_since(self.polled) >= POLL_EVERY {
+            self.polled = now;
+            for directory in self.room_ids(|_| true) {
+                self.with_engine(&directory, |engine| engine.poll(crate::clock::now()));
+            }
+        }
+        if !self.dormant.is_empty() && now.saturating_duration_since(self.dormant_tried) >= WAKE_EVERY {
+            self.dormant_tried = now;
+            self.wake_dormant();
+        }
+        self.end_waits(now);
+        self.advance_joins(now);
+    }
+
+    fn room_ids(&self, is_meant: impl Fn(&Resident) -> bool) -> Vec<DirectoryId> {
+        self.rooms.iter().filter(|(_, resident)| is_meant(resident)).map(|(id, _)| *id).collect()
+    }
+
+    /// Gives a directory an event and carries out what it wants of the main loop.
+    fn drive(&mut self, directory: &DirectoryId, event: RoomEvent) {
+        let links = links::finder(&self.links);
+        let Some(resident) = self.rooms.get_mut(directory) else { return };
+        let outward = resident.room.drive(event, &links);
+        resident.deadline_ms = resident.room.engine().deadline();
+        self.carry_out(directory, outward);
+    }
+
+    /// Has a directory's engine do something, likewise.
+    fn with_engine(
+        &mut self,
+        directory: &DirectoryId,
+        act: impl FnOnce(&mut file_sync_core::engine::Engine) -> Vec<file_sync_core::engine::Effect>,
+    ) {
+        let links = links::finder(&self.links);
+        let Some(resident) = self.rooms.get_mut(directory) else { return };
+        let outward = resident.room.with_engine(&links, act);
+        resident.deadline_ms = resident.room.engine().deadline();
+        self.carry_out(directory, outward);
+    }
+
+    fn carry_out(&mut self, directory: &DirectoryId, outward: Vec<Outward>) {
+        for outward in outward {
+            match outward {
+                Outward::Send(device, message) => self.send(&device, message),
+                Outward::WaitDone(id) => self.wait_is_done(directory, id),
+                Outward::MembersChanged => self.connect_members(directory),
+            }
+        }
+    }
+
+    /// Starts a directory, or leaves it dormant while its root is not there.
+    fn wake(&mut self, row: Directory) -> Result<(), IndexError> {
+        let id = row.directory;
+        let opened = Root::open(&row.path, id).map_err(crate::room::RoomError::from);
+        match opened.and_then(|root| self.start_room(row.clone(), root)) {
+            Ok(()) => {
+                self.dormant.remove(&id);
+                Ok(())
+            }
+            Err(crate::room::RoomError::Index(error)) => Err(error),
+            Err(error) => {
+                let message = error.to_string();
+                tracing::warn!(directory = %row.name, %message, "cannot work on this directory");
+                self.dormant.insert(id, Dormant { row, message });
+                Ok(())
+            }
+        }
+    }
+
+    fn wake_dormant(&mut self) {
+        for row in self.dormant.values().map(|dormant| dormant.row.clone()).collect::<Vec<_>>() {
+            if Root::open(&row.path, row.directory).is_err() {
+                continue;
+            }
+            let id = row.directory;
+            if let Err(error) = self.wake(row)
+                && let Some(dormant) = self.dormant.get_mut(&id)
+            {
+                dormant.message = error.to_string();
+            }
+        }
+    }
+
+    /// Starts a directory whose root is open.
+    fn start_room(&mut self, row: Directory, root: Root) -> Result<(), crate::room::RoomError> {
+        let id = row.directory;
+        self.n_lives += 1;
+        let identity_key = format!("root:{id}");
+        let identity = root.identity();
+        let expected = self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text));
+        let room = self.context.start(row, root, self.n_lives, expected)?;
+        self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
+        self.provider.insert(id, room.serving());
+        self.rooms.insert(id, Resident { room, deadline_ms: None, scanned: Instant::now() });
+        self.drive(&id, RoomEvent::Engine(Event::Tick));
+        self.connect_members(&id);
+        Ok(())
+    }
+
+    /// Ends a directory's work; its threads end by themselves.
+    fn stop_room(&mut self, directory: &DirectoryId) {
+        self.provider.remove(directory);
+        self.dormant.remove(directory);
+        if let Some(resident) = self.rooms.remove(directory) {
+            for thread in resident.room.stop() {
+                // Its database may be opened again at once, so it has to be closed first.
+                let _ = tokio::task::block_in_place(|| thread.join());
+            }
+        }
+    }
+
+    fn link(&self, device: &DeviceId) -> Option<&Link> {
+        self.links.get(device).map(|connected| &connected.link)
+    }
+}
+
+fn parse_identity(text: &str) -> Option<(u64, u64)> {
+    let (device, inode) = text.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
+/// A failure of the home's database, as a client is told.
+fn refused(error: IndexError) -> Refusal {
+    Refusal::new(error.to_string())
+}

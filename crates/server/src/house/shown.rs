@@ -1,0 +1,106 @@
+//! `status`: everything at a glance.
+
+use file_sync_core::engine;
+use file_sync_core::version::DeviceId;
+use file_sync_index::{Directory, Role};
+
+use super::House;
+use crate::api::command::Refusal;
+use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status};
+use crate::room::Room;
+
+impl House {
+    pub(super) fn status(&self) -> Result<Status, Refusal> {
+        let at_work = self.rooms.values().map(|resident| self.directory_status(&resident.room));
+        let dormant = self.dormant.values().map(|dormant| {
+            let mut status = empty(&dormant.row, self.remote_of(&dormant.row));
+            status.errors.push(root_message(dormant.message.clone()));
+            status
+        });
+        let mut directories: Vec<DirectoryStatus> = at_work.chain(dormant).collect();
+        directories.sort_by(|a, b| a.name.cmp(&b.name));
+        let id: DeviceId = self.context.identity.device_id();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: Device { id: id.to_string(), name: self.config.name.clone() },
+            remotes: self.shown_remotes(),
+            directories,
+        })
+    }
+
+    fn remote_of(&self, row: &Directory) -> Option<String> {
+        row.origin.map(|device| self.name_of(&device))
+    }
+
+    fn directory_status(&self, room: &Room) -> DirectoryStatus {
+        let status = room.engine().status();
+        let message = |problem: &engine::Problem| match problem.path.is_empty() {
+            true => root_message(problem.message.clone()),
+            false => PathMessage { path: problem.path.as_slice().into(), message: problem.message.clone() },
+        };
+        let own = room.troubles().into_iter().map(root_message);
+        DirectoryStatus {
+            state: state_of(status.state),
+            files: status.files,
+            bytes: status.bytes,
+            need_files: status.need_files,
+            need_bytes: status.need_bytes,
+            conflicts: status.conflicts,
+            local_changes: status.local_changes.len() as u64,
+            errors: own.chain(status.problems.iter().map(message)).collect(),
+            unsupported: status.left_alone.iter().map(message).collect(),
+            root_hash: Some(status.root_hash.to_string()),
+            ..empty(&room.row, self.remote_of(&room.row))
+        }
+    }
+}
+
+fn root_message(message: String) -> PathMessage {
+    PathMessage { path: b".".as_slice().into(), message }
+}
+
+fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
+    DirectoryStatus {
+        name: row.name.clone(),
+        id: row.directory.to_string(),
+        path: row.path.as_path().into(),
+        role: match row.role {
+            Role::Offered => types::Role::Offered,
+            Role::Synced => types::Role::Synced,
+        },
+        remote,
+        mode: mode_of(row.mode),
+        read_only: row.read_only,
+        state: State::Error,
+        files: 0,
+        bytes: 0,
+        need_files: 0,
+        need_bytes: 0,
+        conflicts: 0,
+        local_changes: 0,
+        held: 0,
+        errors: Vec::new(),
+        unsupported: Vec::new(),
+        root_hash: None,
+    }
+}
+
+/// An engine's state, as documents write it.
+pub(super) fn state_of(state: engine::State) -> State {
+    match state {
+        engine::State::Idle => State::Idle,
+        engine::State::Scanning => State::Scanning,
+        engine::State::Syncing => State::Syncing,
+        engine::State::Paused => State::Paused,
+        engine::State::Error => State::Error,
+    }
+}
+
+/// A mode, as documents write it.
+pub(super) fn mode_of(mode: file_sync_index::Mode) -> Mode {
+    match mode {
+        file_sync_index::Mode::TwoWay => Mode::TwoWay,
+        file_sync_index::Mode::ReceiveOnly => Mode::ReceiveOnly,
+        file_sync_index::Mode::SendOnly => Mode::SendOnly,
+    }
+}

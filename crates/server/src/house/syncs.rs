@@ -1,0 +1,106 @@
+//! `sync down`, `ls`, `pause`, `resume`, and what remotes offer.
+
+use file_sync_core::message::Message;
+use file_sync_index::{Directory, Role};
+
+use super::files::done;
+use super::{House, refused};
+use crate::api::command::Refusal;
+use crate::api::names::Target;
+use crate::api::types::{DirectoryDone, RemoteOffer, RemoteOfferList, Synced, SyncedList};
+use crate::clock;
+use crate::house::shown::{mode_of, state_of};
+use crate::room::add_member;
+
+impl House {
+    /// Leaves a directory: the others hear of it, the files stay, what was known of them goes.
+    pub(super) fn sync_down(&mut self, target: &Target) -> Result<DirectoryDone, Refusal> {
+        let row = self.find(target)?;
+        if row.role != Role::Synced {
+            return Err(Refusal::new(format!("{} is offered here; `file-sync file down` stops that", row.name)));
+        }
+        self.say_farewell(&row);
+        self.take_down(&row)?;
+        self.remove_database(&row);
+        Ok(done(&row))
+    }
+
+    fn say_farewell(&self, row: &Directory) {
+        let Some(resident) = self.rooms.get(&row.directory) else { return };
+        let own = self.context.identity.device_id();
+        let key = self.context.identity.public_key();
+        let mut members = resident.room.engine().members().clone();
+        members.extend(add_member(&members, own, key, false));
+        let is_other = |device: &&file_sync_core::version::DeviceId| **device != own;
+        for device in members.iter().filter(|(_, member)| member.active).map(|(device, _)| device).filter(is_other) {
+            self.send(device, Message::Members { directory: row.directory, members: members.clone() });
+        }
+    }
+
+    /// Removes a directory's database: joined again, it is joined as new.
+    pub(super) fn remove_database(&self, row: &Directory) {
+        let path = self.context.database(&row.directory);
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            match std::fs::remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %path.display(), "cannot remove the database of a directory that was left");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn sync_ls(&self) -> Result<SyncedList, Refusal> {
+        let rows = self.rows();
+        let synced = rows.into_iter().filter(|row| row.role == Role::Synced);
+        Ok(SyncedList { directories: synced.map(|row| self.synced(row)).collect() })
+    }
+
+    pub(super) fn synced(&self, row: &Directory) -> Synced {
+        let state = self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().status().state));
+        Synced {
+            name: row.name.clone(),
+            id: row.directory.to_string(),
+            path: row.path.as_path().into(),
+            remote: row.origin.map(|device| self.name_of(&device)).unwrap_or_default(),
+            mode: mode_of(row.mode),
+            read_only: row.read_only,
+            state: state.unwrap_or(crate::api::types::State::Error),
+        }
+    }
+
+    pub(super) fn set_paused(&mut self, target: &Target, paused: bool) -> Result<DirectoryDone, Refusal> {
+        let mut row = self.find(target)?;
+        row.paused = paused;
+        row.updated_at = clock::seconds();
+        self.home.update_directory(&row).map_err(refused)?;
+        if let Some(resident) = self.rooms.get_mut(&row.directory) {
+            resident.room.row = row.clone();
+        }
+        if let Some(dormant) = self.dormant.get_mut(&row.directory) {
+            dormant.row = row.clone();
+        }
+        self.with_engine(&row.directory, |engine| engine.set_paused(clock::now(), paused));
+        Ok(done(&row))
+    }
+
+    pub(super) fn offers_of_remotes(&self) -> Result<RemoteOfferList, Refusal> {
+        let joined: Vec<_> = self.rows().iter().map(|row| row.directory).collect();
+        let mut offers: Vec<RemoteOffer> = self
+            .links
+            .iter()
+            .flat_map(|(device, connected)| connected.offers.iter().flatten().map(move |offer| (device, offer)))
+            .map(|(device, offer)| RemoteOffer {
+                remote: self.name_of(device),
+                name: offer.name.clone(),
+                id: offer.directory.to_string(),
+                read_only: offer.read_only,
+                joined: joined.contains(&offer.directory),
+            })
+            .collect();
+        offers.sort_by(|a, b| (&a.remote, &a.name).cmp(&(&b.remote, &b.name)));
+        Ok(RemoteOfferList { offers })
+    }
+}

@@ -1,0 +1,87 @@
+//! `sync wait`: of one directory or of all, within a time.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use file_sync_core::engine::WaitId;
+use file_sync_core::version::DirectoryId;
+
+use super::House;
+use crate::api::command::{Refusal, Reply, SyncWait};
+use crate::api::types::Waited;
+use crate::clock;
+use crate::input::answer;
+
+/// Somebody who waits.
+pub(super) struct ApiWait {
+    left: BTreeSet<DirectoryId>,
+    pub(super) deadline: Instant,
+    started: Instant,
+    remotes: u64,
+    reply: Option<Reply<Waited>>,
+}
+
+impl House {
+    pub(super) fn sync_wait(&mut self, request: &SyncWait, reply: Reply<Waited>) {
+        let directories: BTreeSet<DirectoryId> = match &request.target {
+            None => self.rows().iter().map(|row| row.directory).collect(),
+            Some(target) => match self.find(target) {
+                Ok(row) => BTreeSet::from([row.directory]),
+                Err(refusal) => return answer(reply, Err(refusal)),
+            },
+        };
+        let started = Instant::now();
+        // A time that no clock reaches is a year.
+        let deadline = started + Duration::from_millis(request.timeout_ms).min(Duration::from_secs(366 * 86_400));
+        self.n_waits += 1;
+        let id = self.n_waits;
+        let remotes = self.links.values().filter(|connected| connected.takes_part(&directories)).count() as u64;
+        // A directory whose root is not there cannot be waited for, unless nobody is connected.
+        let dormant = |directory: &DirectoryId| self.dormant.contains_key(directory) && !self.links.is_empty();
+        let left = directories.into_iter().filter(|id| self.rooms.contains_key(id) || dormant(id));
+        let left: BTreeSet<DirectoryId> = left.collect();
+        let wait = ApiWait { left: left.clone(), deadline, started, remotes, reply: Some(reply) };
+        self.waits.insert(id, wait);
+        for directory in left {
+            self.with_engine(&directory, |engine| engine.wait(clock::now(), id));
+        }
+        self.end_waits(Instant::now());
+    }
+
+    pub(super) fn wait_is_done(&mut self, directory: &DirectoryId, id: WaitId) {
+        if let Some(wait) = self.waits.get_mut(&id) {
+            wait.left.remove(directory);
+        }
+    }
+
+    pub(super) fn end_waits(&mut self, now: Instant) {
+        let is_over = |wait: &ApiWait| {
+            wait.left.is_empty() || wait.deadline <= now || wait.reply.as_ref().is_none_or(Reply::is_closed)
+        };
+        let over: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_over(wait)).map(|(id, _)| *id).collect();
+        for id in over {
+            let Some(wait) = self.waits.remove(&id) else { continue };
+            let names: Vec<String> = wait.left.iter().filter_map(|directory| self.directory_name(directory)).collect();
+            for directory in &wait.left {
+                if let Some(resident) = self.rooms.get(directory) {
+                    resident.room.engine().cancel_wait(id);
+                }
+            }
+            let Some(reply) = wait.reply else { continue };
+            let waited_ms = u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let result = if wait.left.is_empty() {
+                Ok(Waited { remotes: wait.remotes, waited_ms })
+            } else {
+                Err(Refusal::timed_out(format!(
+                    "not everything is in sync yet: {}; `file-sync status` says what is missing",
+                    names.join(", ")
+                )))
+            };
+            answer(reply, result);
+        }
+    }
+
+    fn directory_name(&self, directory: &DirectoryId) -> Option<String> {
+        self.rows().into_iter().find(|row| row.directory == *directory).map(|row| row.name.clone())
+    }
+}

@@ -1,0 +1,114 @@
+//! Serving contents to remotes: only what belongs to a directory that the remote is a member of.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use file_sync_core::effect::ChunkList;
+use file_sync_core::engine::Engine;
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::Record;
+use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
+use file_sync_disk::{ContentFile, Root};
+use file_sync_index::DirectoryReader;
+use file_sync_net::{ContentProvider, ContentReader, FetchError};
+
+use crate::room::lock;
+
+/// What a directory's contents are served from.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) engine: Arc<Mutex<Engine>>,
+    pub(crate) root: Arc<Root>,
+    pub(crate) reader: Arc<Mutex<DirectoryReader>>,
+}
+
+/// All directories at work, for the threads that serve.
+#[derive(Default)]
+pub(crate) struct Provider {
+    directories: RwLock<BTreeMap<DirectoryId, Serving>>,
+}
+
+impl Provider {
+    /// Serves a directory from now on.
+    pub(crate) fn insert(&self, directory: DirectoryId, serving: Serving) {
+        self.directories.write().unwrap_or_else(PoisonError::into_inner).insert(directory, serving);
+    }
+
+    /// No longer serves it.
+    pub(crate) fn remove(&self, directory: &DirectoryId) {
+        self.directories.write().unwrap_or_else(PoisonError::into_inner).remove(directory);
+    }
+
+    /// The directory, if the remote is a member of it; else it learns nothing, not even that there is one.
+    fn serving(&self, remote: DeviceId, directory: &DirectoryId) -> Result<Serving, FetchError> {
+        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
+        let serving = directories.get(directory).ok_or(FetchError::NotHeld)?.clone();
+        let is_served = {
+            let engine = lock(&serving.engine);
+            !engine.is_paused() && engine.members().get(&remote).is_some_and(|member| member.active)
+        };
+        if is_served { Ok(serving) } else { Err(FetchError::NotHeld) }
+    }
+}
+
+impl Serving {
+    fn holder(&self, content: &ContentHash) -> Result<(SyncPath, Record), FetchError> {
+        let engine = lock(&self.engine);
+        engine.holder(content).map(|(path, record)| (path.clone(), record.clone())).ok_or(FetchError::NotHeld)
+    }
+}
+
+impl ContentProvider for Provider {
+    fn open(
+        &self,
+        remote: DeviceId,
+        directory: DirectoryId,
+        content: ContentHash,
+    ) -> Result<Box<dyn ContentReader>, FetchError> {
+        let serving = self.serving(remote, &directory)?;
+        let (path, record) = serving.holder(&content)?;
+        let file = serving.root.open_content(&path, &record).map_err(|trouble| {
+            tracing::debug!(%path, %trouble, "cannot serve a content");
+            FetchError::NotHeld
+        })?;
+        Ok(Box::new(Served { file }))
+    }
+
+    fn chunk_list(
+        &self,
+        remote: DeviceId,
+        directory: DirectoryId,
+        content: ContentHash,
+    ) -> Result<(u64, ChunkList), FetchError> {
+        let serving = self.serving(remote, &directory)?;
+        let (path, record) = serving.holder(&content)?;
+        let length = record.stat.size;
+        let known = serving.reader.lock().unwrap_or_else(PoisonError::into_inner).chunk_list(&content);
+        if let Ok(Some(list)) = known {
+            return Ok((length, list));
+        }
+        let average_bytes = file_sync_disk::average_bytes(length);
+        let (found, list) =
+            serving.root.rechunk(&path, average_bytes).map_err(|trouble| FetchError::Remote(trouble.to_string()))?;
+        if found == content { Ok((length, list)) } else { Err(FetchError::Changed) }
+    }
+}
+
+struct Served {
+    file: ContentFile,
+}
+
+impl ContentReader for Served {
+    fn length(&self) -> u64 {
+        self.file.length()
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buffer).map_err(|trouble| io::Error::other(trouble.to_string()))
+    }
+
+    fn unchanged(&mut self) -> bool {
+        self.file.unchanged().unwrap_or(false)
+    }
+}

@@ -1,0 +1,109 @@
+//! The thread that looks at and changes one root, in the order asked.
+//!
+//! Looks and changes share it, so that no look is older than a change that was reported before it. Before each job, and
+//! every few seconds, the root is proved; what an unproved root shows is not reported as absent.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use file_sync_core::effect::{Op, OpOutcome, Trouble, TroubleKind};
+use file_sync_core::engine::Event;
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::ContentHash;
+use file_sync_disk::Root;
+
+use crate::input::Reports;
+
+/// How often the root is proved when there is nothing to do.
+const PROVE_EVERY: Duration = Duration::from_secs(3);
+
+/// What this thread does.
+#[derive(Debug)]
+pub(super) enum DiskJob {
+    Look(Vec<SyncPath>),
+    Apply(Vec<Op>),
+    Sync { batch: u64, paths: Vec<SyncPath> },
+    CleanStage(BTreeSet<ContentHash>),
+    Prove,
+}
+
+pub(super) fn run(root: &Arc<Root>, jobs: &Receiver<DiskJob>, reports: &Reports) {
+    let mut worker = Worker { root, reports, is_proved: true };
+    loop {
+        let job = match jobs.recv_timeout(PROVE_EVERY) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => DiskJob::Prove,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        worker.prove();
+        worker.carry_out(job);
+    }
+}
+
+struct Worker<'a> {
+    root: &'a Arc<Root>,
+    reports: &'a Reports,
+    is_proved: bool,
+}
+
+impl Worker<'_> {
+    fn prove(&mut self) {
+        match (self.root.prove(), self.is_proved) {
+            (Ok(()), false) => {
+                self.is_proved = true;
+                self.reports.engine(Event::RootProved);
+            }
+            (Err(error), true) => {
+                self.is_proved = false;
+                self.reports.engine(Event::RootLost(error.to_string()));
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, job: DiskJob) {
+        match job {
+            DiskJob::Look(paths) => self.look(paths),
+            DiskJob::Apply(ops) => {
+                let outcomes = if self.is_proved {
+                    self.root.apply(&ops)
+                } else {
+                    ops.iter().map(|_| OpOutcome::Trouble(unproved())).collect()
+                };
+                self.reports.engine(Event::Applied(ops.into_iter().zip(outcomes).collect()));
+            }
+            DiskJob::Sync { batch, paths } => {
+                let result = if self.is_proved { self.root.sync_paths(&paths) } else { Err(unproved()) };
+                self.reports.engine(Event::Synced { batch, result });
+            }
+            DiskJob::CleanStage(keep) => {
+                if let (true, Err(trouble)) = (self.is_proved, self.root.clean_stage(&keep)) {
+                    tracing::warn!(%trouble, "cannot clear the staging area");
+                }
+            }
+            DiskJob::Prove => {}
+        }
+    }
+
+    fn look(&mut self, paths: Vec<SyncPath>) {
+        let look = |path: SyncPath| {
+            let seen = self.root.look(&path);
+            (path, seen)
+        };
+        let mut results: Vec<_> = if self.is_proved { paths.into_iter().map(look).collect() } else { Vec::new() };
+        if results.iter().any(|(_, seen)| matches!(seen, Ok(None))) {
+            self.prove(); // What is absent below a root that is not the root is not absent.
+            if !self.is_proved {
+                results.clear();
+            }
+        }
+        self.reports.engine(Event::Looked(results));
+    }
+}
+
+fn unproved() -> Trouble {
+    Trouble { kind: TroubleKind::Other, message: "the directory's root is not there".to_owned() }
+}
+

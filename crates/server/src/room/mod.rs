@@ -1,0 +1,188 @@
+//! One directory at work: its engine, its root, its database, and the threads that carry out what the engine asks.
+//!
+//! The engine is stepped by the main loop alone; others lock it only to look up which path holds a content. Every
+//! worker gets messages and returns messages.
+
+mod disk_worker;
+mod index_worker;
+mod scan_worker;
+mod start;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use file_sync_core::engine::{Effect, Engine, Event, WaitId};
+use file_sync_core::message::Message;
+use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_disk::{Root, Watcher};
+use file_sync_index::Directory;
+use file_sync_net::Link;
+
+pub(crate) use start::{RoomContext, RoomError, add_member, random};
+
+use crate::clock;
+use crate::input::RoomEvent;
+use crate::transfer::Transfer;
+use disk_worker::DiskJob;
+use index_worker::IndexJob;
+use scan_worker::{HashJob, WalkJob};
+
+/// What a directory's engine wants of the main loop.
+pub(crate) enum Outward {
+    /// Say something to a remote.
+    Send(DeviceId, Message),
+    /// A wait has ended well.
+    WaitDone(WaitId),
+    /// The member list has changed.
+    MembersChanged,
+}
+
+/// One directory at work.
+pub(crate) struct Room {
+    /// As the home's database has it.
+    pub(crate) row: Directory,
+    /// Tells this life of the directory from earlier ones.
+    pub(crate) life: u64,
+    engine: Arc<Mutex<Engine>>,
+    root: Arc<Root>,
+    workers: Workers,
+    transfer: Transfer,
+    /// Why nothing can be committed at present.
+    commit_trouble: Option<String>,
+}
+
+struct Workers {
+    disk: Sender<DiskJob>,
+    walk: Sender<WalkJob>,
+    hash_small: Sender<HashJob>,
+    hash_large: Sender<HashJob>,
+    index: Sender<IndexJob>,
+    watcher: Option<Arc<Watcher>>,
+    cancel: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Locks an engine; one that panicked is as it was before the step that failed to end, and is not used further.
+pub(crate) fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
+    engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Room {
+    /// Its id.
+    pub(crate) fn id(&self) -> DirectoryId {
+        self.row.directory
+    }
+
+    /// Its engine, to read or to ask.
+    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.engine)
+    }
+
+    /// Takes an event in and has everything carried out that follows.
+    pub(crate) fn drive(&mut self, event: RoomEvent, links: &dyn Fn(DeviceId) -> Option<Link>) -> Vec<Outward> {
+        let event = match event {
+            RoomEvent::Engine(event) => event,
+            RoomEvent::Committed { sequence, signatures } => {
+                let mut engine = lock(&self.engine);
+                for (path, dot, signature) in signatures {
+                    engine.sign(&path, &dot, signature);
+                }
+                Event::Committed { sequence }
+            }
+            RoomEvent::CommitTrouble(trouble) => {
+                self.commit_trouble = trouble;
+                return Vec::new();
+            }
+        };
+        self.with_engine(links, |engine| engine.step(clock::now(), event))
+    }
+
+    /// Has the engine do something and carries out what follows.
+    pub(crate) fn with_engine(
+        &mut self,
+        links: &dyn Fn(DeviceId) -> Option<Link>,
+        act: impl FnOnce(&mut Engine) -> Vec<Effect>,
+    ) -> Vec<Outward> {
+        let (effects, commit) = {
+            let mut engine = lock(&self.engine);
+            let effects = act(&mut engine);
+            (effects, engine.take_commit())
+        };
+        if let Some(commit) = commit {
+            self.transfer.note_chunks(&commit.chunks);
+            self.tell_index(IndexJob::Commit(Box::new(commit)));
+        }
+        effects.into_iter().filter_map(|effect| self.carry_out(effect, links)).collect()
+    }
+
+    fn carry_out(&mut self, effect: Effect, links: &dyn Fn(DeviceId) -> Option<Link>) -> Option<Outward> {
+        match effect {
+            Effect::Look(paths) => self.tell_disk(DiskJob::Look(paths)),
+            Effect::Apply(ops) => self.tell_disk(DiskJob::Apply(ops)),
+            Effect::Sync { batch, paths } => self.tell_disk(DiskJob::Sync { batch, paths }),
+            Effect::CleanStage(keep) => self.tell_disk(DiskJob::CleanStage(keep)),
+            Effect::Walk { walk, from, rules } => {
+                let job = WalkJob { walk, from, rules: rules.0 };
+                self.workers.walk.send(job).unwrap_or_else(|_| is_ended("walk"));
+            }
+            Effect::Hash { batch, items, large } => {
+                let lane = if large { &self.workers.hash_large } else { &self.workers.hash_small };
+                lane.send(HashJob { batch, items }).unwrap_or_else(|_| is_ended("hash"));
+            }
+            Effect::Fetch(requests) => self.transfer.fetch(requests, links),
+            Effect::Send { to, message } => return Some(Outward::Send(to, message)),
+            Effect::WaitDone(id) => return Some(Outward::WaitDone(id)),
+            Effect::MembersChanged(_) => return Some(Outward::MembersChanged),
+        }
+        None
+    }
+
+    fn tell_disk(&self, job: DiskJob) {
+        self.workers.disk.send(job).unwrap_or_else(|_| is_ended("disk"));
+    }
+
+    fn tell_index(&self, job: IndexJob) {
+        self.workers.index.send(job).unwrap_or_else(|_| is_ended("index"));
+    }
+
+    /// Trouble that is the directory's own rather than a path's: what is watched, what can be committed.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let unwatched = match &self.workers.watcher {
+            None => Some("changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned()),
+            Some(watcher) if watcher.n_missed() > 0 => Some(format!(
+                "{} directories are not watched, only scanned for; raise fs.inotify.max_user_watches",
+                watcher.n_missed()
+            )),
+            Some(_) => None,
+        };
+        unwatched.into_iter().chain(self.commit_trouble.clone()).collect()
+    }
+
+    /// True if some changes are found only by scans.
+    pub(crate) fn is_partly_watched(&self) -> bool {
+        self.workers.watcher.as_ref().is_none_or(|watcher| watcher.n_missed() > 0)
+    }
+
+    /// What remotes' requests for content are answered from.
+    pub(crate) fn serving(&self) -> crate::provider::Serving {
+        crate::provider::Serving { engine: self.engine.clone(), root: self.root.clone(), reader: self.transfer.reader() }
+    }
+
+    /// Ends its threads; the database is closed when they have.
+    pub(crate) fn stop(self) -> Vec<JoinHandle<()>> {
+        self.workers.cancel.store(true, Ordering::Relaxed);
+        if let Some(watcher) = &self.workers.watcher {
+            watcher.close();
+        }
+        let _ = self.workers.index.send(IndexJob::Close); // It may have ended by itself.
+        self.transfer.stop();
+        self.workers.threads
+    }
+}
+
+/// A worker's thread ended before its directory did.
+fn is_ended(worker: &str) {
+    tracing::error!(worker, "a worker has ended unexpectedly; restart the server");
+}

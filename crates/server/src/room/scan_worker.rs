@@ -1,0 +1,93 @@
+//! The threads that find out what is below a root: one walks, one reads the watcher, two hash.
+//!
+//! Small files are not kept waiting behind large ones. Ignored directories are not entered; the rules are taken from
+//! the ignore files as the walk meets them, so that a directory and what is ignored in it are judged together.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use file_sync_core::effect::HashItem;
+use file_sync_core::engine::{Event, Hint, Listing};
+use file_sync_core::ignore::Rules;
+use file_sync_core::path::{IGNORE_NAME, SyncPath};
+use file_sync_disk::{Flow, Root, Watcher};
+
+use super::disk_worker::DiskJob;
+use crate::input::Reports;
+
+/// How long the watcher's thread waits before it looks whether it is to end.
+const WATCH_WAIT: Duration = Duration::from_secs(60);
+
+/// A walk to be made.
+#[derive(Debug)]
+pub(super) struct WalkJob {
+    pub(super) walk: u64,
+    pub(super) from: SyncPath,
+    pub(super) rules: Rules,
+}
+
+/// Files to be hashed.
+#[derive(Debug)]
+pub(super) struct HashJob {
+    pub(super) batch: u64,
+    pub(super) items: Vec<HashItem>,
+}
+
+pub(super) fn walk(root: &Arc<Root>, watcher: Option<&Watcher>, jobs: &Receiver<WalkJob>, reports: &Reports) {
+    while let Ok(job) = jobs.recv() {
+        let rules = RefCell::new(job.rules);
+        let skip = |directory: &SyncPath| rules.borrow().is_ignored(directory, true);
+        root.walk(&job.from, watcher, &skip, &mut |listing| {
+            note_rules(&mut rules.borrow_mut(), &listing);
+            let listing = Listing {
+                directory: listing.directory,
+                result: listing.result,
+                troubled: listing.troubled,
+                other: listing.other,
+            };
+            if reports.engine(Event::Listed { walk: job.walk, listing }) { Flow::Continue } else { Flow::Stop }
+        });
+        if !reports.engine(Event::Walked { walk: job.walk }) {
+            return;
+        }
+    }
+}
+
+fn note_rules(rules: &mut Rules, listing: &file_sync_disk::Listing) {
+    let Ok(items) = &listing.result else { return };
+    let ignore_file = items.iter().find(|(path, _)| path.name() == IGNORE_NAME);
+    rules.set(&listing.directory, ignore_file.and_then(|(_, seen)| seen.rules.as_deref()));
+}
+
+pub(super) fn watch(watcher: &Watcher, disk: &Sender<DiskJob>, reports: &Reports) {
+    while !watcher.is_closed() {
+        let mut hints = Vec::new();
+        for hint in watcher.next(WATCH_WAIT) {
+            match hint {
+                file_sync_disk::Hint::Changed(path) => hints.push(Hint::Path(path)),
+                file_sync_disk::Hint::Tree(path) => hints.push(Hint::Tree(path)),
+                file_sync_disk::Hint::Overflow => hints.push(Hint::Overflow),
+                file_sync_disk::Hint::RootGone => {
+                    let _ = disk.send(DiskJob::Prove); // Ended already, when it is at its end.
+                }
+            }
+        }
+        if !hints.is_empty() && !reports.engine(Event::Hints(hints)) {
+            return;
+        }
+    }
+}
+
+pub(super) fn hash(root: &Arc<Root>, jobs: &Receiver<HashJob>, cancel: &AtomicBool, reports: &Reports) {
+    while let Ok(job) = jobs.recv() {
+        let outcomes = root.hash(&job.items, cancel);
+        let outcomes = job.items.into_iter().map(|item| item.path).zip(outcomes).collect();
+        let is_heard = reports.engine(Event::Hashed { batch: job.batch, outcomes });
+        if !is_heard || cancel.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}

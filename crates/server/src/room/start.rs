@@ -1,0 +1,228 @@
+//! Starting a directory: opening its root and database, judging whether they still belong together.
+//!
+//! Every start writes a random incarnation to the database and then to the root's marker. A marker that remembers one
+//! that the database does not know says that the database is older than it was, or somebody else's (promise C5): then
+//! dots get a new epoch, and the first scan infers no deletion. So it is when the root's device or inode is another.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use file_sync_core::engine::{Config, Counters, Engine, Mode, PeerProgress, Stored};
+use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_disk::{Root, RootError, Watcher};
+use file_sync_index::{Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
+use file_sync_net::Identity;
+use tokio::sync::mpsc;
+
+use super::index_worker::IndexWorker;
+use super::{Room, Workers, disk_worker, scan_worker};
+use crate::clock;
+use crate::input::{Input, Reports};
+use crate::transfer::Transfer;
+
+/// Stack of a worker's thread, in bytes.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Why a directory did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoomError {
+    /// Its root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// Its database.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The system has no more threads, or no randomness.
+    #[error("cannot start the workers of {}: {error}", .path.display())]
+    System {
+        /// The root.
+        path: PathBuf,
+        /// The system's word.
+        error: std::io::Error,
+    },
+}
+
+/// What all directories of a server share.
+#[derive(Clone)]
+pub(crate) struct RoomContext {
+    pub(crate) home: PathBuf,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) incarnation: u64,
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+impl RoomContext {
+    /// Where a directory's database lies.
+    pub(crate) fn database(&self, directory: &DirectoryId) -> PathBuf {
+        self.home.join("directories").join(format!("{directory}.db"))
+    }
+
+    /// Starts a directory. `expected_identity` is its root's device and inode when it was last at work.
+    ///
+    /// # Errors
+    /// When its root or database is not as it has to be; nothing was changed.
+    pub(crate) fn start(
+        &self,
+        row: Directory,
+        root: Root,
+        life: u64,
+        expected_identity: Option<(u64, u64)>,
+    ) -> Result<Room, RoomError> {
+        let path = self.database(&row.directory);
+        let mut index = open_or_create(&path)?;
+        let remembered = index.state().cloned();
+        let is_new = remembered.is_none();
+        let is_moved = expected_identity.is_some_and(|expected| expected != root.identity());
+        let is_doubted = remembered.as_ref().is_some_and(|state| is_doubted(state, &root, self.incarnation));
+        let mut state = remembered.unwrap_or_default();
+        if is_new {
+            (state.index_id, state.epoch) = (random(&row.path)?, random(&row.path)?);
+        } else if is_doubted {
+            tracing::warn!(directory = %row.name, "this home is not the one that last worked here; starting a new epoch");
+            (state.index_id, state.epoch) = (random(&row.path)?, random(&row.path)?);
+            (state.counter, state.remotes) = (0, Default::default());
+        }
+        state.incarnations.push(self.incarnation);
+        index.commit(&file_sync_index::Batch { state: Some(state.clone()), ..Default::default() })?;
+        root.set_incarnation(self.incarnation)?;
+        let stored = load(&mut index, &state)?;
+        let config = Config {
+            directory: row.directory,
+            device: self.identity.device_id(),
+            mode: match row.mode {
+                file_sync_index::Mode::TwoWay => Mode::TwoWay,
+                file_sync_index::Mode::ReceiveOnly => Mode::ReceiveOnly,
+                file_sync_index::Mode::SendOnly => Mode::SendOnly,
+            },
+            only_author: row.only_author,
+            time_step_ns: 1,
+            doubted: is_doubted || is_moved,
+        };
+        let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));
+        self.assemble(row, Arc::new(root), life, engine, index, state.incarnations)
+    }
+
+    fn assemble(
+        &self,
+        row: Directory,
+        root: Arc<Root>,
+        life: u64,
+        engine: Arc<Mutex<Engine>>,
+        index: DirectoryIndex,
+        incarnations: Vec<u64>,
+    ) -> Result<Room, RoomError> {
+        let reports = Reports { inputs: self.inputs.clone(), directory: row.directory, life };
+        let reader = Arc::new(Mutex::new(DirectoryReader::open(&self.database(&row.directory))?));
+        let transfer = Transfer::new(row.directory, root.clone(), engine.clone(), reader, reports.clone());
+        let watcher = match Watcher::new() {
+            Ok(watcher) => Some(Arc::new(watcher)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch for changes; scanning instead");
+                None
+            }
+        };
+        let index_worker = IndexWorker {
+            index,
+            identity: self.identity.clone(),
+            directory: row.directory,
+            incarnations,
+            reports: reports.clone(),
+        };
+        let workers = spawn(&row, &root, watcher, index_worker, &reports)?;
+        Ok(Room { row, life, engine, root, workers, transfer, commit_trouble: None })
+    }
+}
+
+fn open_or_create(path: &Path) -> Result<DirectoryIndex, IndexError> {
+    match DirectoryIndex::open(path) {
+        Err(IndexError::Missing { .. }) => DirectoryIndex::create(path),
+        result => result,
+    }
+}
+
+/// A crash may leave the marker one incarnation behind the database; anything else is another life.
+fn is_doubted(state: &DirectoryState, root: &Root, incarnation: u64) -> bool {
+    let marked = root.incarnation();
+    let known = state.incarnations.iter().rev().take(2);
+    marked != incarnation && !known.copied().any(|known| known == marked)
+}
+
+fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, IndexError> {
+    let mut stored = Stored {
+        rows: Vec::new(),
+        counters: Counters {
+            index_id: state.index_id,
+            epoch: state.epoch,
+            counter: state.counter,
+            sequence: state.sequence,
+        },
+        members: state.members.clone(),
+        peers: state.remotes.iter().map(|(device, remote)| (*device, progress(remote))).collect(),
+        kept: Vec::new(),
+    };
+    index.load(|row| stored.rows.push((row.path, row.register, row.record, row.sequence)))?;
+    index.kept(|kept| stored.kept.push(kept))?;
+    Ok(stored)
+}
+
+fn progress(remote: &file_sync_index::RemoteState) -> PeerProgress {
+    PeerProgress { index_id: remote.index_id, merged: remote.merged, acknowledged: remote.acknowledged }
+}
+
+fn spawn(
+    row: &Directory,
+    root: &Arc<Root>,
+    watcher: Option<Arc<Watcher>>,
+    index_worker: IndexWorker,
+    reports: &Reports,
+) -> Result<Workers, RoomError> {
+    let (disk, disk_jobs) = channel();
+    let (walk, walk_jobs) = channel();
+    let (hash_small, small_jobs) = channel();
+    let (hash_large, large_jobs) = channel();
+    let (index, index_jobs) = channel();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    let mut start = |what: &str, work: Box<dyn FnOnce() + Send>| -> Result<(), RoomError> {
+        let builder = std::thread::Builder::new().name(format!("{what} {}", row.name)).stack_size(STACK_BYTES);
+        let thread = builder.spawn(work).map_err(|error| RoomError::System { path: row.path.clone(), error })?;
+        threads.push(thread);
+        Ok(())
+    };
+    let context = || (root.clone(), reports.clone(), cancel.clone());
+    let (own_root, own_reports, _) = context();
+    start("disk", Box::new(move || disk_worker::run(&own_root, &disk_jobs, &own_reports)))?;
+    let (own_root, own_reports, _) = context();
+    let own_watcher = watcher.clone();
+    start("walk", Box::new(move || scan_worker::walk(&own_root, own_watcher.as_deref(), &walk_jobs, &own_reports)))?;
+    for (what, jobs) in [("hash", small_jobs), ("hash large", large_jobs)] {
+        let (own_root, own_reports, own_cancel) = context();
+        start(what, Box::new(move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports)))?;
+    }
+    if let Some(own_watcher) = watcher.clone() {
+        let (_, own_reports, _) = context();
+        let own_disk = disk.clone();
+        start("watch", Box::new(move || scan_worker::watch(&own_watcher, &own_disk, &own_reports)))?;
+    }
+    start("index", Box::new(move || index_worker.run(&index_jobs)))?;
+    Ok(Workers { disk, walk, hash_small, hash_large, index, watcher, cancel, threads })
+}
+
+/// Random bits, for numbers that must not be guessed or met again.
+pub(crate) fn random(path: &Path) -> Result<u64, RoomError> {
+    getrandom::u64().map_err(|error| RoomError::System { path: path.to_owned(), error: std::io::Error::other(error) })
+}
+
+/// Adds a device to a member list.
+pub(crate) fn add_member(
+    members: &file_sync_core::message::Members,
+    device: DeviceId,
+    key: [u8; 32],
+    active: bool,
+) -> file_sync_core::message::Members {
+    let number = members.get(&device).map_or(1, |member| member.number + 1);
+    let member = file_sync_core::message::Member { number, active, key };
+    std::iter::once((device, member)).collect()
+}

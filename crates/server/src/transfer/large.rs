@@ -1,0 +1,207 @@
+//! One large content: what the staging area and this directory's files have of it is not fetched.
+//!
+//! The remote says how the content divides. Chunks that an earlier attempt left in the staging file stay; chunks that
+//! some file here has are copied; the rest is fetched in ranges. Whatever the source, every chunk that is not fresh from
+//! the link is verified by its own hash, and the whole by the content's before it can be placed.
+
+use std::sync::{Arc, PoisonError};
+
+use file_sync_core::effect::{Chunk, ChunkList, Trouble, TroubleKind};
+use file_sync_core::engine::{FetchOutcome, FetchRequest};
+use file_sync_core::version::ContentHash;
+use file_sync_disk::{ContentFile, StageFile};
+use file_sync_net::{FetchError, Link};
+
+use super::chunk_index::Place;
+use super::{Shared, blocking, outcome_of};
+use crate::room::lock;
+
+/// Longest range asked for at once, in bytes.
+const RANGE_BYTES_MAX: u32 = 1 << 20;
+
+/// Why a transfer ended early.
+enum Stopped {
+    Remote(FetchError),
+    Disk(Trouble),
+}
+
+impl From<Trouble> for Stopped {
+    fn from(trouble: Trouble) -> Stopped {
+        Stopped::Disk(trouble)
+    }
+}
+
+/// Fetches one content and reports how that ended.
+pub(super) async fn fetch(shared: Arc<Shared>, link: Link, request: FetchRequest) {
+    let Ok(_permit) = shared.large.acquire().await else { return };
+    let content = request.content;
+    let outcome = match bring(&shared, &link, &request).await {
+        Ok(chunks) => FetchOutcome::Staged { chunks: Some(chunks) },
+        Err(Stopped::Remote(error)) => outcome_of(error),
+        Err(Stopped::Disk(trouble)) => {
+            if trouble.kind == TroubleKind::NoSpace {
+                give_back(&shared, content).await;
+            }
+            FetchOutcome::Trouble(trouble)
+        }
+    };
+    shared.report(vec![(content, outcome)]).await;
+}
+
+/// There is no space for all of it, so none of it may take the space of what is smaller.
+async fn give_back(shared: &Arc<Shared>, content: ContentHash) {
+    let root = shared.root.clone();
+    if let Ok(Err(trouble)) = blocking(move || root.discard_stage(content)).await {
+        tracing::warn!(%trouble, "cannot give staged space back");
+    }
+}
+
+async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Result<ChunkList, Stopped> {
+    let (length, list) =
+        link.fetch_chunk_list(shared.directory, request.content).await.map_err(Stopped::Remote)?;
+    let total: u64 = list.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+    if length != request.length || total != length {
+        return Err(Stopped::Remote(FetchError::Changed));
+    }
+    let (own, asked, own_list) = (shared.clone(), request.clone(), list.clone());
+    let (file, lacking) = blocking(move || prepare(&own, &asked, &own_list)).await??;
+    let file = Arc::new(file);
+    receive(shared, link, request.content, &file, ranges(&lacking)).await?;
+    let file = Arc::into_inner(file).ok_or_else(|| Stopped::Remote(FetchError::Closed))?;
+    blocking(move || file.finish()).await?.map_err(|trouble| match trouble.kind {
+        // Not what was announced: the pieces are gone, and another remote may do better.
+        TroubleKind::Other => Stopped::Remote(FetchError::Changed),
+        _ => Stopped::Disk(trouble),
+    })?;
+    Ok(list)
+}
+
+/// Opens the staging file and fills in what this device has; returns what it lacks: chunks with their offsets.
+fn prepare(
+    shared: &Shared,
+    request: &FetchRequest,
+    list: &ChunkList,
+) -> Result<(StageFile, Vec<(u64, Chunk)>), Trouble> {
+    let file = shared.root.open_stage(request.content, request.length)?;
+    let is_resumed = file.has_bytes()?;
+    let rechunked = rechunk_base(shared, request, list);
+    let mut lacking = Vec::new();
+    let mut offset = 0;
+    let mut sources = Sources::new(shared);
+    let mut buffer = Vec::new();
+    for chunk in &list.chunks {
+        buffer.resize(chunk.length as usize, 0);
+        let is_there = is_resumed && is_staged(&file, offset, chunk, &mut buffer);
+        if !is_there {
+            if sources.read(chunk, rechunked.as_ref(), &mut buffer) {
+                file.write_at(offset, &buffer)?;
+            } else {
+                lacking.push((offset, *chunk));
+            }
+        }
+        offset += u64::from(chunk.length);
+    }
+    Ok((file, lacking))
+}
+
+fn is_staged(file: &StageFile, offset: u64, chunk: &Chunk, buffer: &mut [u8]) -> bool {
+    file.read_at(offset, buffer).is_ok_and(|n| n == buffer.len()) && ContentHash::of(buffer) == chunk.hash
+}
+
+/// The chunks of the file that is to be replaced, if the remote's list was made with another average than ours.
+fn rechunk_base(shared: &Shared, request: &FetchRequest, list: &ChunkList) -> Option<(ContentHash, ChunkList)> {
+    let base = request.base?;
+    let known = shared.reader.lock().unwrap_or_else(PoisonError::into_inner).chunk_list(&base).ok().flatten();
+    if known.is_some_and(|known| known.average_bytes == list.average_bytes) {
+        return None;
+    }
+    let (content, own) = shared.root.rechunk(&request.path, list.average_bytes).ok()?;
+    (content == base).then_some((content, own))
+}
+
+/// Files of this directory that chunks are read from; the last one stays open.
+struct Sources<'a> {
+    shared: &'a Shared,
+    open: Option<(ContentHash, ContentFile)>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(shared: &'a Shared) -> Sources<'a> {
+        let reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = shared.chunks.lock().unwrap_or_else(PoisonError::into_inner).load(&reader);
+        if let Err(error) = loaded {
+            tracing::warn!(%error, "cannot read which chunks there are; fetching all");
+        }
+        Sources { shared, open: None }
+    }
+
+    /// Reads a chunk from wherever it is; false if it is nowhere, or not what it should be.
+    fn read(&mut self, chunk: &Chunk, rechunked: Option<&(ContentHash, ChunkList)>, buffer: &mut [u8]) -> bool {
+        let in_base = rechunked.and_then(|(content, list)| find(*content, list, chunk));
+        let indexed = || self.shared.chunks.lock().unwrap_or_else(PoisonError::into_inner).find(&chunk.hash);
+        let Some(place) = in_base.or_else(indexed) else { return false };
+        let Some(file) = self.file(place.content) else { return false };
+        file.read_at(place.offset, buffer).is_ok_and(|n| n == buffer.len()) && ContentHash::of(buffer) == chunk.hash
+    }
+
+    fn file(&mut self, content: ContentHash) -> Option<&ContentFile> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != content) {
+            let holder = lock(&self.shared.engine).holder(&content).map(|(path, record)| (path.clone(), record.clone()));
+            let (path, record) = holder?;
+            let file = self.shared.root.open_content(&path, &record).ok()?;
+            self.open = Some((content, file));
+        }
+        self.open.as_ref().map(|(_, file)| file)
+    }
+}
+
+fn find(content: ContentHash, list: &ChunkList, wanted: &Chunk) -> Option<Place> {
+    let mut offset = 0;
+    for chunk in &list.chunks {
+        if chunk.hash == wanted.hash {
+            return Some(Place { content, offset });
+        }
+        offset += u64::from(chunk.length);
+    }
+    None
+}
+
+/// Neighbouring chunks are asked for together.
+fn ranges(lacking: &[(u64, Chunk)]) -> Vec<(u64, u32)> {
+    let mut ranges: Vec<(u64, u32)> = Vec::new();
+    for (offset, chunk) in lacking {
+        match ranges.last_mut() {
+            Some((start, length))
+                if *start + u64::from(*length) == *offset && *length + chunk.length <= RANGE_BYTES_MAX =>
+            {
+                *length += chunk.length;
+            }
+            _ => ranges.push((*offset, chunk.length)),
+        }
+    }
+    ranges
+}
+
+async fn receive(
+    shared: &Arc<Shared>,
+    link: &Link,
+    content: ContentHash,
+    file: &Arc<StageFile>,
+    ranges: Vec<(u64, u32)>,
+) -> Result<(), Stopped> {
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let mut expected: u64 = ranges.iter().map(|(_, length)| u64::from(*length)).sum();
+    let mut arriving = link.fetch_ranges(shared.directory, content, ranges);
+    while let Some(piece) = arriving.recv().await {
+        let mut pieces = vec![piece.map_err(Stopped::Remote)?];
+        while let Ok(piece) = arriving.try_recv() {
+            pieces.push(piece.map_err(Stopped::Remote)?);
+        }
+        expected = expected.saturating_sub(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        let file = file.clone();
+        blocking(move || pieces.iter().try_for_each(|(offset, bytes)| file.write_at(*offset, bytes))).await??;
+    }
+    if expected > 0 { Err(Stopped::Remote(FetchError::Closed)) } else { Ok(()) }
+}
