@@ -66,6 +66,16 @@ pub enum Message {
         /// The sender's sequence that includes all of it.
         sequence: u64,
     },
+    /// Please say [`Message::BarrierReached`] once all that you meant to say before this is on its way.
+    Barrier {
+        /// Given back.
+        token: u64,
+    },
+    /// All that was said before the barrier was reached has arrived with this.
+    BarrierReached {
+        /// From the request.
+        token: u64,
+    },
     /// The sender is about to close, and why; for the receiver's log.
     Goodbye {
         /// One line.

@@ -11,6 +11,8 @@ use crate::proto;
 pub const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Most raw bytes after one piece.
 pub const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Fewest raw bytes after a piece that does not end its item.
+pub const PIECE_BYTES_MIN: usize = 64 << 10;
 /// Most items of one request.
 pub const ITEMS_MAX: usize = 1024;
 /// Most data that a request may have under way, in bytes.

@@ -94,6 +94,8 @@ fn encode_kind(message: &Message) -> Kind {
             token: *token,
             sequence: *sequence,
         }),
+        Message::Barrier { token } => Kind::Barrier(proto::Barrier { token: *token }),
+        Message::BarrierReached { token } => Kind::BarrierReached(proto::BarrierReached { token: *token }),
         Message::Goodbye { reason } => Kind::Goodbye(proto::Goodbye { reason: reason.clone() }),
         Message::Ping => Kind::Ping(proto::Ping {}),
         Message::Pong => Kind::Pong(proto::Pong {}),
@@ -134,6 +136,8 @@ fn decode_short(number: u32, body: &[u8]) -> Result<Message, WireError> {
         12 => Message::Goodbye { reason: proto::Goodbye::decode(body)?.reason },
         13 => Message::Ping,
         14 => Message::Pong,
+        16 => Message::Barrier { token: proto::Barrier::decode(body)?.token },
+        17 => Message::BarrierReached { token: proto::BarrierReached::decode(body)?.token },
         _ => return Err(WireError::UnknownMessage),
     })
 }

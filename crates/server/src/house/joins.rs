@@ -35,6 +35,9 @@ pub(super) struct Join {
 enum Stage {
     /// Until the remote is connected and has said what it offers.
     Connecting,
+    /// Until this link has brought all that the remote had said when it reached this barrier: it may have offered the
+    /// directory only just now.
+    Listening { link_id: u64, barrier: u64 },
     /// Until it answers.
     Asked(DirectoryId),
     /// Until both sides have said where they stand.
@@ -80,7 +83,7 @@ impl House {
         let remote = printable(join.request.remote.as_str().as_ref());
         let result = match join.stage {
             Stage::Started(directory) => self.joined_row(&directory).map(|row| self.synced(&row)),
-            Stage::Connecting | Stage::Asked(_) => None,
+            Stage::Connecting | Stage::Listening { .. } | Stage::Asked(_) => None,
         };
         answer(
             join.reply,
@@ -92,18 +95,8 @@ impl House {
 
     fn advance_join(&mut self, join: &mut Join) -> Result<Option<Synced>, Refusal> {
         match join.stage {
-            Stage::Connecting => {
-                let Some(connected) = self.links.get(&join.device) else { return Ok(None) };
-                let Some(offers) = &connected.offers else { return Ok(None) };
-                let name = join.request.name.as_str();
-                let Some(offer) = offers.iter().find(|offer| offer.name == name) else {
-                    return Err(Refusal::unknown(format!(
-                        "{} offers no directory called {}; `file-sync sync ls` shows what it does offer",
-                        printable(join.request.remote.as_str().as_ref()),
-                        printable(name.as_ref())
-                    )));
-                };
-                let directory = offer.directory;
+            Stage::Connecting | Stage::Listening { .. } => {
+                let Some(directory) = self.offered_as(join)? else { return Ok(None) };
                 if let Some(row) = self.rows().into_iter().find(|row| row.directory == directory) {
                     return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
                 }
@@ -122,6 +115,35 @@ impl House {
                 let row = row.ok_or_else(|| Refusal::new("it was taken down while it was being joined"))?;
                 let is_attached = self.rooms[&directory].room.engine().is_attached(&join.device);
                 Ok(is_attached.then(|| self.synced(&row)))
+            }
+        }
+    }
+
+    /// The directory that is meant, once the remote is connected and offers it.
+    fn offered_as(&mut self, join: &mut Join) -> Result<Option<DirectoryId>, Refusal> {
+        let Some(connected) = self.links.get_mut(&join.device) else { return Ok(None) };
+        let Some(offers) = &connected.offers else { return Ok(None) };
+        let name = join.request.name.as_str();
+        if let Some(offer) = offers.iter().find(|offer| offer.name == name) {
+            return Ok(Some(offer.directory));
+        }
+        match join.stage {
+            Stage::Listening { link_id, barrier } if link_id == connected.link.id() => {
+                if connected.barrier_reached < barrier {
+                    return Ok(None);
+                }
+                Err(Refusal::unknown(format!(
+                    "{} offers no directory called {}; `file-sync sync ls` shows what it does offer",
+                    printable(join.request.remote.as_str().as_ref()),
+                    printable(name.as_ref())
+                )))
+            }
+            _ => {
+                connected.barrier_asked += 1;
+                let barrier = connected.barrier_asked;
+                join.stage = Stage::Listening { link_id: connected.link.id(), barrier };
+                self.send(&join.device, Message::Barrier { token: barrier });
+                Ok(None)
             }
         }
     }

@@ -20,11 +20,19 @@ pub(super) struct Connected {
     outbox: mpsc::UnboundedSender<Message>,
     /// What it offers to this device; none until it has said.
     pub(super) offers: Option<Vec<Offer>>,
+    /// The highest barrier that it was asked for, and that it reached.
+    pub(super) barrier_asked: u64,
+    pub(super) barrier_reached: u64,
     /// The directories whose engines have been told that it is up.
     up_in: std::collections::BTreeSet<DirectoryId>,
 }
 
 impl Connected {
+    fn new(link: Link, outbox: mpsc::UnboundedSender<Message>) -> Connected {
+        let up_in = Default::default();
+        Connected { link, outbox, offers: None, barrier_asked: 0, barrier_reached: 0, up_in }
+    }
+
     /// True if it takes part in any of these directories.
     pub(super) fn takes_part(&self, directories: &std::collections::BTreeSet<DirectoryId>) -> bool {
         !self.up_in.is_disjoint(directories)
@@ -75,7 +83,7 @@ impl House {
                 }
             }
         });
-        self.links.insert(device, Connected { link, outbox, offers: None, up_in: Default::default() });
+        self.links.insert(device, Connected::new(link, outbox));
         self.remember_addresses(&device, addresses);
         self.send_offers(&device);
         for directory in self.room_ids(|_| true) {
@@ -195,6 +203,12 @@ impl House {
             | Message::Members { directory, .. }
             | Message::Check { directory, .. }
             | Message::Checked { directory, .. } => self.to_engine(device, directory, message),
+            Message::Barrier { token } => self.send(&device, Message::BarrierReached { token }),
+            Message::BarrierReached { token } => {
+                if let Some(connected) = self.links.get_mut(&device) {
+                    connected.barrier_reached = connected.barrier_reached.max(token);
+                }
+            }
             Message::Hello(_) | Message::Goodbye { .. } | Message::Ping | Message::Pong => {}
         }
     }

@@ -178,7 +178,7 @@ impl Generator {
 
     pub fn message(&mut self) -> Message {
         let directory = self.directory();
-        match self.below(14) {
+        match self.below(16) {
             0 => Message::Hello(self.hello()),
             1 => Message::Offers(self.many(3, |g| Offer {
                 directory: g.directory(),
@@ -202,6 +202,8 @@ impl Generator {
             10 => Message::Checked { directory, token: self.next(), sequence: self.next() },
             11 => Message::Goodbye { reason: self.text() },
             12 => Message::Ping,
+            13 => Message::Barrier { token: self.next() },
+            14 => Message::BarrierReached { token: self.next() },
             _ => Message::Pong,
         }
     }
