@@ -8,6 +8,7 @@ mod ignored;
 mod kinds;
 mod modes;
 mod names;
+mod promises;
 mod real;
 mod refusals;
 mod restarts;
