@@ -4,6 +4,7 @@
 //! at all: its changes are noted as local.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 
 use super::observe::{Found, Transaction};
 use super::{ActRecord, Engine};
@@ -34,6 +35,11 @@ impl Engine {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
+        let is_shown = self.tree.project(path).value.content() == record.content;
+        if self.planner.is_in_doubt(path) && !is_shown {
+            self.set_record(path, None); // It had to go from here, and has gone.
+            return;
+        }
         if !self.may_send() {
             self.local_changes.insert(path.clone(), None);
             return;
@@ -54,8 +60,9 @@ impl Engine {
         let old = self.tree.record(path).cloned();
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
-            Some(old) if old.content == record.content => Changed {
-                content: false,
+            // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
+            Some(old) if discriminant(&old.content) == discriminant(&record.content) => Changed {
+                content: old.content != record.content,
                 mode: old.stat.mode != record.stat.mode && !matches!(record.content, Content::Symlink(_)),
                 mtime: old.stat.mtime != record.stat.mtime && matches!(record.content, Content::File(_)),
             },
@@ -63,7 +70,10 @@ impl Engine {
         };
         let is_known = self.is_shown_or_held(path, record.content);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
-        let is_adopted = changed == Changed::default() || (changed.content && is_known && !replaces);
+        let is_own_work =
+            self.planner.is_in_doubt(path) && self.is_as_shown(&self.tree.project(path).value, Some(&record));
+        let is_adopted =
+            changed == Changed::default() || is_own_work || (changed.content && is_known && !replaces);
         if !is_adopted && !self.may_send() {
             self.local_changes.insert(path.clone(), Some(record));
             return;
@@ -81,13 +91,8 @@ impl Engine {
             return true;
         }
         let is_shown = self.tree.project(path).value.content() == content;
-        // A directory that is shown only for what lies below it is nobody's version; a user who makes it makes one. After
-        // a start it may also be the engine's own work that was not recorded any more, where one had been deleted.
-        let may_be_ours = || {
-            let register = self.tree.get(path).map(|node| &node.register);
-            !self.observer.is_ready && register.is_some_and(|register| !register.versions().is_empty())
-        };
-        is_shown && (content != Content::Directory || may_be_ours())
+        // A directory that is shown only for what lies below it is nobody's version; a user who makes it makes one.
+        is_shown && content != Content::Directory
     }
 
     fn act(

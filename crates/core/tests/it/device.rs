@@ -3,6 +3,7 @@
 //! A user's act is a change of the disk; the device finds out what was done by comparing, as a scan would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
@@ -69,14 +70,11 @@ impl Device {
                 _ => None,
             },
         });
-        let changed = if value.content() == before_value.content() {
-            Changed {
-                content: false,
-                mode: value.mode() != before_value.mode(),
-                mtime: value.mtime() != before_value.mtime(),
-            }
-        } else {
-            Changed::ALL
+        let is_other_kind = discriminant(&value) != discriminant(before_value);
+        let changed = Changed {
+            content: value.content() != before_value.content(),
+            mode: is_other_kind || value.mode() != before_value.mode(),
+            mtime: is_other_kind || value.mtime() != before_value.mtime(),
         };
         self.tree.act(Act {
             path: path.clone(),

@@ -52,6 +52,12 @@ pub enum Ranks {
     Equal,
     /// One device's are newer than all others'.
     Favour(usize),
+    /// The first acts, whoever does them, are older and newer than each other as these say; the start lies between
+    /// the oldest and the others.
+    Order {
+        n_before: u32,
+        order: [u32; 3],
+    },
 }
 
 /// Devices, and what ought to be on them.
@@ -61,7 +67,7 @@ pub struct World {
     pub known: Vec<Events>,
     n_acts: Vec<u32>,
     pub oracle: Oracle,
-    ranks: Ranks,
+    pub ranks: Ranks,
 }
 
 impl World {
@@ -90,6 +96,10 @@ impl World {
             Ranks::Falling => 1000 - 10 * local - device,
             Ranks::Equal => 1000,
             Ranks::Favour(favoured) => 1000 + local + if favoured as i64 == device { 1000 } else { 0 },
+            Ranks::Order { n_before, order } => match self.n_acts.iter().sum::<u32>().checked_sub(n_before) {
+                Some(index) => 950 + 100 * order.get(index as usize).map_or(3, |rank| i64::from(*rank)),
+                None => 1000,
+            },
         };
         Time { seconds, nanoseconds: 0 }
     }
