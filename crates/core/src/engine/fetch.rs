@@ -12,8 +12,9 @@ use crate::version::{Content, ContentHash, DeviceId};
 
 const IN_FLIGHT_FILES_MAX: usize = 2_048;
 const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
-/// How long a want that nobody could serve is left alone.
-const RETRY_MS: u64 = 10_000;
+/// How long a want that nobody could serve is left alone: at first, for it may just be moving there, and at the longest.
+const RETRY_FIRST_MS: u64 = 50;
+const RETRY_LONGEST_MS: u64 = 10_000;
 /// How long after a broken transfer it is tried again.
 const BROKEN_RETRY_MS: u64 = 500;
 
@@ -57,6 +58,8 @@ pub(super) struct Fetcher {
     /// Staged, and not placed yet.
     pub(super) staged: BTreeSet<ContentHash>,
     retry_at: Option<u64>,
+    /// How long the next want that nobody can serve is left alone; 0 before the first.
+    retry_in_ms: u64,
     /// What an earlier life has staged and nobody wants is gone.
     is_stage_cleaned: bool,
 }
@@ -72,6 +75,14 @@ struct Want {
 impl Fetcher {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.retry_at
+    }
+
+    /// Sets when to ask again, with back-off.
+    fn retry_later(&mut self, now_ms: u64) {
+        if self.retry_at.is_none() {
+            self.retry_in_ms = (2 * self.retry_in_ms).clamp(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+            self.retry_at = Some(now_ms + self.retry_in_ms);
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -159,7 +170,7 @@ impl Engine {
         };
         let refused_by = &self.fetcher.wants[&content].refused_by;
         let Some(from) = self.choose_source(&path, refused_by) else {
-            self.fetcher.retry_at.get_or_insert(self.now.monotonic_ms + RETRY_MS);
+            self.fetcher.retry_later(self.now.monotonic_ms);
             return None;
         };
         let base = self.tree.record(&path).map(|record| record.content.hash());
@@ -193,6 +204,7 @@ impl Engine {
             FetchOutcome::Staged { chunks } => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.staged.insert(content);
+                self.fetcher.retry_in_ms = 0;
                 self.note_chunks(content, chunks);
                 paths.into_iter().for_each(|path| self.planner.reconsider(path));
             }

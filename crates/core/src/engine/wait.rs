@@ -41,6 +41,7 @@ impl Engine {
 
     pub(super) fn begin_wait(&mut self, id: WaitId, asked_by: Option<DeviceId>) {
         self.retry_troubles_now();
+        self.ask_everybody_again();
         self.hurry_looks();
         let walk = self.observer.next_walk();
         self.request_walk(SyncPath::root());

@@ -96,6 +96,7 @@ impl Room {
                 return Vec::new();
             }
         };
+        tracing::trace!(directory = %self.row.name, ?event);
         self.with_engine(links, |engine| engine.step(clock::now(), event))
     }
 
@@ -114,6 +115,7 @@ impl Room {
             self.transfer.note_chunks(&commit.chunks);
             self.tell_index(IndexJob::Commit(Box::new(commit)));
         }
+        effects.iter().for_each(|effect| tracing::trace!(directory = %self.row.name, ?effect));
         effects.into_iter().filter_map(|effect| self.carry_out(effect, links)).collect()
     }
 
