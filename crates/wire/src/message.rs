@@ -37,7 +37,8 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, WireError> {
     let mut last = None;
     for field in Fields::of(bytes) {
         let (number, body) = field?;
-        if (1..=14).contains(&number) {
+        // 15 is for the link, which does not pass it on.
+        if matches!(number, 1..=14 | 16 | 17) {
             last = Some((number, body));
         }
     }
