@@ -1,7 +1,8 @@
 //! What a path shows, given the versions that stand there: the winner, and what is shown beside it as copies.
 //!
 //! Versions with equal content are one value. A value whose bytes were what another version replaced does not compete
-//! with it (promises L5, W1): it is *hidden*, and only its metadata counts. Of the values left, a directory keeps the
+//! with it (promises L5, W1): it is *hidden*, and only its metadata counts. For a change of metadata alone it is enough
+//! that its bytes were replaced some edits before. Of the values left, a directory keeps the
 //! name, else the highest rank key; every other is shown at its conflict name. Nothing here changes a register.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::mem::discriminant;
 
 use crate::conflict::copy_path;
 use crate::path::SyncPath;
+use crate::register::Settled;
 use crate::version::{Content, ContentHash, Dot, RankKey, Value, Version};
 
 /// Mode of a directory that exists only for what lives below it and whose own mode nobody remembers.
@@ -50,28 +52,28 @@ impl Group<'_> {
     fn rank_key(&self) -> RankKey {
         self.representative().rank_key()
     }
+
+    fn dots(&self) -> impl Iterator<Item = Dot> {
+        self.versions.iter().map(|version| version.dot)
+    }
+
+    /// True if nobody wrote these bytes here, as far as is known now: only their mode or time were changed.
+    fn is_of_metadata_alone(&self) -> bool {
+        self.versions.iter().all(|version| !version.changed.content)
+    }
 }
 
 /// Projects the versions that stand at `path`.
 ///
-/// `is_parent`: something below is shown, so that a directory has to be here. `taken`: names of copies that were
-/// settled from here, which no other value may use.
-pub fn project(
-    path: &SyncPath,
-    versions: &[&Version],
-    is_parent: bool,
-    taken: &BTreeMap<SyncPath, Content>,
-) -> Projection {
+/// `is_parent`: something below is shown, so that a directory has to be here. `settled`: what was settled from here, to
+/// copies whose names no other value may use.
+pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled: &[Settled]) -> Projection {
     if let ([only], false) = (versions, is_parent) {
         return Projection { value: only.value.clone(), losers: Vec::new(), hidden: Vec::new() };
     }
     let groups = group(versions);
-    let replacements = Replacements::of(versions);
-    let shown = replacements.shown(&groups);
-    let hidden_groups = || groups.iter().filter(|group| !shown.contains(&group.content));
-    let hidden: Vec<Dot> = hidden_groups().flat_map(|group| group.versions.iter().map(|v| v.dot)).collect();
-    let mut competing: Vec<&Group<'_>> =
-        groups.iter().filter(|group| shown.contains(&group.content)).collect();
+    let replacements = Replacements::of(versions, &groups, settled);
+    let (mut competing, hidden) = replacements.part(&groups);
     competing.sort_by_key(|group| std::cmp::Reverse(group.rank_key()));
 
     let has_directory = competing.first().is_some_and(|group| group.content == Content::Directory);
@@ -84,15 +86,19 @@ pub fn project(
     } else {
         (Value::Directory { mode: implied_mode(versions) }, competing.as_slice())
     };
-    let losers = name_copies(path, losing, taken)
+    let losers = name_copies(path, losing, settled)
         .into_iter()
-        .map(|(copy, group)| Loser {
-            copy,
-            value: value_of(group),
-            dots: group.versions.iter().map(|v| v.dot).collect(),
-        })
+        .map(|(copy, group)| Loser { copy, value: value_of(group), dots: group.dots().collect() })
         .collect();
+    let hidden = hidden.into_iter().flat_map(Group::dots).collect();
     Projection { value, losers, hidden }
+}
+
+/// The dots of what is not shown, of all that stands at a path, because another replaced its bytes.
+pub fn hidden(versions: &[&Version], settled: &[Settled]) -> Vec<Dot> {
+    let groups = group(versions);
+    let (_, hidden) = Replacements::of(versions, &groups, settled).part(&groups);
+    hidden.into_iter().flat_map(Group::dots).collect()
 }
 
 fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
@@ -107,13 +113,29 @@ fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
 struct Replacements(BTreeMap<Content, BTreeSet<Content>>);
 
 impl Replacements {
-    fn of(versions: &[&Version]) -> Replacements {
+    fn of(versions: &[&Version], groups: &[Group<'_>], settled: &[Settled]) -> Replacements {
         let mut bases: BTreeMap<Content, BTreeSet<Content>> = BTreeMap::new();
-        let writes = versions.iter().filter(|version| version.changed.content && version.value.is_present());
-        for version in writes.filter(|version| version.base != version.value.content()) {
+        let is_write = |version: &&&Version| version.changed.content && version.value.is_present();
+        let writes: Vec<&Version> = versions.iter().filter(is_write).copied().collect();
+        for version in writes.iter().filter(|version| version.base != version.value.content()) {
             bases.entry(version.value.content()).or_default().insert(version.base);
         }
+        for group in groups.iter().filter(|group| group.is_of_metadata_alone()) {
+            let has_replaced = |write: &&&Version| {
+                write.value.content() != group.content
+                    && group.versions.iter().all(|version| has_replaced_bytes(write, version, settled))
+            };
+            for write in writes.iter().filter(has_replaced) {
+                bases.entry(write.value.content()).or_default().insert(group.content);
+            }
+        }
         Replacements(bases)
+    }
+
+    /// The values that compete, and those that do not.
+    fn part<'a, 'b>(&self, groups: &'b [Group<'a>]) -> (Vec<&'b Group<'a>>, Vec<&'b Group<'a>>) {
+        let shown = self.shown(groups);
+        groups.iter().partition(|group| shown.contains(&group.content))
     }
 
     /// The contents that compete: all but those whose replacements lead to one that nobody replaced.
@@ -149,6 +171,22 @@ impl Replacements {
         };
         contents.iter().filter_map(of_content).flatten().copied().collect()
     }
+}
+
+/// True if the bytes whose metadata `changed` changed are among those that led to `write`, over however many edits.
+///
+/// Bytes that were settled as a copy before are not: that copy is still there.
+fn has_replaced_bytes(write: &Version, changed: &Version, settled: &[Settled]) -> bool {
+    let is_settled = |dot: &Dot| settled.iter().any(|settled| settled.version.dot == *dot);
+    let is_replaced = |dot: &Dot| {
+        let mut counters =
+            write.replaced.iter().filter(|other| other.actor == dot.actor).map(|other| other.counter);
+        counters.clone().any(|counter| counter <= dot.counter)
+            && counters.any(|counter| counter >= dot.counter)
+    };
+    write.born_at == changed.born_at
+        && !changed.replaced.is_empty()
+        && changed.replaced.iter().all(|dot| is_replaced(dot) && !is_settled(dot))
 }
 
 /// A value with the latest metadata: mode and mtime each come from the highest key among those that changed them.
@@ -189,8 +227,10 @@ fn implied_mode(versions: &[&Version]) -> u16 {
 fn name_copies<'a, 'b>(
     path: &SyncPath,
     losing: &[&'b Group<'a>],
-    taken: &BTreeMap<SyncPath, Content>,
+    settled: &[Settled],
 ) -> Vec<(SyncPath, &'b Group<'a>)> {
+    let taken: BTreeMap<&SyncPath, Content> =
+        settled.iter().map(|settled| (&settled.copy, settled.version.value.content())).collect();
     let plain: Vec<SyncPath> =
         losing.iter().map(|group| copy_path(path, group.representative(), false)).collect();
     let mut lowest: BTreeMap<&SyncPath, ContentHash> = BTreeMap::new();

@@ -5,6 +5,7 @@
 //! whatever the size of the tree. It decides nothing about the disk; `plan` does.
 
 mod derived;
+mod replaced;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,17 +155,19 @@ impl Tree {
 
     /// What the path shows, of all that stands there: its own versions, and others' values shown at this name.
     pub fn project(&self, path: &SyncPath) -> Projection {
-        let landed = self.landed(path);
-        let Some(node) = self.nodes.get(path) else {
-            let standing: Vec<&Version> = landed.into_values().collect();
-            return project(path, &standing, false, &BTreeMap::new());
-        };
-        let own = node.register.versions();
-        let standing: Vec<&Version> = own
-            .iter()
-            .chain(landed.into_values().filter(|version| node.register.get(&version.dot).is_none()))
-            .collect();
-        project(path, &standing, node.visible_children > 0, &settled_names(&node.register))
+        let standing = self.standing(path);
+        match self.nodes.get(path) {
+            Some(node) => project(path, &standing, node.visible_children > 0, node.register.settled()),
+            None => project(path, &standing, false, &[]),
+        }
+    }
+
+    /// All that stands at a path: its own versions, then others' values shown at this name.
+    fn standing(&self, path: &SyncPath) -> Vec<&Version> {
+        let landed = self.landed(path).into_values();
+        let Some(node) = self.nodes.get(path) else { return landed.collect() };
+        let is_others = |version: &&Version| node.register.get(&version.dot).is_none();
+        node.register.versions().iter().chain(landed.filter(is_others)).collect()
     }
 
     /// Carries out a user's act, with everything that belongs to it in one step: what the user had seen is replaced,
@@ -175,18 +178,18 @@ impl Tree {
         self.settle_shown_losers(&act.path, act.before);
         let projection = self.project(&act.path);
         let mut register = self.register(&act.path);
-        let seen: Vec<Dot> = register
-            .versions()
-            .iter()
-            .filter(|version| version.value.content() == act.before || !version.value.is_present())
-            .map(|version| version.dot)
-            .collect();
+        let is_seen = |version: &&Version| {
+            version.value.content() == act.before || !version.value.is_present()
+        };
+        let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
+        let replaced = replaced::replaced(&seen, act.changed, act.dot.actor);
+        let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).collect();
         let value = complete(act.value, act.changed, act.before, &projection.value);
         let version = Version {
             dot: act.dot,
             value,
             rank: act.rank,
-            replaced: seen.clone(),
+            replaced,
             base: act.before,
             changed: act.changed,
             born_at: None,
@@ -194,7 +197,7 @@ impl Tree {
         };
         register.write(&seen, version);
         self.put_register(&act.path, register);
-        self.remove_unhidden(&act.path, &hidden_before);
+        self.remove_unhidden(&act.path, &hidden_before, Some(act.dot));
     }
 
     /// True if the path shows a conflict copy that nobody has edited, moved, deleted or resolved yet.
@@ -254,8 +257,4 @@ fn complete(mut value: Value, changed: Changed, before: Content, shown: &Value) 
         *mtime = shown_mtime;
     }
     value
-}
-
-fn settled_names(register: &Register) -> BTreeMap<SyncPath, Content> {
-    register.settled().iter().map(|settled| (settled.copy.clone(), settled.version.value.content())).collect()
 }

@@ -271,7 +271,8 @@ pub struct Version {
     pub value: Value,
     /// The file's mtime, capped by the author's clock when it was read; fixed there and carried. Ranks, nothing else.
     pub rank: Time,
-    /// The dots that the author had seen at this path and replaced, in order.
+    /// The dots that the author had seen at this path and replaced, and what led to those, in order: of each actor the
+    /// lowest and the highest.
     pub replaced: Vec<Dot>,
     /// The content that was at the path before, as its author saw it.
     pub base: Content,

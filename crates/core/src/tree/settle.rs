@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Tree;
 use crate::conflict::{is_copy_of, origins};
 use crate::path::SyncPath;
+use crate::projection::hidden;
 use crate::version::{Content, Dot, Version};
 
 /// Versions that move from one path to others.
@@ -132,7 +133,7 @@ impl Tree {
             adopted.push((copy, settled.collect()));
         }
         self.put_register(origin, register);
-        self.remove_unhidden(origin, &hidden_before);
+        self.remove_unhidden(origin, &hidden_before, None);
         for (copy, versions) in adopted {
             let mut register = self.register(copy);
             versions.into_iter().for_each(|version| register.adopt(version));
@@ -142,14 +143,18 @@ impl Tree {
 
     /// Removes versions that were not shown because another had replaced their bytes, and that would be shown now
     /// that the user has dealt with that other: who saw the replacement has no use for what it replaced.
-    pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot]) {
+    ///
+    /// What the user has just written does not count: it hides whatever was hidden by what it replaced.
+    pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot], written: Option<Dot>) {
         if hidden_before.is_empty() {
             return;
         }
-        let hidden_after: BTreeSet<Dot> = self.project(path).hidden.into_iter().collect();
+        let mut register = self.register(path);
+        let mut standing = self.standing(path);
+        standing.retain(|version| Some(version.dot) != written);
+        let hidden_after: BTreeSet<Dot> = hidden(&standing, register.settled()).into_iter().collect();
         let shown_now: Vec<Dot> =
             hidden_before.iter().filter(|dot| !hidden_after.contains(dot)).copied().collect();
-        let mut register = self.register(path);
         register.remove(&shown_now);
         self.put_register(path, register);
     }

@@ -195,6 +195,30 @@ fn w1_mode_and_mtime_each_come_from_the_latest_change() {
 }
 
 #[test]
+fn l5_a_change_of_metadata_is_never_a_conflict() {
+    for change in ["chmod f", "touch f", "touch f, chmod f", "chmod f, touch f, chmod f"] {
+        check(&format!("write f; {change}; write f => f=there"));
+        check(&format!("write f; {change}; write f, write f => f=there"));
+        check(&format!("write f; {change}; write f, chmod f, write f, touch f, write f => f=there"));
+        check(&format!("write f, chmod f; {change}; write f, write f => f=there"));
+        check(&format!("write f; {change}; chmod f => f=old"));
+    }
+    // Who deletes a file and makes another has not replaced the bytes.
+    check("write f; chmod f; rm f, write f, write f => f=there f~=old");
+    check("write f; chmod f; rm f, write f, rm f => f=old");
+}
+
+#[test]
+fn l5_equal_bytes_are_never_a_conflict() {
+    check("; same f; same f => f=same");
+    check("; same f, chmod f; same f, touch f => f=same");
+    check("write f; same f; same f, chmod f => f=same");
+    check("; same f, write f; same f => f=here");
+    check("write f; rm f, same f; same f => f=same");
+    check("write f; mv f g, same f; rm f, same f => f=same g=old");
+}
+
+#[test]
 fn w3_a_successor_with_an_older_time_wins() {
     let mut world = World::new(2, Ranks::Falling);
     parse("p0 write f\np0 > p1\np1 write f\np1 > p0\np0 write f").iter().for_each(|step| {

@@ -1,0 +1,91 @@
+//! Which dots a write names as replaced: what its author had seen at the path, and what had been replaced before by
+//! those who wrote that.
+//!
+//! By this a change of metadata alone is known to be of bytes that somebody has since replaced, however often
+//! (promise L5). Of each actor's dots the lowest and the highest stand for those between, so that a file that is
+//! edited for years carries two dots an actor.
+
+use std::collections::BTreeMap;
+
+use crate::version::{Actor, Changed, Dot, Version};
+
+/// The dots that a write of this author replaces, in order, if they had seen these versions and changed this of them.
+///
+/// A value carries on what led to the bytes that it replaces, back to a delete or to nothing. A change of metadata alone
+/// names the writes of its bytes only: neither other changes of metadata, which who replaces the bytes need not have
+/// seen, nor a delete that they outlived.
+pub(super) fn replaced(seen: &[&Version], changed: Changed, author: Actor) -> Vec<Dot> {
+    let mut ranges: BTreeMap<Actor, (u64, u64)> = BTreeMap::new();
+    let mut name = |dot: &Dot| {
+        let (lowest, highest) = ranges.entry(dot.actor).or_insert((dot.counter, dot.counter));
+        (*lowest, *highest) = (dot.counter.min(*lowest), dot.counter.max(*highest));
+    };
+    for version in seen {
+        let is_write = version.value.is_present() && version.changed.content;
+        if changed.content || is_write || is_of_earlier_life(version, author) {
+            name(&version.dot);
+        }
+        if version.value.is_present() {
+            version.replaced.iter().for_each(&mut name);
+        }
+    }
+    let ends = |(actor, (lowest, highest)): (Actor, (u64, u64))| {
+        let highest = (highest != lowest).then_some(highest);
+        [Some(lowest), highest].into_iter().flatten().map(move |counter| Dot { actor, counter })
+    };
+    ranges.into_iter().flat_map(ends).collect()
+}
+
+/// What a device wrote under an earlier epoch is named whatever it is: where only the author's word counts, nothing else
+/// says that it was replaced.
+fn is_of_earlier_life(version: &Version, author: Actor) -> bool {
+    version.dot.actor != author && version.dot.actor.device == author.device
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::{Content, DeviceId, Signature, Time, Value};
+
+    fn dot(device: u8, counter: u64) -> Dot {
+        Dot { actor: Actor { device: DeviceId([device; 32]), epoch: 1 }, counter }
+    }
+
+    fn version(own: Dot, value: Value, changed: Changed, replaced: Vec<Dot>) -> Version {
+        let (rank, base, signature) = (Time::default(), Content::Absent, Signature(None));
+        Version { dot: own, value, rank, replaced, base, changed, born_at: None, signature }
+    }
+
+    const DIRECTORY: Value = Value::Directory { mode: 0o755 };
+    const METADATA: Changed = Changed { content: false, mode: true, mtime: false };
+
+    fn check(seen: &Version, changed: Changed, expected: &[Dot]) {
+        assert_eq!(replaced(&[seen], changed, dot(7, 1).actor), expected);
+    }
+
+    #[test]
+    fn l5_an_edit_names_all_that_led_to_what_it_replaces() {
+        let seen = version(dot(1, 9), DIRECTORY, Changed::ALL, vec![dot(1, 2), dot(1, 5), dot(2, 7)]);
+        check(&seen, Changed::ALL, &[dot(1, 2), dot(1, 9), dot(2, 7)]);
+    }
+
+    #[test]
+    fn d4_what_was_there_before_a_delete_is_not_named() {
+        let seen = version(dot(1, 9), Value::ABSENT, Changed::ALL, vec![dot(1, 2)]);
+        check(&seen, Changed::ALL, &[dot(1, 9)]);
+        check(&seen, METADATA, &[]);
+    }
+
+    #[test]
+    fn l5_a_change_of_metadata_names_the_writes_of_its_bytes() {
+        let written = version(dot(1, 9), DIRECTORY, Changed::ALL, vec![dot(1, 2)]);
+        check(&written, METADATA, &[dot(1, 2), dot(1, 9)]);
+        let touched = version(dot(2, 3), DIRECTORY, METADATA, vec![dot(1, 9)]);
+        check(&touched, METADATA, &[dot(1, 9)]);
+        check(&touched, Changed::ALL, &[dot(1, 9), dot(2, 3)]);
+        assert_eq!(
+            replaced(&[&touched], METADATA, Actor { epoch: 2, ..dot(2, 3).actor }),
+            [dot(1, 9), dot(2, 3)]
+        );
+    }
+}
