@@ -18,8 +18,20 @@ struct Fate {
     n_made: u32,
     /// Touches and the like: they too keep a value against a concurrent delete.
     n_confirmed: u32,
-    /// On which device, in which life of its engine, and whether that device's durable record knew of it.
-    destroyed: Vec<(usize, u64, bool)>,
+    destroyed: Vec<Destroyed>,
+}
+
+/// One user's removal, replacement or move of what was at a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Destroyed {
+    /// On which device.
+    pub device: usize,
+    /// In which life of its engine.
+    pub life: u64,
+    /// That device's durable record knew of it: no crash makes the engine forget that it was seen.
+    pub is_durable: bool,
+    /// It was a directory that the device had only because of what lies in it: whoever made it may say so later.
+    pub is_implied: bool,
 }
 
 /// All that users did.
@@ -27,29 +39,41 @@ struct Fate {
 pub struct Oracle {
     fates: BTreeMap<(Content, SyncPath), Fate>,
     crashed: BTreeSet<(usize, u64)>,
+    /// Where users themselves put something, conflict copies' names included.
+    made_at: BTreeSet<SyncPath>,
+    /// Who did anything in a family.
+    actors: BTreeMap<SyncPath, BTreeSet<usize>>,
 }
 
 impl Oracle {
     /// A user made this at a path.
-    pub fn made(&mut self, content: Content, path: &SyncPath) {
+    pub fn made(&mut self, content: Content, path: &SyncPath, device: usize) {
+        self.acted(path, device);
+        self.made_at.insert(path.clone());
         self.fate(content, path).n_made += 1;
     }
 
     /// A user changed its metadata.
-    pub fn confirmed(&mut self, content: Content, path: &SyncPath) {
+    pub fn confirmed(&mut self, content: Content, path: &SyncPath, device: usize) {
+        self.acted(path, device);
         self.fate(content, path).n_confirmed += 1;
     }
 
     /// A user replaced, deleted or moved away what was at a path.
-    pub fn destroyed(
-        &mut self,
-        content: Content,
-        path: &SyncPath,
-        device: usize,
-        life: u64,
-        is_durable: bool,
-    ) {
-        self.fate(content, path).destroyed.push((device, life, is_durable));
+    pub fn destroyed(&mut self, content: Content, path: &SyncPath, how: Destroyed) {
+        self.acted(path, how.device);
+        self.fate(content, path).destroyed.push(how);
+    }
+
+    fn acted(&mut self, path: &SyncPath, device: usize) {
+        self.actors.entry(family(path)).or_default().insert(device);
+    }
+
+    /// Who did anything in a family, or to what it lies in or what lies in it.
+    fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
+        let is_around =
+            |path: &SyncPath| path == home || path.is_ancestor_of(home) || home.is_ancestor_of(path);
+        self.actors.iter().filter(|(path, _)| is_around(path)).flat_map(|(_, devices)| devices).copied().collect()
     }
 
     /// A device's engine forgot what was not durable.
@@ -88,20 +112,30 @@ impl Oracle {
             }
             match self.fates.get(&(*content, home.clone())) {
                 None => wrong.push(format!("V2: nobody made {content:?} at {home}")),
-                Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate) => {
+                Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate, home, paths) => {
                     wrong.push(format!("D1: {content:?} came back at {paths:?}"));
                 }
                 Some(_) => {}
+            }
+            let is_copy = *content != Content::Directory
+                && paths.iter().any(|path| path != home && !self.made_at.contains(path));
+            if is_copy && self.actors_around(home).len() < 2 {
+                wrong.push(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
             }
         }
         wrong
     }
 
-    fn is_destroyed(&self, fate: &Fate) -> bool {
-        let is_sure = |(device, life, is_durable): &(usize, u64, bool)| {
-            *is_durable || !self.crashed.contains(&(*device, *life))
+    /// True if somebody destroyed it who knew all there was to know.
+    ///
+    /// A conflict copy that another user's act made a file of its own is kept against a removal that did not know of
+    /// that (settling); who knew of what cannot be told from the acts, so a copy in a family of several is let pass.
+    fn is_destroyed(&self, fate: &Fate, home: &SyncPath, paths: &[SyncPath]) -> bool {
+        let is_sure = |how: &&Destroyed| {
+            !how.is_implied && (how.is_durable || !self.crashed.contains(&(how.device, how.life)))
         };
-        fate.destroyed.iter().any(is_sure)
+        let may_be_settled = paths.iter().all(|path| path != home) && self.actors_around(home).len() > 1;
+        !may_be_settled && fate.destroyed.iter().any(|how| is_sure(&how))
     }
 }
 

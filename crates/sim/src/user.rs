@@ -1,9 +1,11 @@
 //! Users: what they do to a disk, at any moment, and what the oracle is told of it.
 
 use file_sync_core::path::SyncPath;
+use file_sync_core::register::Register;
 use file_sync_core::version::{Content, Time};
 
 use crate::disk::{Body, Disk};
+use crate::oracle::Destroyed;
 use crate::world::{World, name};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -62,7 +64,7 @@ impl World {
 
     fn is_made(&mut self, device: usize, at: &SyncPath) {
         if let Some(content) = self.devices[device].disk.get(at).and_then(|item| item.content()) {
-            self.oracle.made(content, at);
+            self.oracle.made(content, at, device);
         }
         self.hint(device, at);
     }
@@ -72,7 +74,14 @@ impl World {
         let Some(content) = machine.disk.get(at).and_then(|item| item.content()) else { return };
         let record = machine.durable.rows.get(at).and_then(|(_, record, _)| record.as_ref());
         let is_durable = record.is_some_and(|record| record.content == content);
-        self.oracle.destroyed(content, at, device, machine.life, is_durable);
+        let node = machine.engine.as_ref().and_then(|engine| engine.tree().get(at));
+        let register = node.map(|node| &node.register).or(machine.durable.rows.get(at).map(|row| &row.0));
+        let is_made = |register: &Register| {
+            register.versions().iter().any(|version| version.value.content() == Content::Directory)
+        };
+        let is_implied = content == Content::Directory && !register.is_some_and(is_made);
+        let how = Destroyed { device, life: machine.life, is_durable, is_implied };
+        self.oracle.destroyed(content, at, how);
     }
 
     fn make_parents(&mut self, device: usize, at: &SyncPath) {
@@ -159,7 +168,7 @@ impl World {
         for path in &moved {
             let target = if path == from { to.clone() } else { from.rebase(path, to).expect("it is below") };
             let content = self.devices[device].disk.get(&target).and_then(|item| item.content());
-            content.into_iter().for_each(|content| self.oracle.made(content, &target));
+            content.into_iter().for_each(|content| self.oracle.made(content, &target, device));
         }
         self.hint(device, from);
         self.hint(device, to);
@@ -173,7 +182,7 @@ impl World {
         self.note_act(device, &format!("metadata {at} {mode:o} {mtime:?}"));
         let (wall, disk) = self.wall_and_disk(device);
         disk.set_metadata(at, mode, mtime, wall);
-        self.oracle.confirmed(content, at);
+        self.oracle.confirmed(content, at, device);
         self.hint(device, at);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use file_sync_core::effect::{HashItem, HashOutcome, Op};
+use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome};
 use file_sync_core::engine::{Effect, Event, FetchOutcome, FetchRequest, Listing};
 use file_sync_core::ignore::Rules;
 use file_sync_core::path::SyncPath;
@@ -98,7 +98,7 @@ impl World {
                 let next = left.pop_front().zip(prepared.as_mut().and_then(VecDeque::pop_front));
                 if let Some((op, prepared)) = next {
                     let outcome = machine.disk.carry_out(&op, prepared, wall);
-                    touched = Some(op.clone());
+                    touched = matches!(outcome, OpOutcome::Done { .. }).then(|| op.clone());
                     outcomes.push((op, outcome));
                 }
                 left.is_empty()

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::peer::PeerProgress;
+use crate::conflict::origins;
 use crate::effect::{ChunkList, Kept};
 use crate::message::Members;
 use crate::path::SyncPath;
@@ -71,6 +72,9 @@ pub(super) struct Commits {
     /// Durable up to this sequence number.
     pub(super) committed: u64,
     rows: BTreeSet<SyncPath>,
+    /// Paths whose register changed, and is not in a commit yet, or in the one under way.
+    numbered: BTreeSet<SyncPath>,
+    numbered_under_way: BTreeSet<SyncPath>,
     unsigned: BTreeSet<SyncPath>,
     chunks: Vec<(ContentHash, ChunkList)>,
     kept_added: Vec<Kept>,
@@ -86,6 +90,8 @@ impl Commits {
             counters,
             committed: counters.sequence,
             rows: BTreeSet::new(),
+            numbered: BTreeSet::new(),
+            numbered_under_way: BTreeSet::new(),
             unsigned: BTreeSet::new(),
             chunks: Vec::new(),
             kept_added: Vec::new(),
@@ -120,6 +126,18 @@ impl Commits {
         self.is_state_changed = true;
     }
 
+    /// True if what a path shows follows from a register that is not durable.
+    ///
+    /// A disk that is ahead of the registers would, after a crash, show a remote's value as a user's.
+    pub(super) fn is_uncommitted(&self, path: &SyncPath) -> bool {
+        let sets = [&self.numbered, &self.numbered_under_way];
+        let is_in = |path: &SyncPath| sets.iter().any(|set| set.contains(path));
+        let is_above_one = sets.iter().any(|set| {
+            set.range(path.clone()..).find(|later| *later != path).is_some_and(|later| path.is_ancestor_of(later))
+        });
+        is_in(path) || is_above_one || origins(path).iter().any(is_in)
+    }
+
     /// True if everything noted is durable.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_under_way && !self.is_waiting()
@@ -151,6 +169,7 @@ impl Engine {
         let sequence = self.commits.counters.sequence;
         self.tree.set_sequence(path, sequence);
         self.commits.note_row(path);
+        self.commits.numbered.insert(path.clone());
         self.tell_peers(path, sequence);
     }
 
@@ -183,6 +202,7 @@ impl Engine {
         let commits = &mut self.commits;
         commits.is_under_way = true;
         commits.is_state_changed = false;
+        commits.numbered_under_way = std::mem::take(&mut commits.numbered);
         let rows = std::mem::take(&mut commits.rows);
         let rows = rows.into_iter().filter_map(|path| {
             let node = self.tree.get(&path)?;
@@ -206,6 +226,8 @@ impl Engine {
 
     pub(super) fn on_committed(&mut self, sequence: u64) {
         self.commits.is_under_way = false;
+        self.commits.numbered_under_way.clear();
+        self.planner.is_committed();
         self.commits.committed = self.commits.committed.max(sequence);
         for peer in self.peers.values_mut() {
             peer.merged_durable = peer.merged_under_way;

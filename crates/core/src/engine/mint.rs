@@ -3,7 +3,7 @@
 //! What equals something that is known already is adopted and makes no version. A member that may not send makes none
 //! at all: its changes are noted as local.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use super::observe::{Found, Transaction};
@@ -18,7 +18,7 @@ impl Engine {
         let Transaction { found, missing } = transaction;
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
         for path in &missing {
-            self.mint_missing(path);
+            self.mint_missing(path, &found);
         }
         for (path, found) in found {
             self.pace(&path);
@@ -26,17 +26,17 @@ impl Engine {
         }
         for path in paths {
             self.release(&path);
+            self.planner.is_sure(&path);
         }
     }
 
-    fn mint_missing(&mut self, path: &SyncPath) {
+    fn mint_missing(&mut self, path: &SyncPath, found: &BTreeMap<SyncPath, Found>) {
         let Some(record) = self.tree.record(path).cloned() else { return };
         if self.config.doubted && !self.observer.is_ready {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
-        let is_shown = self.tree.project(path).value.content() == record.content;
-        if self.planner.is_in_doubt(path) && !is_shown {
+        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, &record, found) {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
@@ -84,6 +84,15 @@ impl Engine {
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
+    }
+
+    /// True if what was at a path is by now at the copy's name that it is to have.
+    fn is_moved_to_copy(&self, path: &SyncPath, record: &Record, found: &BTreeMap<SyncPath, Found>) -> bool {
+        self.tree.project(path).losers.iter().any(|loser| {
+            loser.value.content() == record.content
+                && (self.tree.record(&loser.copy).is_some_and(|copy| copy.content == record.content)
+                    || found.get(&loser.copy).is_some_and(|found| found.record.content == record.content))
+        })
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {

@@ -290,6 +290,7 @@ impl Engine {
             engine.tree.load(path, register, record, sequence);
         }
         engine.tree.refresh_all();
+        engine.doubt_what_was_under_way();
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
         engine.request_walk(SyncPath::root());

@@ -211,8 +211,10 @@ impl Engine {
         let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).chain(&troubled).collect();
         let gone: Vec<SyncPath> =
             self.tree.children(&directory).into_iter().filter(|child| !listed.contains(child)).collect();
+        let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
+        let gone: BTreeSet<SyncPath> = gone.into_iter().chain(busy).collect();
         for child in gone {
-            let has_record = self.tree.record(&child).is_some();
+            let has_record = self.tree.record(&child).is_some() || self.busy.contains(&child);
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);
             }
@@ -224,13 +226,20 @@ impl Engine {
             let is_known = self.tree.record(&path).is_some_and(|record| record.matches(&seen));
             let is_listed_trouble =
                 self.troubles.contains_key(&path) || self.unsupported.contains_key(path.as_bytes());
-            if !is_known || is_listed_trouble {
+            if !is_known || is_listed_trouble || self.busy.contains(&path) {
                 self.look_at(path, PAIRING_MS);
             }
         }
         if self.observer.look_queue.len() >= WALK_FLUSH {
             self.hurry_looks();
         }
+    }
+
+    /// Items of a directory that something is at work on: what is known of them may be overtaken.
+    fn busy_children(&self, directory: &SyncPath) -> Vec<SyncPath> {
+        let below = self.busy.range(directory.clone()..).skip_while(|path| *path == directory);
+        let below = below.take_while(|path| directory.is_ancestor_of(path));
+        below.filter(|path| path.parent().as_ref() == Some(directory)).cloned().collect()
     }
 
     pub(super) fn on_walked(&mut self, walk: u64) {
@@ -262,8 +271,9 @@ impl Engine {
         self.start_walk();
         self.start_looks();
         self.pair();
-        if self.observer.first_walk_done && self.observer.is_idle() {
+        if !self.observer.is_ready && self.observer.first_walk_done && self.observer.is_idle() {
             self.observer.is_ready = true;
+            self.planner.is_out_of_doubt();
         }
     }
 
@@ -312,9 +322,10 @@ impl Engine {
             return;
         }
         let mut to_hash = Vec::new();
+        let mut looked_at = Vec::new();
         for (path, result) in results {
             self.observer.looking.remove(&path);
-            self.planner.is_sure(&path);
+            looked_at.push(path.clone());
             if self.busy.contains(&path) {
                 self.observer.again.insert(path);
                 continue;
@@ -326,6 +337,9 @@ impl Engine {
             }
         }
         self.start_hashes(to_hash);
+        for path in looked_at.iter().filter(|path| !self.busy.contains(*path)) {
+            self.planner.is_sure(path);
+        }
     }
 
     /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again.

@@ -192,6 +192,11 @@ impl Engine {
         if let Op::Move { from, .. } = op {
             self.look_before_more(from.clone());
         }
+        if let Some(parent) = path.parent() {
+            self.request_look(parent); // It may have gone.
+        }
+        // It may be done all the same, and only not durable.
+        self.planner.in_doubt.extend(touched(op));
         self.trouble(path, trouble);
     }
 }

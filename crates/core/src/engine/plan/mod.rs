@@ -11,8 +11,10 @@ mod round;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, Mode, RootState};
+use crate::conflict::origins;
 use crate::path::SyncPath;
-use crate::tree::Tree;
+use crate::record::Record;
+use crate::tree::{Node, Tree};
 use crate::version::{Content, DeviceId, Time, Value};
 
 /// How long removals wait for the rest of what a remote is saying.
@@ -32,6 +34,10 @@ pub(super) struct Planner {
     unmovable: BTreeSet<SyncPath>,
     /// Paths that were found to be something else than recorded, until they are looked at.
     unsure: BTreeSet<SyncPath>,
+    /// Paths that the engine may have changed already without knowing: before a crash, or in an op that failed.
+    in_doubt: BTreeSet<SyncPath>,
+    /// Paths whose change waits until what it follows from is durable.
+    awaiting_commit: BTreeSet<SyncPath>,
     /// How often in a row a path was found to be something else than expected.
     surprises: BTreeMap<SyncPath, u32>,
     /// The remote that a needed path was last heard of from.
@@ -48,11 +54,27 @@ impl Planner {
         }
     }
 
-    /// A path was looked at.
+    /// A path was looked at, and what was found there is minted.
     pub(super) fn is_sure(&mut self, path: &SyncPath) {
         if self.unsure.remove(path) {
             self.reconsider(path.clone());
+            origins(path).into_iter().for_each(|origin| self.reconsider(origin));
         }
+    }
+
+    /// True if what is found at a path, as it should be, may be the engine's own work.
+    pub(super) fn is_in_doubt(&self, path: &SyncPath) -> bool {
+        self.in_doubt.contains(path)
+    }
+
+    /// Everything was looked at since the start.
+    pub(super) fn is_out_of_doubt(&mut self) {
+        self.in_doubt.clear();
+    }
+
+    /// What was merged up to now is durable.
+    pub(super) fn is_committed(&mut self) {
+        self.todo.append(&mut self.awaiting_commit);
     }
 
     pub(super) fn reconsider_all(&mut self, tree: &Tree) {
@@ -127,7 +149,12 @@ impl Engine {
                 }
                 Assessment::Change(value) => {
                     self.planner.needed.insert(path.clone());
-                    changes.insert(path, value);
+                    if self.commits.is_uncommitted(&path) {
+                        self.fetch_ahead(&path, &value);
+                        self.planner.awaiting_commit.insert(path);
+                    } else {
+                        changes.insert(path, value);
+                    }
                 }
             }
         }
@@ -142,7 +169,30 @@ impl Engine {
         self.effects.push(Effect::Apply(ops));
     }
 
+    /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
+    /// the disk whose commit a crash prevented is no user's act.
+    pub(super) fn doubt_what_was_under_way(&mut self) {
+        let is_under_way = |(path, node): &(&SyncPath, &Node)| {
+            !self.is_as_shown(&self.tree.project(path).value, node.record.as_ref())
+        };
+        let paths: BTreeSet<SyncPath> =
+            self.tree.iter().filter(is_under_way).map(|(path, _)| path.clone()).collect();
+        self.planner.in_doubt = paths;
+    }
+
+    /// Gets the bytes of a value that may not be put in place yet.
+    fn fetch_ahead(&mut self, path: &SyncPath, value: &Value) {
+        let Value::File { content, length, .. } = value else { return };
+        let is_here = self.fetcher.staged.contains(content)
+            || self.holders.contains_key(content)
+            || self.kept.contains_key(content);
+        if !is_here {
+            self.want(*content, *length, path);
+        }
+    }
+
     fn is_fine(&mut self, path: &SyncPath) {
+        self.planner.in_doubt.remove(path);
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
         self.planner.surprises.remove(path);
@@ -157,18 +207,9 @@ impl Engine {
         if self.is_ignored(path, is_directory) || self.is_left_alone(path) {
             return Assessment::Fine;
         }
-        let is_as_shown = match (&value, record) {
-            (Value::Absent { .. }, None) => true,
-            (Value::Absent { .. }, Some(_)) | (_, None) => false,
-            (value, Some(record)) => {
-                record.content == value.content()
-                    && value.mode().is_none_or(|mode| mode == record.stat.mode)
-                    && value.mtime().is_none_or(|mtime| self.is_stored_as(mtime, record.stat.mtime))
-            }
-        };
         let is_not_empty =
             |trouble: &crate::effect::Trouble| trouble.kind == crate::effect::TroubleKind::NotEmpty;
-        if is_as_shown {
+        if self.is_as_shown(&value, record) {
             return Assessment::Fine;
         }
         if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
@@ -179,7 +220,30 @@ impl Engine {
             Some((trouble, _)) if is_not_empty(trouble) => Assessment::Fine,
             Some(_) => Assessment::NotNow,
             None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
+            None if self.is_copy_unsure(path, &value) => Assessment::NotNow,
             None => Assessment::Change(value),
+        }
+    }
+
+    /// True if a copy that is to take its name back was found to be something else: a user may just have dealt with it.
+    fn is_copy_unsure(&self, path: &SyncPath, value: &Value) -> bool {
+        let is_shown_at = |copy: &SyncPath| {
+            self.tree.record(copy).is_some_and(|record| record.content == value.content())
+                && origins(copy).contains(path)
+        };
+        value.is_present() && self.planner.unsure.iter().any(is_shown_at)
+    }
+
+    /// True if what is on the disk is what ought to be there.
+    pub(super) fn is_as_shown(&self, value: &Value, record: Option<&Record>) -> bool {
+        match (value, record) {
+            (Value::Absent { .. }, None) => true,
+            (Value::Absent { .. }, Some(_)) | (_, None) => false,
+            (value, Some(record)) => {
+                record.content == value.content()
+                    && value.mode().is_none_or(|mode| mode == record.stat.mode)
+                    && value.mtime().is_none_or(|mtime| self.is_stored_as(mtime, record.stat.mtime))
+            }
         }
     }
 

@@ -65,6 +65,14 @@ impl Engine {
         }
         self.remove_what_is_left(&mut round);
         let mut ops = round.structure;
+        // What displaces something comes after the copy that keeps showing it: a crash in between loses sight of nothing.
+        let displaces = |op: &Op| {
+            matches!(op, Op::Place { expect: Some(_), .. } | Op::PlaceSymlink { expect: Some(_), .. })
+        };
+        round.changes.sort_by_key(|op| match op {
+            Op::Remove { .. } | Op::RemoveDirectory { .. } => 2,
+            op => u8::from(displaces(op)),
+        });
         ops.extend(round.changes);
         ops
     }
