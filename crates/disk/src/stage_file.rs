@@ -1,7 +1,8 @@
 //! One large file being staged, piece by piece, in any order and by several threads.
 //!
-//! Blocks of 64 KiB that are all zero become holes, so a sparse file arrives sparse. It is worth nothing until
-//! [`StageFile::finish`] has read all of it back.
+//! Blocks of 64 KiB that are all zero become holes, so a sparse file arrives sparse. Pieces begin and end anywhere, so
+//! the part of a block that a piece holds counts by itself. The file is worth nothing until [`StageFile::finish`] has
+//! read all of it back.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::trouble::{other, trouble};
 
 /// Zero blocks of this size, and aligned to it, are not written.
 const HOLE_BYTES: u64 = 64 << 10;
+/// Nor are zero parts of them, at a piece's ends, down to this size; less would hardly free a block of the disk.
+const PART_BYTES_MIN: usize = 4 << 10;
 
 /// A file in the stage that is not whole yet (`HASH.part`). Dropping it leaves the pieces for another time.
 #[derive(Debug)]
@@ -72,11 +75,11 @@ impl StageFile {
     /// Writes runs of blocks that hold something, and makes holes of those that do not.
     fn write_pieces(&self, mut offset: u64, mut bytes: &[u8]) -> Result<(), Errno> {
         while !bytes.is_empty() {
-            let is_hole = hole_block(offset, bytes, self.length).is_some();
+            let is_hole = hole(offset, bytes).is_some();
             let mut n_bytes = 0;
             while n_bytes < bytes.len() {
                 let rest = &bytes[n_bytes..];
-                let hole = hole_block(offset + n_bytes as u64, rest, self.length);
+                let hole = hole(offset + n_bytes as u64, rest);
                 if hole.is_some() != is_hole {
                     break;
                 }
@@ -129,13 +132,10 @@ impl StageFile {
     }
 }
 
-/// The length of the zero block that starts here, if one does: aligned, and whole or the file's last.
-fn hole_block(offset: u64, bytes: &[u8], length: u64) -> Option<usize> {
-    if offset % HOLE_BYTES != 0 {
-        return None;
-    }
-    let n_bytes = usize::try_from(HOLE_BYTES.min(length - offset)).expect("at most 64 KiB");
-    bytes.get(..n_bytes).filter(|block| is_zero(block)).map(<[u8]>::len)
+/// The length of the zero block, or part of one, that starts here, if one does.
+fn hole(offset: u64, bytes: &[u8]) -> Option<usize> {
+    let n_bytes = block_rest(offset, bytes.len());
+    (n_bytes >= PART_BYTES_MIN && is_zero(&bytes[..n_bytes])).then_some(n_bytes)
 }
 
 /// How many of so many bytes there are up to the next block.
