@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use file_sync_server::api::types::Status;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::status_text::text;
 use crate::client::Client;
@@ -20,9 +21,12 @@ pub async fn run(watch: bool, client: &Client, console: Console) -> Result<(), F
     if !watch {
         return console.result(&status, |status| text(status, console));
     }
+    // Heard from before anything is printed: who has seen output may interrupt.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::refused(format!("cannot watch for signals: {error}; try again")))?;
     tokio::select! {
         result = follow(status, client, console) => result,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     }
 }
 

@@ -314,11 +314,14 @@ fn demo_keep_leaves_both_servers_running() {
     let outcome: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     let homes = outcome["homes"].as_array().expect("it tells the homes");
     assert_eq!((homes.len(), outcome["equal"].clone()), (2, true.into()));
-    for home in homes {
-        let home = home.as_str().expect("a path");
+    let homes = homes.iter().filter_map(Value::as_str);
+    let connected = homes.clone().map(|home| {
         let status = alpha.run(["--home", home, "status", "--json"]);
         let status: Value = serde_json::from_slice(&status.stdout).expect("its server runs");
-        assert_eq!(status["remotes"][0]["connected"], true);
+        status["remotes"][0]["connected"].clone()
+    });
+    let connected: Vec<Value> = connected.collect();
+    for home in homes {
         // The home's lock names its server, which is nobody's child here.
         let lock = std::fs::read_to_string(std::path::Path::new(home).join("lock")).expect("a lock");
         let server = lock.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
@@ -328,6 +331,7 @@ fn demo_keep_leaves_both_servers_running() {
             if code == Some(4) { Ok(()) } else { Err(format!("status still exits {code:?}")) }
         });
     }
+    assert_eq!(connected, [true, true]);
 }
 
 #[test]

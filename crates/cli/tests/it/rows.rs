@@ -45,7 +45,7 @@ fn check_with(row: Row, also: fn(&User, &User)) {
         settle(&[&alpha, &beta]);
         equal(&[&alpha, &beta]);
         let told = |here: &Device, there: &Device| {
-            row.after.replace("HERE", here.short_id()).replace("THERE", there.short_id())
+            row.after.replace("THERE", there.short_id()).replace("HERE", here.short_id())
         };
         holds(&alpha.root().join(&forth), &told(&alpha, &beta));
         holds(&alpha.root().join(&back), &told(&beta, &alpha));
