@@ -196,7 +196,11 @@ impl Engine {
                 return; // Unknown is never absent: nothing below is compared.
             }
         };
-        self.is_over_trouble(&directory);
+        let is_empty = items.is_empty() && listing.troubled.is_empty() && listing.other.is_empty();
+        // What could not be removed because of what it holds can be listed all the same; that is over when it is empty.
+        if is_empty || !self.is_not_empty(&directory) {
+            self.is_over_trouble(&directory);
+        }
         for (name, reason) in listing.other {
             let joined =
                 if directory.is_root() { name } else { [directory.as_bytes(), b"/", &name].concat() };

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
+use crate::effect::TroubleKind;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::tree::{Node, Tree};
@@ -207,9 +208,12 @@ impl Engine {
         if self.is_ignored(path, is_directory) || self.is_left_alone(path) {
             return Assessment::Fine;
         }
-        let is_not_empty =
-            |trouble: &crate::effect::Trouble| trouble.kind == crate::effect::TroubleKind::NotEmpty;
-        if self.is_as_shown(&value, record) {
+        let is_as_shown = self.is_as_shown(&value, record);
+        let is_not_empty = self.is_not_empty(path);
+        if is_as_shown {
+            if is_not_empty {
+                self.troubles.remove(path); // It has to stay after all.
+            }
             return Assessment::Fine;
         }
         if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
@@ -217,12 +221,17 @@ impl Engine {
         }
         match self.troubles.get(path) {
             // A directory that still holds what is ignored stays, and that is no trouble.
-            Some((trouble, _)) if is_not_empty(trouble) => Assessment::Fine,
+            Some(_) if is_not_empty => Assessment::Fine,
             Some(_) => Assessment::NotNow,
             None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
             None if self.is_copy_unsure(path, &value) => Assessment::NotNow,
             None => Assessment::Change(value),
         }
+    }
+
+    /// True for a directory that could not be removed because of what it still holds.
+    pub(super) fn is_not_empty(&self, path: &SyncPath) -> bool {
+        self.troubles.get(path).is_some_and(|(trouble, _)| trouble.kind == TroubleKind::NotEmpty)
     }
 
     /// True if a copy that is to take its name back was found to be something else: a user may just have dealt with it.
