@@ -90,6 +90,7 @@ fn file_up_refuses_a_parent_of_what_is_offered() {
 fn sync_up_refuses_paths_that_cannot_be_joined() {
     let (alpha, beta) = offering();
     join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
     fs::create_dir_all(alpha.beside("second")).expect("a directory");
     alpha.ok(["file", "up", utf8(&alpha.beside("second"))]);
     fs::write(beta.beside("a-plain-file"), "a file").expect("a file");
@@ -122,6 +123,7 @@ fn sync_up_refuses_what_is_not_offered() {
         assert_eq!(code, Some(2), "{wrong}");
     }
     join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
     refused(&beta, &["sync", "up", "alpha:docs", utf8(&target)], "docs");
     assert!(!target.exists(), "nothing was made");
 }
