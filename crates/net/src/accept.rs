@@ -10,26 +10,26 @@ use std::time::Duration;
 use file_sync_core::version::DeviceId;
 use file_sync_wire::preamble::{Answer, PairRole, Preamble, Role, decode_preamble, encode_answer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::content;
 use crate::control;
 use crate::event::NetEvent;
+use crate::handshakes::{Handshakes, Permit};
 use crate::link::Link;
 use crate::network::Shared;
-use crate::remote::Admission;
+use crate::remote::{Admission, Remote};
 use crate::socket;
+use crate::text::one_line;
 
-/// Handshakes under way at once; further connections are closed at once.
-const HANDSHAKES_MAX: usize = 64;
 /// How long to wait when no connection can be accepted, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts connections until the network stops.
 pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let handshakes = Handshakes::default();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -39,12 +39,16 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+        failing = false;
+        // What exceeds the limit is closed, unread.
+        let Some(permit) = handshakes.begin(address.ip()) else {
             tracing::debug!(%address, "too many handshakes under way");
             continue;
         };
@@ -58,13 +62,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-/// Receives one connection and hands it to whom it is for. The permit is held until the device is known to be paired.
-async fn receive(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    address: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
+/// Receives one connection and hands it to whom it is for. The permit is held until it is part of a link.
+async fn receive(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, permit: Permit) {
     socket::prepare(&stream);
     let handshake = timeout(shared.timing.handshake, shared.acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else {
@@ -74,6 +73,10 @@ async fn receive(
     let Ok(mut connection) = Connection::new(stream.into(), address) else { return };
     let device = connection.device;
     let received = connection.receive(shared.timing.handshake).await.map_err(|error| error.to_string());
+    if device == shared.identity.device_id() {
+        tracing::debug!(%address, "this device dialed itself");
+        return;
+    }
     let paired = shared.policy.is_paired(device);
     let preamble = received.and_then(|frame| decode_preamble(&frame).map_err(|error| error.to_string()));
     let preamble = match preamble {
@@ -99,17 +102,14 @@ async fn receive(
         _ if !paired => {
             tracing::debug!(?device, %address, "not paired");
             // Shown, so that one side's removal does not leave the other's user wondering; no byte is answered.
-            shared.refused(Some(device), address, "a device that is not paired tried to connect");
+            shared.stranger(device, address, "a device that is not paired tried to connect");
         }
         Role::Control { link, incarnation } => {
-            drop(permit);
             become_link(shared, connection, link, incarnation, protocol).await;
         }
-        Role::Content { link } => {
-            drop(permit);
-            carry_content(shared, connection, link, protocol).await;
-        }
+        Role::Content { link } => carry_content(shared, connection, link, protocol).await,
     }
+    drop(permit);
 }
 
 /// The highest version that both speak, or one line with both.
@@ -129,13 +129,16 @@ fn choose_protocol(shared: &Shared, preamble: &Preamble) -> Result<u32, String> 
 
 /// Tells the server, if `known`, and the device, if it is paired, why there will be no connection.
 async fn refuse(shared: &Shared, mut connection: Connection, known: bool, paired: bool, reason: String) {
-    if known {
-        shared.refused(Some(connection.device), connection.address, &reason);
+    let (device, address) = (connection.device, connection.address);
+    if !paired {
+        if known {
+            shared.stranger(device, address, &reason);
+        }
+        return;
     }
-    if paired {
-        answer(shared, &mut connection, &Answer::Refused { reason, linked: false }).await;
-        connection.close(shared.timing.handshake).await;
-    }
+    shared.refused(Some(device), address, &reason);
+    answer(shared, &mut connection, &Answer::Refused { reason, linked: false }).await;
+    connection.close(shared.timing.handshake).await;
 }
 
 async fn answer(shared: &Shared, connection: &mut Connection, answer: &Answer) -> bool {
@@ -152,14 +155,14 @@ async fn redeem(shared: &Shared, mut connection: Connection, pair: PairRole, pro
     let addresses = control::resolve_addresses(&pair.addresses, address.ip());
     let (policy, announced) = (Arc::clone(&shared.policy), addresses.clone());
     let PairRole { secret, name, .. } = pair;
+    let name = one_line(&name);
     let their_name = name.clone();
-    let redeemed = tokio::task::spawn_blocking(move || {
-        policy.redeem(&secret, device, key, &their_name, &announced)
-    });
+    let redeemed =
+        tokio::task::spawn_blocking(move || policy.redeem(&secret, device, key, &their_name, &announced));
     let own_name = match redeemed.await {
         Ok(Some(own_name)) => own_name,
         Ok(None) => {
-            shared.refused(Some(device), address, "a ticket that is used up, expired or not ours");
+            shared.stranger(device, address, "a ticket that is used up, expired or not ours");
             return;
         }
         Err(error) => {
@@ -187,7 +190,7 @@ async fn become_link(
 ) {
     let device = connection.device;
     let Some(remote) = paired_remote(shared, device) else { return };
-    let (link, queues) = Link::new(shared.next_link_id(), device, false, nonce);
+    let (link, queues) = Link::new(shared, device, false, nonce);
     let mut changes = remote.subscribe();
     loop {
         match remote.admit_inbound(shared.identity.device_id(), &link, incarnation) {
@@ -210,19 +213,29 @@ async fn become_link(
 async fn carry_content(shared: &Arc<Shared>, mut connection: Connection, nonce: u64, protocol: u32) {
     let remote = shared.remote(connection.device);
     let link = remote.and_then(|remote| remote.link());
-    let Some(link) = link.filter(|link| link.nonce() == nonce && !link.is_dialed()) else {
-        let reason = "no such link".to_owned();
-        answer(shared, &mut connection, &Answer::Refused { reason, linked: false }).await;
-        return;
-    };
-    if link.content().is_full() || !answer(shared, &mut connection, &accepted(protocol)).await {
-        return;
+    let link = link.filter(|link| link.nonce() == nonce && !link.is_dialed()).ok_or("no such link");
+    // Taken before the answer, so that many who ask at once do not all find room.
+    let placed = link.and_then(|link| match link.content().place() {
+        Some(place) => Ok((link, place)),
+        None => Err("too many content connections"),
+    });
+    match placed {
+        Ok((link, place)) => {
+            if answer(shared, &mut connection, &accepted(protocol)).await {
+                tokio::spawn(content::run(Arc::clone(shared), link, connection, place));
+            }
+        }
+        Err(reason) => {
+            let refused = Answer::Refused { reason: reason.to_owned(), linked: false };
+            if answer(shared, &mut connection, &refused).await {
+                connection.close(shared.timing.handshake).await;
+            }
+        }
     }
-    tokio::spawn(content::run(Arc::clone(shared), link, connection));
 }
 
 /// The remote's entry, made if need be; none if it is not paired, or no more.
-fn paired_remote(shared: &Shared, device: DeviceId) -> Option<Arc<crate::remote::Remote>> {
+fn paired_remote(shared: &Shared, device: DeviceId) -> Option<Arc<Remote>> {
     let remote = shared.remote_or_insert(device);
     // Asked again now that there is an entry which a removal from here on will find.
     shared.policy.is_paired(device).then_some(remote)

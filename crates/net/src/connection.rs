@@ -1,5 +1,6 @@
 //! One TLS connection to a device whose key is proved, before it is known what it is for.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -73,4 +74,29 @@ impl Connection {
         // The other side may be gone already, which is as good.
         _ = timeout(within, self.writer.shutdown()).await;
     }
+}
+
+/// Writes all of it, however long that takes, if only it moves.
+pub(crate) async fn write_moving(
+    writer: &mut Writer,
+    mut bytes: &[u8],
+    stalled_after: Duration,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = timeout(stalled_after, writer.write(bytes)).await.map_err(|_| stalled())??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// Hands everything written to the system, if it moves.
+pub(crate) async fn flush_moving(writer: &mut Writer, stalled_after: Duration) -> io::Result<()> {
+    timeout(stalled_after, writer.flush()).await.map_err(|_| stalled())?
+}
+
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the remote takes nothing more")
 }

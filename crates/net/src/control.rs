@@ -8,15 +8,17 @@ use file_sync_core::message::{Hello, MESSAGE_BYTES_MAX, Message};
 use file_sync_wire::preamble::ADDRESSES_MAX;
 use file_sync_wire::{decode_message, encode_content_wanted, encode_message, is_content_wanted};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::connection::{Connection, Reader, Writer};
+use crate::connection::{Connection, Reader, Writer, flush_moving, write_moving};
 use crate::content;
 use crate::event::NetEvent;
 use crate::frame::push_frame;
 use crate::link::{Link, Queues, Urgent};
 use crate::network::Shared;
 use crate::remote::Remote;
+use crate::text::one_line;
 
 /// How long a goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
@@ -33,22 +35,37 @@ pub(crate) async fn run(
     accept: Option<Vec<u8>>,
 ) {
     let live = shared.count_link();
-    // The link before this one was told to end; its events come first.
-    let running = remote.running.lock().await;
-    let reason = match begin(&shared, connection, accept).await {
-        Ok((connection, hello)) => {
-            remote.announce(&hello.addresses, link.id(), hello.incarnation);
-            run_up(&shared, &link, queues, connection, hello).await
-        }
-        Err(reason) => {
-            tracing::warn!(device = ?remote.device, reason, "no link");
-            reason
-        }
-    };
-    link.close(&reason);
+    // Whoever is replaced meanwhile makes way at once: however many connections a remote makes, it has one.
+    tokio::select! {
+        biased;
+        _ = link.stop().stopped() => {}
+        begun = begin_in_turn(&shared, &remote, connection, accept) => match begun {
+            Ok((connection, hello, running)) => {
+                remote.announce(&hello.addresses, link.id(), hello.incarnation);
+                link.close(&run_up(&shared, &link, queues, connection, hello).await);
+                drop(running);
+            }
+            Err((address, reason)) => {
+                shared.refused(Some(remote.device), address, &reason);
+                link.close(&reason);
+            }
+        },
+    }
     remote.ended(link.id());
-    drop(running);
     drop(live);
+}
+
+/// Exchanges hellos when the link before this one, which was told to end, has ended; its events come first.
+async fn begin_in_turn<'a>(
+    shared: &Shared,
+    remote: &'a Remote,
+    connection: Connection,
+    accept: Option<Vec<u8>>,
+) -> Result<(Connection, Hello, MutexGuard<'a, ()>), (SocketAddr, String)> {
+    let address = connection.address;
+    let running = remote.running.lock().await;
+    let (connection, hello) = begin(shared, connection, accept).await.map_err(|reason| (address, reason))?;
+    Ok((connection, hello, running))
 }
 
 /// Exchanges hellos.
@@ -67,10 +84,12 @@ async fn begin(
     match decode_message(&frame) {
         Ok(Message::Hello(mut hello)) => {
             hello.addresses = resolve_addresses(&hello.addresses, connection.address.ip());
+            hello.name = one_line(&hello.name);
+            hello.software = one_line(&hello.software);
             connection.reader.set_limit(MESSAGE_BYTES_MAX);
             Ok((connection, hello))
         }
-        Ok(Message::Goodbye { reason }) => Err(format!("the remote says goodbye: {reason}")),
+        Ok(Message::Goodbye { reason }) => Err(goodbye(&reason)),
         Ok(_) => Err("the remote did not begin with a hello".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -154,7 +173,7 @@ async fn take(shared: &Shared, link: &Link, frame: &[u8]) -> Result<(), String> 
             return Ok(());
         }
         Ok(Message::Pong) => return Ok(()),
-        Ok(Message::Goodbye { reason }) => return Err(format!("the remote says goodbye: {reason}")),
+        Ok(Message::Goodbye { reason }) => return Err(goodbye(&reason)),
         Ok(Message::Hello(_)) => return Err(warn(link, "a second hello".to_owned())),
         Ok(message) => message,
         Err(error) => return Err(warn(link, error.to_string())),
@@ -165,6 +184,10 @@ async fn take(shared: &Shared, link: &Link, frame: &[u8]) -> Result<(), String> 
         sent = shared.events.send(event) => sent.map_err(|_| "the server has stopped".to_owned()),
         reason = link.stop().stopped() => Err(reason),
     }
+}
+
+fn goodbye(reason: &str) -> String {
+    format!("the remote says goodbye: {}", one_line(reason))
 }
 
 fn warn(link: &Link, reason: String) -> String {
@@ -192,8 +215,8 @@ async fn write(mut writer: Writer, link: Link, mut queues: Queues, ping_every: D
             push_message(&mut buffer, &message, &link);
         }
         let written = async {
-            writer.write_all(&buffer).await?;
-            writer.flush().await
+            write_moving(&mut writer, &buffer, link.stalled_after()).await?;
+            flush_moving(&mut writer, link.stalled_after()).await
         };
         if let Err(error) = written.await {
             link.close(&format!("connection lost: {error}"));
@@ -255,7 +278,8 @@ mod tests {
 
     #[test]
     fn announced_addresses_are_made_sense_of() {
-        let announced = ["0.0.0.0:7", "[::]:8", "10.0.0.1:9", "10.0.0.1:9", "127.0.0.1:9", "x:1", "1.2.3.4:0"];
+        let announced =
+            ["0.0.0.0:7", "[::]:8", "10.0.0.1:9", "10.0.0.1:9", "127.0.0.1:9", "x:1", "1.2.3.4:0"];
         let announced = announced.map(str::to_owned);
         let own: IpAddr = "192.168.1.2".parse().expect("an IP");
         assert_eq!(

@@ -15,16 +15,18 @@ use tokio_rustls::TlsConnector;
 use crate::backoff::{Backoff, random_u64};
 use crate::connection::{Connection, ExchangeError};
 use crate::control;
-use crate::event::NetEvent;
 use crate::link::Link;
 use crate::network::Shared;
 use crate::remote::{Admission, Remote};
+use crate::text::one_line;
 use crate::{socket, tls};
 
 /// How long one address may keep the next one waiting.
 const STAGGER: Duration = Duration::from_millis(150);
 /// A link that lasted this long was a good one: dialing begins again with the shortest wait.
 const GOOD_LINK: Duration = Duration::from_secs(5);
+/// A remote that did not answer so often in a row does not want to.
+const UNANSWERED: u32 = 2;
 
 /// Why a device could not be talked to.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -110,13 +112,14 @@ pub(crate) async fn keep_linked(shared: Arc<Shared>, remote: Arc<Remote>) {
 
 async fn dial_forever(shared: &Arc<Shared>, remote: &Arc<Remote>) {
     let mut backoff = Backoff::new(shared.timing.backoff_first, shared.timing.backoff_longest);
-    let mut told = None;
+    let (mut told, mut unanswered) = (None, 0);
     loop {
         match attempt(shared, remote).await {
-            Ok(()) => told = None,
+            Ok(()) => (told, unanswered) = (None, 0),
             Err(failure) => {
                 tracing::debug!(device = ?remote.device, reason = failure.reason, "not linked");
-                if failure.refusal {
+                unanswered = if failure.kind == FailureKind::Unanswered { unanswered + 1 } else { 0 };
+                if failure.kind == FailureKind::Refused || unanswered >= UNANSWERED {
                     backoff.exhaust();
                     if told.as_ref() != Some(&failure.reason) {
                         shared.refused(Some(remote.device), failure.address, &failure.reason);
@@ -144,21 +147,31 @@ async fn dial_forever(shared: &Arc<Shared>, remote: &Arc<Remote>) {
 /// Why dialing came to nothing.
 struct Failure {
     reason: String,
-    /// True where the remote, or whoever is there, said no.
-    refusal: bool,
+    kind: FailureKind,
     address: SocketAddr,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    /// It may work the next time.
+    Passing,
+    /// The remote is there, but says nothing: it is about to end, or does not know us.
+    Unanswered,
+    /// The remote, or whoever is there, said no.
+    Refused,
+}
+
 impl Failure {
-    fn new(reason: impl Into<String>, refusal: bool, address: Option<SocketAddr>) -> Failure {
+    fn new(reason: impl Into<String>, kind: FailureKind, address: Option<SocketAddr>) -> Failure {
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Failure { reason: reason.into(), refusal, address }
+        Failure { reason: reason.into(), kind, address }
     }
 }
 
 /// Dials once. Ends early, and well, when the remote's own connection becomes the link.
 async fn attempt(shared: &Arc<Shared>, remote: &Arc<Remote>) -> Result<(), Failure> {
-    let config = client_config(shared, remote.device).map_err(|reason| Failure::new(reason, false, None))?;
+    let config = client_config(shared, remote.device)
+        .map_err(|reason| Failure::new(reason, FailureKind::Passing, None))?;
     let addresses = remote.addresses();
     let dialed = tokio::select! {
         biased;
@@ -166,11 +179,11 @@ async fn attempt(shared: &Arc<Shared>, remote: &Arc<Remote>) -> Result<(), Failu
         dialed = dial_any(&config, &addresses, shared.timing.handshake) => dialed,
     };
     let mut connection = dialed.map_err(|error| {
-        let address = match &error {
-            DialError::OtherDevice { address } => address.parse().ok(),
-            _ => None,
+        let (kind, address) = match &error {
+            DialError::OtherDevice { address } => (FailureKind::Refused, address.parse().ok()),
+            _ => (FailureKind::Passing, None),
         };
-        Failure::new(error.to_string(), matches!(error, DialError::OtherDevice { .. }), address)
+        Failure::new(error.to_string(), kind, address)
     })?;
     let address = Some(connection.address);
     let Some(question) = remote.ask() else { return Ok(()) };
@@ -179,19 +192,29 @@ async fn attempt(shared: &Arc<Shared>, remote: &Arc<Remote>) -> Result<(), Failu
     match ask(&mut connection, &preamble, shared.timing.handshake).await {
         Ok(Answer::Accepted { protocol, .. }) if shared.protocols.contains(&protocol) => {}
         Ok(Answer::Accepted { protocol, .. }) => {
-            return Err(Failure::new(format!("the remote chose protocol {protocol}"), true, address));
+            let reason = format!("the remote chose protocol {protocol}");
+            return Err(Failure::new(reason, FailureKind::Refused, address));
         }
-        Ok(Answer::Refused { linked: true, reason }) => return Err(Failure::new(reason, false, address)),
-        Ok(Answer::Refused { reason, .. }) => return Err(Failure::new(reason, true, address)),
+        Ok(Answer::Refused { linked, reason }) => {
+            let kind = if linked { FailureKind::Passing } else { FailureKind::Refused };
+            return Err(Failure::new(one_line(&reason), kind, address));
+        }
         Err(reason) => {
             let reason = format!("no answer from the remote, which may have removed this device ({reason})");
-            return Err(Failure::new(reason, true, address));
+            return Err(Failure::new(reason, FailureKind::Unanswered, address));
         }
     }
-    let (link, queues) = Link::new(shared.next_link_id(), remote.device, true, nonce);
+    let (link, queues) = Link::new(shared, remote.device, true, nonce);
     match question.accepted(shared.identity.device_id(), &link) {
         Admission::Linked => {
-            tokio::spawn(control::run(Arc::clone(shared), Arc::clone(remote), link, queues, connection, None));
+            tokio::spawn(control::run(
+                Arc::clone(shared),
+                Arc::clone(remote),
+                link,
+                queues,
+                connection,
+                None,
+            ));
         }
         // Dropping the connection closes it.
         Admission::Already(_) | Admission::Wait | Admission::Forgotten => {}
@@ -202,12 +225,4 @@ async fn attempt(shared: &Arc<Shared>, remote: &Arc<Remote>) -> Result<(), Failu
 /// The TLS configuration for dialing a device.
 pub(crate) fn client_config(shared: &Shared, device: DeviceId) -> Result<Arc<ClientConfig>, String> {
     tls::client_config(&shared.identity, device).map(Arc::new).map_err(|error| error.to_string())
-}
-
-impl Shared {
-    /// Tells the server of a connection that came to nothing, if it has time to listen.
-    pub(crate) fn refused(&self, device: Option<DeviceId>, address: SocketAddr, reason: &str) {
-        tracing::warn!(?device, %address, reason, "refused");
-        _ = self.events.try_send(NetEvent::Refused { device, address, reason: reason.to_owned() });
-    }
 }

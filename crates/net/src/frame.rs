@@ -1,10 +1,10 @@
 //! Frames: a length (u32, big-endian) and that many bytes.
 //!
-//! Nothing is taken into memory before it came, and nothing longer than the limit of the moment is waited for.
+//! Nothing longer than the limit of the moment is waited for, nor taken into memory before it came.
 
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest frame before the other side is known to be paired, in bytes.
@@ -73,17 +73,23 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Exactly `count` raw bytes that follow a frame, if they have come already.
-    pub(crate) fn buffered_raw(&mut self, count: usize) -> Option<Bytes> {
-        (self.buffer.len() >= count).then(|| self.buffer.split_to(count).freeze())
+    /// Moves what has come already of `count` raw bytes that follow a frame.
+    ///
+    /// They are in memory of their own: few bytes that wait long must not keep what they came with from being freed.
+    pub(crate) fn buffered_raw(&mut self, count: usize) -> Vec<u8> {
+        let mut data = Vec::with_capacity(count);
+        let come = self.buffer.len().min(count);
+        data.extend_from_slice(&self.buffer[..come]);
+        self.buffer.advance(come);
+        data
     }
 
-    /// Reads more of `count` raw bytes; can be given up at any time without losing anything.
-    pub(crate) async fn fill_raw(&mut self, count: usize) -> Result<(), FrameError> {
-        self.buffer.reserve(count.saturating_sub(self.buffer.len()));
-        match self.stream.read_buf(&mut self.buffer).await? {
+    /// Reads more of `count` raw bytes, of which `data` has some, and returns how many came.
+    pub(crate) async fn fill_raw(&mut self, data: &mut Vec<u8>, count: usize) -> Result<usize, FrameError> {
+        let lacking = count.saturating_sub(data.len());
+        match self.stream.read_buf(&mut data.limit(lacking)).await? {
             0 => Err(FrameError::Closed),
-            _ => Ok(()),
+            come => Ok(come),
         }
     }
 }
@@ -111,5 +117,41 @@ mod tests {
         assert!(matches!(reader.next().await, Err(FrameError::TooLong { length: 100, limit: 99 })));
         let mut reader = FrameReader::new(&bytes[..5], 99);
         assert!(matches!(reader.next().await, Err(FrameError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn h3_a_claimed_length_takes_no_memory() {
+        let bytes = [&u32::to_be_bytes(8 << 20)[..], &[0; 10]].concat();
+        let mut reader = FrameReader::new(&bytes[..], 8 << 20);
+        assert!(matches!(reader.next().await, Err(FrameError::Closed)));
+        assert!(reader.buffer.capacity() < 4 * READ_BYTES, "{}", reader.buffer.capacity());
+    }
+
+    #[tokio::test]
+    async fn h3_raw_bytes_do_not_keep_what_they_came_with() {
+        let mut bytes = Vec::new();
+        push_frame(&mut bytes, b"one");
+        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        push_frame(&mut bytes, b"two");
+        let mut reader = FrameReader::new(&bytes[..], 99);
+        assert_eq!(reader.next().await.expect("a frame"), &b"one"[..]);
+        let data = reader.buffered_raw(4);
+        assert_eq!((&data[..], data.capacity()), (&[1, 2, 3, 4][..], 4));
+        assert_eq!(reader.next().await.expect("a frame"), &b"two"[..]);
+    }
+
+    #[tokio::test]
+    async fn raw_bytes_end_where_the_next_frame_begins() {
+        let (mut sender, receiver) = tokio::io::duplex(1024);
+        let mut reader = FrameReader::new(receiver, 99);
+        let mut data = reader.buffered_raw(6);
+        tokio::io::AsyncWriteExt::write_all(&mut sender, b"\x01\x02\x03\x04\x05\x06\0\0\0\x03two")
+            .await
+            .unwrap();
+        while data.len() < 6 {
+            reader.fill_raw(&mut data, 6).await.expect("more");
+        }
+        assert_eq!(data, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(reader.next().await.expect("a frame"), &b"two"[..]);
     }
 }

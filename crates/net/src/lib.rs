@@ -17,6 +17,7 @@ mod control;
 mod dial;
 mod event;
 mod frame;
+mod handshakes;
 mod identity;
 mod link;
 mod network;
@@ -26,6 +27,7 @@ mod provider;
 mod remote;
 mod socket;
 mod stop;
+mod text;
 mod ticket;
 mod tls;
 

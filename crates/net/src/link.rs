@@ -1,12 +1,14 @@
 //! The handle of a link: sending messages, fetching contents, closing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use file_sync_core::message::Message;
 use file_sync_core::version::DeviceId;
 use tokio::sync::{Notify, mpsc};
 
 use crate::content::ContentPool;
+use crate::network::Shared;
 use crate::stop::Stop;
 
 /// Messages that wait to be written before senders have to wait.
@@ -29,6 +31,7 @@ struct Inner {
     stop: Stop,
     probe: Notify,
     content: ContentPool,
+    stalled_after: Duration,
 }
 
 /// What does not wait behind messages.
@@ -62,13 +65,14 @@ pub enum TrySendError {
 }
 
 impl Link {
-    pub(crate) fn new(id: u64, device: DeviceId, dialed: bool, nonce: u64) -> (Link, Queues) {
+    pub(crate) fn new(shared: &Shared, device: DeviceId, dialed: bool, nonce: u64) -> (Link, Queues) {
+        let (id, stalled_after) = (shared.next_link_id(), shared.timing.stalled_after);
         let (outbox, outbox_rx) = mpsc::channel(OUTBOX_MESSAGES);
         let (urgent, urgent_rx) = mpsc::channel(URGENT_FRAMES);
         let stop = Stop::new();
         let content = ContentPool::default();
         let probe = Notify::new();
-        let inner = Inner { id, device, dialed, nonce, outbox, urgent, stop, probe, content };
+        let inner = Inner { id, device, dialed, nonce, outbox, urgent, stop, probe, content, stalled_after };
         (Link { inner: Arc::new(inner) }, Queues { outbox: outbox_rx, urgent: urgent_rx })
     }
 
@@ -130,6 +134,11 @@ impl Link {
 
     pub(crate) fn content(&self) -> &ContentPool {
         &self.inner.content
+    }
+
+    /// How long something may take to move.
+    pub(crate) fn stalled_after(&self) -> Duration {
+        self.inner.stalled_after
     }
 
     /// Asks whether the other side is still there, with less patience than usual.

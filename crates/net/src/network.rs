@@ -13,7 +13,7 @@ use file_sync_core::message::{Hello, PROTOCOL_VERSION};
 use file_sync_core::version::DeviceId;
 use file_sync_wire::preamble::{Preamble, Role};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::event::NetEvent;
@@ -28,6 +28,8 @@ use crate::{accept, dial, socket, tls};
 const READS_MAX: usize = 8;
 /// How long a shutdown may take.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
+/// Strangers are told of so often at most: they must not fill the log, nor the queue of events.
+const STRANGERS_EVERY: Duration = Duration::from_secs(1);
 
 /// What a network needs to know.
 pub struct NetworkConfig {
@@ -67,6 +69,8 @@ pub struct Timing {
     pub probe: Duration,
     /// For TCP and TLS together, and for each of the first frames.
     pub handshake: Duration,
+    /// A request for content, or a write, that has not moved for this time is given up.
+    pub stalled_after: Duration,
     /// Before dialing again the first time.
     pub backoff_first: Duration,
     /// Before dialing again the hundredth time.
@@ -80,6 +84,8 @@ impl Default for Timing {
             dead_after: Duration::from_secs(45),
             probe: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
+            // A disk may have to spin up, a remote's server to catch its breath.
+            stalled_after: Duration::from_secs(120),
             backoff_first: Duration::from_millis(200),
             backoff_longest: Duration::from_secs(30),
         }
@@ -132,6 +138,8 @@ pub(crate) struct Shared {
     remotes: Mutex<BTreeMap<DeviceId, Known>>,
     next_link_id: AtomicU64,
     links: watch::Sender<usize>,
+    /// When a stranger was last told of.
+    stranger_told: Mutex<Option<Instant>>,
 }
 
 /// A remote, and whether somebody keeps dialing it.
@@ -171,6 +179,7 @@ impl Network {
             remotes: Mutex::default(),
             next_link_id: AtomicU64::new(1),
             links: watch::Sender::new(0),
+            stranger_told: Mutex::default(),
         });
         tokio::spawn(accept::listen(Arc::clone(&shared), listener));
         Ok(Network { shared })
@@ -242,10 +251,33 @@ impl Shared {
             Entry::Occupied(known) => Arc::clone(&known.get().remote),
             Entry::Vacant(vacant) => {
                 let remote = Arc::new(Remote::new(device));
+                // What is added after the end would be told by nobody to end.
+                if self.stop.is_stopped() {
+                    remote.forget("shutting down");
+                    return remote;
+                }
                 vacant.insert(Known { remote: Arc::clone(&remote), dialed: false });
                 remote
             }
         }
+    }
+
+    /// Tells the server of a connection that came to nothing, if it has time to listen.
+    pub(crate) fn refused(&self, device: Option<DeviceId>, address: SocketAddr, reason: &str) {
+        tracing::warn!(?device, %address, reason, "refused");
+        _ = self.events.try_send(NetEvent::Refused { device, address, reason: reason.to_owned() });
+    }
+
+    /// As [`Shared::refused`], for devices that anybody could make any number of.
+    pub(crate) fn stranger(&self, device: DeviceId, address: SocketAddr, reason: &str) {
+        let now = Instant::now();
+        let mut told = self.stranger_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now - told < STRANGERS_EVERY) {
+            return;
+        }
+        *told = Some(now);
+        drop(told);
+        self.refused(Some(device), address, reason);
     }
 
     pub(crate) fn next_link_id(&self) -> u64 {

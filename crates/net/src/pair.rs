@@ -14,13 +14,14 @@ use crate::control::resolve_addresses;
 use crate::dial::{DialError, ask, dial_any};
 use crate::identity::Identity;
 use crate::network::NetworkConfig;
+use crate::text::one_line;
 use crate::ticket::Ticket;
 use crate::tls;
 
 /// A ticket to redeem, and by whom.
 #[derive(Debug, Clone)]
 pub struct PairRequest {
-    /// The ticket; one's own is for the caller to notice.
+    /// The ticket.
     pub ticket: Ticket,
     /// This device's name.
     pub name: String,
@@ -48,11 +49,16 @@ pub struct PairedWith {
 /// Why there is no pairing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
+    /// A device does not pair with itself.
+    #[error("this ticket is this device's own; use it on the other device")]
+    Own,
     /// By our clock the ticket has ended.
     #[error("the ticket has expired; make a new one there with `file-sync remote invite`")]
     Expired,
     /// The device does not answer.
-    #[error("the device cannot be reached within {seconds} s ({reason}); check that its server runs and the network lets us through")]
+    #[error(
+        "the device cannot be reached within {seconds} s ({reason}); check that its server runs and the network lets us through"
+    )]
     Unreachable {
         /// How long it was tried, at most.
         seconds: u64,
@@ -60,10 +66,14 @@ pub enum PairError {
         reason: String,
     },
     /// The device closed the connection, as it does when the ticket is no good.
-    #[error("the device refused the ticket: used up, expired or withdrawn; make a new one there with `file-sync remote invite`")]
+    #[error(
+        "the device refused the ticket: used up, expired or withdrawn; make a new one there with `file-sync remote invite`"
+    )]
     Refused,
     /// Somebody else answers at its address.
-    #[error("another device than the one that made the ticket answers at {address}; make a new ticket there with `file-sync remote invite`")]
+    #[error(
+        "another device than the one that made the ticket answers at {address}; make a new ticket there with `file-sync remote invite`"
+    )]
     OtherDevice {
         /// Where.
         address: String,
@@ -81,6 +91,9 @@ pub enum PairError {
 /// # Errors
 /// Each says in one line what to do. After [`PairError::Unreachable`] the ticket may be tried again.
 pub async fn pair(identity: &Identity, request: PairRequest) -> Result<PairedWith, PairError> {
+    if request.ticket.device == identity.device_id() {
+        return Err(PairError::Own);
+    }
     if request.ticket.expires <= request.now_seconds {
         return Err(PairError::Expired);
     }
@@ -97,7 +110,8 @@ fn unreachable(within: Duration, reason: String) -> PairError {
 
 async fn redeem(identity: &Identity, request: PairRequest) -> Result<PairedWith, PairError> {
     let PairRequest { ticket, name, addresses, timeout, .. } = request;
-    let config = tls::client_config(identity, ticket.device).map_err(|error| PairError::Tls(error.to_string()))?;
+    let config =
+        tls::client_config(identity, ticket.device).map_err(|error| PairError::Tls(error.to_string()))?;
     let dialed = dial_any(&Arc::new(config), &ticket.addresses, timeout).await;
     let mut connection = dialed.map_err(|error| match error {
         DialError::OtherDevice { address } => PairError::OtherDevice { address },
@@ -115,9 +129,14 @@ async fn redeem(identity: &Identity, request: PairRequest) -> Result<PairedWith,
                     all.push(address);
                 }
             }
-            Ok(PairedWith { device: connection.device, name, key: connection.key, addresses: all })
+            Ok(PairedWith {
+                device: connection.device,
+                name: one_line(&name),
+                key: connection.key,
+                addresses: all,
+            })
         }
-        Ok(Answer::Refused { reason, .. }) => Err(PairError::Told(reason)),
+        Ok(Answer::Refused { reason, .. }) => Err(PairError::Told(one_line(&reason))),
         Err(reason) => {
             tracing::debug!(reason, "no answer to a ticket");
             Err(PairError::Refused)

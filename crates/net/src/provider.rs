@@ -63,6 +63,9 @@ pub enum FetchError {
     /// The connection was lost.
     #[error("connection lost")]
     Closed,
+    /// Nothing came for a long time, though the remote is there.
+    #[error("the remote does not answer the request")]
+    Stalled,
     /// The remote could not read it, in its own words.
     #[error("the remote says: {0}")]
     Remote(String),

@@ -33,7 +33,9 @@ pub struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     /// It does not begin like one, or holds characters that none has.
-    #[error("not a ticket; it is one line that begins with filesync1-, as `file-sync remote invite` prints it")]
+    #[error(
+        "not a ticket; it is one line that begins with filesync1-, as `file-sync remote invite` prints it"
+    )]
     Malformed,
     /// Part of it is missing, or was changed.
     #[error("the ticket is cut off or mistyped; copy the whole line that `file-sync remote invite` printed")]
@@ -94,8 +96,8 @@ fn checksum(payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
 
 fn push_address(bytes: &mut Vec<u8>, address: &str) {
     match address.parse::<SocketAddr>() {
-        // Only what comes back as the same text.
-        Ok(socket) if socket.to_string() == address => {
+        // Only what comes back as the same text, which an address with a scope does not.
+        Ok(socket) if SocketAddr::new(socket.ip(), socket.port()).to_string() == address => {
             match socket.ip() {
                 IpAddr::V4(ip) => {
                     bytes.push(4);
@@ -173,6 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn h3_a_hostile_ticket_with_a_right_checksum_does_not_panic() {
+        let good = ticket().to_string();
+        let bytes = BASE32_NOPAD.decode(good["filesync1-".len()..].to_ascii_uppercase().as_bytes()).unwrap();
+        let payload = &bytes[..bytes.len() - CHECKSUM_BYTES];
+        let encode = |payload: &[u8]| {
+            let whole = [payload, &checksum(payload)].concat();
+            format!("filesync1-{}", BASE32_NOPAD.encode(&whole))
+        };
+        assert_eq!(encode(payload).parse(), Ok(ticket()));
+        for length in 0..payload.len() {
+            assert_eq!(encode(&payload[..length]).parse::<Ticket>(), Err(TicketError::Damaged), "{length}");
+        }
+        assert_eq!(encode(&[payload, &[0]].concat()).parse::<Ticket>(), Err(TicketError::Damaged));
+        for at in 0..payload.len() {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut changed = payload.to_vec();
+                changed[at] = byte;
+                // What still reads is a ticket like any other.
+                if let Ok(ticket) = encode(&changed).parse::<Ticket>() {
+                    assert_eq!(ticket.to_string().parse(), Ok(ticket), "{byte} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_ticket_is_said() {
         let text = ticket().to_string();
         for length in 10..text.len() {
@@ -183,7 +211,16 @@ mod tests {
             let changed = format!("{}{other}{}", &text[..at], &text[at + 1..]);
             assert_eq!(changed.parse::<Ticket>(), Err(TicketError::Damaged), "{at}");
         }
-        for text in ["", "hello", "filesync", "filesync1", "filesync-abc", "filesync1-a b", "filesync1-1", "https://x"] {
+        for text in [
+            "",
+            "hello",
+            "filesync",
+            "filesync1",
+            "filesync-abc",
+            "filesync1-a b",
+            "filesync1-1",
+            "https://x",
+        ] {
             assert_eq!(text.parse::<Ticket>(), Err(TicketError::Malformed), "{text}");
         }
         assert_eq!(text.replace("sync1", "sync2").parse::<Ticket>(), Err(TicketError::UnknownVersion));

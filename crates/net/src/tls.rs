@@ -30,7 +30,9 @@ pub(crate) fn key_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error
         return Err(refuse("bytes after the certificate"));
     }
     let key = &certificate.tbs_certificate.subject_pki;
-    if certificate.signature_algorithm.algorithm != OID_SIG_ED25519 || key.algorithm.algorithm != OID_SIG_ED25519 {
+    if certificate.signature_algorithm.algorithm != OID_SIG_ED25519
+        || key.algorithm.algorithm != OID_SIG_ED25519
+    {
         return Err(refuse("certificate without an Ed25519 key"));
     }
     key.subject_public_key.data[..].try_into().map_err(|_| refuse("key without 32 bytes"))

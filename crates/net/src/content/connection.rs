@@ -4,22 +4,22 @@
 //! widened as the asker takes what came. So one slow asker holds up nobody, and memory stays bounded.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use file_sync_wire::content::{
-    ContentFrame, ContentPiece, ContentRequest, ContentWhat, FRAME_BYTES_MAX, decode_content_frame,
-    encode_content_frame,
+    ContentFrame, ContentPiece, ContentRequest, ContentWhat, FRAME_BYTES_MAX, PIECE_BYTES_MIN,
+    decode_content_frame, encode_content_frame,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::serve::Serving;
-use crate::connection::{Connection, Reader, Writer};
-use crate::frame::push_frame;
+use crate::connection::{Connection, Reader, Writer, flush_moving, write_moving};
+use crate::frame::{FrameError, push_frame};
 use crate::link::Link;
 use crate::network::Shared;
 use crate::provider::FetchError;
@@ -44,6 +44,11 @@ pub(crate) struct ContentConnection {
     pending: Mutex<HashMap<u64, Pending>>,
     slots: Arc<Semaphore>,
     next_id: AtomicU64,
+    /// Counts data that came, in bytes.
+    received_bytes: AtomicU64,
+    stalled_after: Duration,
+    /// True once the other side has not kept to the protocol.
+    violated: AtomicBool,
     stop: Stop,
 }
 
@@ -114,12 +119,22 @@ impl ContentConnection {
         asker.window_bytes = window.ok_or("more data than was asked for")?;
         if piece.ends {
             asker.n_items = asker.n_items.checked_sub(1).ok_or("more answers than were asked for")?;
-        } else if piece.data_bytes == 0 {
-            return Err("a piece of nothing".to_owned());
+        } else if (piece.data_bytes as usize) < PIECE_BYTES_MIN {
+            // Each takes some memory of its own, of which the window knows nothing.
+            return Err("a needlessly small piece".to_owned());
         }
         // The asker may have gone just now.
         _ = asker.pieces.send((piece, data));
         Ok(())
+    }
+
+    fn violated(&self, reason: &str) {
+        self.violated.store(true, Ordering::Relaxed);
+        self.stop.stop(reason);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn end(&self, reason: &str) {
@@ -135,9 +150,21 @@ impl ContentConnection {
 }
 
 impl Asked {
-    /// The next piece; none if the connection was lost.
-    pub(crate) async fn next(&mut self) -> Option<(ContentPiece, Bytes)> {
-        self.pieces.recv().await
+    /// The next piece.
+    ///
+    /// # Errors
+    /// When the connection was lost, or nothing has come over it for too long.
+    pub(crate) async fn next(&mut self) -> Result<(ContentPiece, Bytes), FetchError> {
+        let connection = &self.connection;
+        loop {
+            let before = connection.received_bytes.load(Ordering::Relaxed);
+            match timeout(connection.stalled_after, self.pieces.recv()).await {
+                Ok(piece) => return piece.ok_or(FetchError::Closed),
+                // Other answers are on their way, and this one behind them.
+                Err(_) if connection.received_bytes.load(Ordering::Relaxed) != before => {}
+                Err(_) => return Err(FetchError::Stalled),
+            }
+        }
     }
 
     /// Makes room for as much more as was taken.
@@ -161,7 +188,7 @@ impl Asked {
 
     /// The other side does not keep to the protocol.
     pub(crate) fn violated(&self, reason: &str) {
-        self.connection.stop.stop(reason);
+        self.connection.violated(reason);
     }
 }
 
@@ -194,22 +221,31 @@ pub(crate) fn prepare(link: &Link, mut connection: Connection) -> Prepared {
         pending: Mutex::default(),
         slots: Arc::new(Semaphore::new(SLOTS)),
         next_id: AtomicU64::new(1),
+        received_bytes: AtomicU64::new(0),
+        stalled_after: link.stalled_after(),
+        violated: AtomicBool::new(false),
         stop: Stop::new(),
     });
     link.content().add(Arc::clone(&content));
     Prepared { link: link.clone(), connection, content, commands }
 }
 
-/// Runs a content connection that the other side dialed.
-pub(crate) async fn run(shared: Arc<Shared>, link: Link, connection: Connection) {
+/// Runs a content connection that the other side dialed, in the place that it has.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    link: Link,
+    connection: Connection,
+    place: OwnedSemaphorePermit,
+) {
     prepare(&link, connection).run(shared).await;
+    drop(place);
 }
 
 impl Prepared {
     /// Runs until the connection or its link ends.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
         let Prepared { link, connection, content, commands } = self;
-        let Connection { reader, writer, device, .. } = connection;
+        let Connection { reader, writer, device, address, .. } = connection;
         let (pieces, outgoing) = mpsc::channel(OUTGOING_PIECES);
         let ping_every = shared.timing.ping_every;
         let mut writing = tokio::spawn(write(writer, Arc::clone(&content), commands, outgoing, ping_every));
@@ -218,8 +254,17 @@ impl Prepared {
             biased;
             reason = link.stop().stopped() => reason,
             reason = content.stop.stopped() => reason,
-            reason = read(reader, &content, serving, shared.timing.dead_after) => reason,
+            ending = read(reader, &content, serving, shared.timing.dead_after) => match ending {
+                Ending::Lost(reason) => reason,
+                Ending::Violation(reason) => {
+                    content.violated(&reason);
+                    reason
+                }
+            },
         };
+        if content.violated.load(Ordering::Relaxed) {
+            shared.refused(Some(device), address, &reason);
+        }
         tracing::debug!(?device, reason, "content connection ended");
         link.content().remove(&content);
         content.end(&reason);
@@ -229,34 +274,46 @@ impl Prepared {
     }
 }
 
+/// Why a connection can be read no more.
+enum Ending {
+    Lost(String),
+    /// The other side does not keep to the protocol.
+    Violation(String),
+}
+
+impl From<FrameError> for Ending {
+    fn from(error: FrameError) -> Ending {
+        match error {
+            FrameError::TooLong { .. } => Ending::Violation(error.to_string()),
+            FrameError::Io(_) | FrameError::Closed => Ending::Lost(error.to_string()),
+        }
+    }
+}
+
 async fn read(
     mut reader: Reader,
     content: &ContentConnection,
     mut serving: Serving,
     dead_after: Duration,
-) -> String {
-    let ended = loop {
-        match reader.buffered() {
-            Ok(Some(frame)) => match take(&mut reader, content, &mut serving, &frame, dead_after).await {
-                Ok(()) => continue,
-                Err(reason) => {
-                    tracing::warn!(device = ?serving.device(), reason, "closing the connection");
-                    return reason;
-                }
-            },
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(device = ?serving.device(), %error, "closing the connection");
-                return error.to_string();
-            }
+) -> Ending {
+    loop {
+        let step = match reader.buffered() {
+            Ok(Some(frame)) => take(&mut reader, content, &mut serving, &frame, dead_after).await,
+            Ok(None) => within(dead_after, reader.fill()).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(ending) = step {
+            return ending;
         }
-        match timeout(dead_after, reader.fill()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => break error.to_string(),
-            Err(_) => break "the remote has gone silent".to_owned(),
-        }
-    };
-    ended
+    }
+}
+
+async fn within<T>(
+    dead_after: Duration,
+    reading: impl Future<Output = Result<T, FrameError>>,
+) -> Result<T, Ending> {
+    let silent = |_| Ending::Lost("the remote has gone silent".to_owned());
+    Ok(timeout(dead_after, reading).await.map_err(silent)??)
 }
 
 async fn take(
@@ -265,25 +322,24 @@ async fn take(
     serving: &mut Serving,
     frame: &[u8],
     dead_after: Duration,
-) -> Result<(), String> {
-    match decode_content_frame(frame).map_err(|error| error.to_string())? {
+) -> Result<(), Ending> {
+    let frame = decode_content_frame(frame).map_err(|error| Ending::Violation(error.to_string()))?;
+    match frame {
         ContentFrame::Ping => Ok(()),
-        ContentFrame::Request(request) => serving.start(request).await,
-        ContentFrame::Credit { id, bytes } => serving.credit(id, bytes),
+        ContentFrame::Request(request) => serving.start(request).await.map_err(Ending::Violation),
+        ContentFrame::Credit { id, bytes } => serving.credit(id, bytes).map_err(Ending::Violation),
         ContentFrame::Cancel { id } => {
             serving.cancel(id);
             Ok(())
         }
         ContentFrame::Piece(piece) => {
             let count = piece.data_bytes as usize;
-            let data = loop {
-                if let Some(data) = reader.buffered_raw(count) {
-                    break data;
-                }
-                let filled = timeout(dead_after, reader.fill_raw(count)).await;
-                filled.map_err(|_| "the remote has gone silent")?.map_err(|error| error.to_string())?;
-            };
-            content.deliver(piece, data)
+            let mut data = reader.buffered_raw(count);
+            content.received(data.len());
+            while data.len() < count {
+                content.received(within(dead_after, reader.fill_raw(&mut data, count)).await?);
+            }
+            content.deliver(piece, data.into()).map_err(Ending::Violation)
         }
     }
 }
@@ -320,12 +376,13 @@ async fn write(
                 break;
             }
         }
+        let stalled_after = content.stalled_after;
         let written = async {
-            writer.write_all(&buffer).await?;
+            write_moving(&mut writer, &buffer, stalled_after).await?;
             if let Some(data) = &large {
-                writer.write_all(data).await?;
+                write_moving(&mut writer, data, stalled_after).await?;
             }
-            writer.flush().await
+            flush_moving(&mut writer, stalled_after).await
         };
         if let Err(error) = written.await {
             content.stop.stop(format!("connection lost: {error}"));

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::connection::Asked;
 use crate::link::Link;
 use crate::provider::{FetchError, SMALL_BYTES_MAX};
+use crate::text::one_line;
 
 /// Requests of one fetch under way at once.
 const REQUESTS: usize = 4;
@@ -29,7 +30,8 @@ const RECEIVER_ITEMS: usize = 8;
 /// Longest chunk list, in bytes: that of a file of several TiB.
 const CHUNK_LIST_BYTES_MAX: usize = 64 << 20;
 
-type SmallSender = mpsc::Sender<(ContentHash, Result<Bytes, FetchError>)>;
+type SmallAnswer = (ContentHash, Result<Bytes, FetchError>);
+type SmallSender = mpsc::Sender<SmallAnswer>;
 type RangeSender = mpsc::Sender<Result<(u64, Bytes), FetchError>>;
 
 impl Link {
@@ -69,7 +71,7 @@ impl Link {
         let mut asked = self.ask_content(directory, WINDOW_BYTES, ContentWhat::ChunkList(content)).await?;
         let mut encoded = BytesMut::new();
         loop {
-            let (piece, data) = asked.next().await.ok_or(FetchError::Closed)?;
+            let (piece, data) = asked.next().await?;
             if let Some(error) = piece.error {
                 asked.finish();
                 return Err(from_wire(error));
@@ -80,7 +82,8 @@ impl Link {
             encoded.extend_from_slice(&data);
             if piece.ends {
                 asked.finish();
-                let list = decode_chunk_list(&encoded).map_err(|error| FetchError::Remote(error.to_string()))?;
+                let list =
+                    decode_chunk_list(&encoded).map_err(|error| FetchError::Remote(error.to_string()))?;
                 return Ok((piece.content_length, list));
             }
             asked.taken(data.len());
@@ -118,7 +121,7 @@ async fn small_batch(link: Link, directory: DirectoryId, batch: Vec<ContentHash>
         let mut asked = link.ask_content(directory, WINDOW_BYTES, what).await?;
         let mut left = batch.len();
         while left > 0 {
-            let (piece, data) = asked.next().await.ok_or(FetchError::Closed)?;
+            let (piece, data) = asked.next().await?;
             let Some((content, result)) = small_piece(&asked, piece, data, &batch, &mut waiting)? else {
                 continue;
             };
@@ -153,7 +156,7 @@ fn small_piece(
     data: Bytes,
     batch: &[ContentHash],
     waiting: &mut [Option<BytesMut>],
-) -> Result<Option<(ContentHash, Result<Bytes, FetchError>)>, FetchError> {
+) -> Result<Option<SmallAnswer>, FetchError> {
     let item = piece.item as usize;
     let Some(partial) = waiting.get_mut(item).and_then(Option::as_mut) else {
         return Err(violated(asked, "a piece of something that was not asked for"));
@@ -231,13 +234,14 @@ async fn range_batch(
         let mut left = batch.len();
         let mut waiting: Vec<Option<(u64, u32)>> = batch.into_iter().map(Some).collect();
         while left > 0 {
-            let (piece, data) = asked.next().await.ok_or(FetchError::Closed)?;
+            let (piece, data) = asked.next().await?;
             if let Some(error) = piece.error {
                 return Err(from_wire(error));
             }
             let length = data.len() as u32;
             let range = waiting.get_mut(piece.item as usize);
-            let Some((range, (offset, missing))) = range.and_then(|range| range.map(|known| (range, known))) else {
+            let Some((range, (offset, missing))) = range.and_then(|range| range.map(|known| (range, known)))
+            else {
                 return Err(violated(&asked, "a piece of something that was not asked for"));
             };
             if length > missing || (piece.ends && length != missing) {
@@ -266,6 +270,6 @@ fn from_wire(error: ContentError) -> FetchError {
         ContentError::NotHeld => FetchError::NotHeld,
         ContentError::Changed => FetchError::Changed,
         ContentError::TooLarge => FetchError::TooLarge,
-        ContentError::Other(message) => FetchError::Remote(message),
+        ContentError::Other(message) => FetchError::Remote(one_line(&message)),
     }
 }

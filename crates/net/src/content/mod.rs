@@ -13,8 +13,8 @@ use std::time::Duration;
 use file_sync_core::version::DirectoryId;
 use file_sync_wire::content::{ContentRequest, ContentWhat};
 use file_sync_wire::preamble::{Answer, Role};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use connection::run;
 use connection::{Asked, ContentConnection};
@@ -29,8 +29,8 @@ use crate::provider::FetchError;
 const CONNECTIONS: usize = 2;
 /// Content connections that the listener puts up with.
 const CONNECTIONS_MAX: usize = 4;
-/// How long a request waits for a connection.
-const CONNECTION_WITHIN: Duration = Duration::from_secs(20);
+/// How often a request that waits for a connection asks for one.
+const WISH_EVERY: Duration = Duration::from_secs(5);
 
 /// The content connections of one link.
 pub(crate) struct ContentPool {
@@ -39,6 +39,8 @@ pub(crate) struct ContentPool {
     changes: watch::Sender<u64>,
     /// How many are wanted.
     wanted: watch::Sender<usize>,
+    /// For connections that the other side dials.
+    places: Arc<Semaphore>,
 }
 
 impl Default for ContentPool {
@@ -47,6 +49,7 @@ impl Default for ContentPool {
             connections: Mutex::default(),
             changes: watch::Sender::new(0),
             wanted: watch::Sender::new(0),
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
 }
@@ -56,8 +59,9 @@ impl ContentPool {
         self.want(CONNECTIONS);
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.connections().len() >= CONNECTIONS_MAX
+    /// Room for one more connection that the other side dials, as long as what is returned is held.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     fn want(&self, count: usize) {
@@ -101,7 +105,7 @@ impl Link {
     ) -> Result<Asked, FetchError> {
         let waiting = async {
             loop {
-                let connection = self.content_connection().await;
+                let connection = self.content_connection().await?;
                 if let Some(slot) = connection.slot().await {
                     return connection.ask(slot, |id| ContentRequest { id, directory, window_bytes, what });
                 }
@@ -114,8 +118,9 @@ impl Link {
         }
     }
 
-    async fn content_connection(&self) -> Arc<ContentConnection> {
+    async fn content_connection(&self) -> Result<Arc<ContentConnection>, FetchError> {
         let pool = self.content();
+        let until = Instant::now() + self.stalled_after();
         let mut changes = pool.changes.subscribe();
         loop {
             let picked = pool.pick();
@@ -127,12 +132,14 @@ impl Link {
                 self.send_urgent(Urgent::ContentWanted);
             }
             if let Some(connection) = picked {
-                return connection;
+                return Ok(connection);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(FetchError::Stalled);
             }
             // Asked again after a while: the wish may have been lost with a connection that broke just then.
-            if timeout(CONNECTION_WITHIN, changes.changed()).await.is_err() {
-                tracing::debug!(link = ?self, "still no content connection");
-            }
+            _ = timeout(WISH_EVERY.min(left), changes.changed()).await;
         }
     }
 }

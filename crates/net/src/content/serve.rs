@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::network::Shared;
 use crate::provider::{ContentProvider, ContentReader, FetchError, SMALL_BYTES_MAX};
+use crate::text::one_line;
 
 /// Requests of one connection under way; whoever keeps to the protocol has half of them at most.
 const REQUESTS_MAX: usize = 32;
@@ -21,8 +22,6 @@ const TASKS_MAX: usize = 2 * REQUESTS_MAX;
 const CREDIT_BYTES_MAX: usize = 64 << 20;
 /// Read by one visit to a thread, in bytes, roughly: many small contents, or ranges, share the way there.
 const VISIT_BYTES: usize = 512 * 1024;
-/// Longest text of an error that is sent, in bytes.
-const MESSAGE_BYTES_MAX: usize = 500;
 
 /// The requests of the other side on one connection. Dropping it ends them.
 pub(crate) struct Serving {
@@ -40,10 +39,6 @@ impl Serving {
         pieces: mpsc::Sender<(ContentPiece, Bytes)>,
     ) -> Serving {
         Serving { shared, device, pieces, requests: HashMap::new(), tasks: JoinSet::new() }
-    }
-
-    pub(crate) fn device(&self) -> DeviceId {
-        self.device
     }
 
     pub(crate) async fn start(&mut self, request: ContentRequest) -> Result<(), String> {
@@ -255,7 +250,8 @@ impl Answer {
     }
 
     async fn error(&self, item: u32, error: ContentError) -> Result<(), Ended> {
-        let piece = ContentPiece { id: self.id, item, ends: true, error: Some(error), ..ContentPiece::default() };
+        let piece =
+            ContentPiece { id: self.id, item, ends: true, error: Some(error), ..ContentPiece::default() };
         self.pieces.send((piece, Bytes::new())).await.map_err(|_| Ended)
     }
 }
@@ -347,15 +343,11 @@ fn to_wire(error: FetchError) -> ContentError {
         FetchError::NotHeld => ContentError::NotHeld,
         FetchError::Changed => ContentError::Changed,
         FetchError::TooLarge => ContentError::TooLarge,
-        FetchError::Closed => other("closed"),
+        FetchError::Closed | FetchError::Stalled => other(&error.to_string()),
         FetchError::Remote(message) => other(&message),
     }
 }
 
 fn other(message: &str) -> ContentError {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    ContentError::Other(message[..end].to_owned())
+    ContentError::Other(one_line(message))
 }

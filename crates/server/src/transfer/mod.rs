@@ -136,7 +136,9 @@ impl Shared {
 fn outcome_of(error: FetchError) -> FetchOutcome {
     match error {
         FetchError::NotHeld | FetchError::Changed | FetchError::TooLarge => FetchOutcome::NotHeld,
-        FetchError::Closed | FetchError::Remote(_) => FetchOutcome::Broken(error.to_string()),
+        FetchError::Closed | FetchError::Stalled | FetchError::Remote(_) => {
+            FetchOutcome::Broken(error.to_string())
+        }
     }
 }
 

@@ -1,0 +1,94 @@
+//! Providers that lack, change, fail, panic and block.
+
+use std::sync::Arc;
+
+use file_sync_core::version::ContentHash;
+use file_sync_net::FetchError;
+
+use crate::contents::{Body, Gate};
+use crate::device::{linked, soon};
+use crate::fetching::{fetch_ranges, fetch_small};
+
+#[tokio::test]
+async fn what_cannot_be_had_is_said_for_each_and_the_rest_comes() {
+    let (_one, up, two, _) = linked().await;
+    let contents = &two.home.contents;
+    let fine = contents.add(Body::Bytes(b"fine".to_vec()));
+    let unknown = ContentHash::of(b"unknown");
+    let cases = vec![
+        (contents.add(Body::Fails(FetchError::NotHeld)), FetchError::NotHeld),
+        (contents.add(Body::Fails(FetchError::Changed)), FetchError::Changed),
+        (
+            contents.add(Body::Fails(FetchError::Remote("no\nway".to_owned()))),
+            FetchError::Remote("no\u{fffd}way".to_owned()),
+        ),
+        (contents.add(Body::CutOff(1000)), FetchError::Changed),
+        (contents.add(Body::Changing(1000)), FetchError::Changed),
+        (contents.add(Body::Unreadable(0)), FetchError::Remote("the disk\u{fffd}is broken".to_owned())),
+        (unknown, FetchError::NotHeld),
+    ];
+    let asked: Vec<_> = cases.iter().flat_map(|(content, _)| [*content, fine]).collect();
+    let asked: Vec<_> = asked.into_iter().chain([fine]).collect();
+    let answers = fetch_small(&up.link, asked).await;
+    assert_eq!(answers[&fine].as_deref(), Ok(&b"fine"[..]));
+    for (content, error) in &cases {
+        assert_eq!(answers[content], Err(error.clone()));
+        assert_eq!(fetch_ranges(&up.link, *content, &[(0, 900)]).await, Err(error.clone()));
+    }
+}
+
+#[tokio::test]
+async fn v3_an_error_in_the_middle_is_told_after_what_came_before() {
+    let (_one, up, two, _) = linked().await;
+    let broken = two.home.contents.add(Body::Unreadable(700_000));
+    let mut fetch = up.link.fetch_ranges(crate::device::DIRECTORY, broken, vec![(0, 1 << 20)]);
+    let mut came = 0;
+    let error = loop {
+        match soon(fetch.recv()).await.unwrap() {
+            Ok((offset, bytes)) => {
+                assert_eq!(offset, came);
+                came += bytes.len() as u64;
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, FetchError::Remote(_)) && came <= 700_000, "{error:?} after {came}");
+    assert_eq!(soon(fetch.recv()).await, None);
+}
+
+#[tokio::test]
+async fn h3_a_provider_that_panics_fails_that_request_alone() {
+    let (_one, up, two, _) = linked().await;
+    let panics = two.home.contents.add(Body::Panics);
+    let fine = two.home.contents.add(Body::Pattern(1000));
+    let answers = fetch_small(&up.link, vec![panics]).await;
+    assert!(matches!(answers[&panics], Err(FetchError::Remote(_))));
+    for _ in 0..50 {
+        assert!(matches!(fetch_ranges(&up.link, panics, &[(0, 1)]).await, Err(FetchError::Remote(_))));
+    }
+    assert_eq!(fetch_ranges(&up.link, fine, &[(0, 1000)]).await, Ok(1000));
+    assert!(fetch_small(&up.link, vec![fine]).await[&fine].is_ok());
+}
+
+#[tokio::test]
+async fn s2_a_read_that_blocks_holds_up_itself_alone() {
+    let (mut one, up, mut two, two_up) = linked().await;
+    let gate = Arc::new(Gate::default());
+    let stuck: Vec<_> = (0..4).map(|_| two.home.contents.add(Body::Blocks(gate.clone()))).collect();
+    let fine = two.home.contents.add(Body::Pattern(1 << 20));
+    let waiting: Vec<_> = stuck
+        .iter()
+        .map(|content| {
+            let (link, content) = (up.link.clone(), *content);
+            tokio::spawn(async move { fetch_small(&link, vec![content]).await.remove(&content).unwrap() })
+        })
+        .collect();
+    for _ in 0..5 {
+        assert_eq!(fetch_ranges(&up.link, fine, &[(0, 1 << 20)]).await, Ok(1 << 20));
+    }
+    crate::device::talk(&mut one, &up.link, &mut two, &two_up.link).await;
+    gate.open();
+    for waiting in waiting {
+        assert_eq!(soon(waiting).await.unwrap().unwrap().len(), 1 << 20);
+    }
+}
