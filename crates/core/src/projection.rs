@@ -115,18 +115,18 @@ struct Replacements(BTreeMap<Content, BTreeSet<Content>>);
 impl Replacements {
     fn of(versions: &[&Version], groups: &[Group<'_>], settled: &[Settled]) -> Replacements {
         let mut bases: BTreeMap<Content, BTreeSet<Content>> = BTreeMap::new();
-        let is_write = |version: &&&Version| version.changed.content && version.value.is_present();
-        let writes: Vec<&Version> = versions.iter().filter(is_write).copied().collect();
-        for version in writes.iter().filter(|version| version.base != version.value.content()) {
+        let present = || versions.iter().filter(|version| version.value.is_present());
+        let writes = present().filter(|version| version.changed.content);
+        for version in writes.filter(|version| version.base != version.value.content()) {
             bases.entry(version.value.content()).or_default().insert(version.base);
         }
         for group in groups.iter().filter(|group| group.is_of_metadata_alone()) {
-            let has_replaced = |write: &&&Version| {
-                write.value.content() != group.content
-                    && group.versions.iter().all(|version| has_replaced_bytes(write, version, settled))
+            let has_replaced = |other: &&&Version| {
+                other.value.content() != group.content
+                    && group.versions.iter().all(|version| has_replaced_bytes(other, version, settled))
             };
-            for write in writes.iter().filter(has_replaced) {
-                bases.entry(write.value.content()).or_default().insert(group.content);
+            for other in present().filter(has_replaced) {
+                bases.entry(other.value.content()).or_default().insert(group.content);
             }
         }
         Replacements(bases)
@@ -173,18 +173,17 @@ impl Replacements {
     }
 }
 
-/// True if the bytes whose metadata `changed` changed are among those that led to `write`, over however many edits.
+/// True if the bytes whose metadata `changed` changed are among those that led to `version`, over however many edits.
 ///
 /// Bytes that were settled as a copy before are not: that copy is still there.
-fn has_replaced_bytes(write: &Version, changed: &Version, settled: &[Settled]) -> bool {
+fn has_replaced_bytes(version: &Version, changed: &Version, settled: &[Settled]) -> bool {
     let is_settled = |dot: &Dot| settled.iter().any(|settled| settled.version.dot == *dot);
     let is_replaced = |dot: &Dot| {
-        let mut counters =
-            write.replaced.iter().filter(|other| other.actor == dot.actor).map(|other| other.counter);
-        counters.clone().any(|counter| counter <= dot.counter)
-            && counters.any(|counter| counter >= dot.counter)
+        let others = || version.replaced.iter().filter(|other| other.actor == dot.actor);
+        others().any(|other| other.counter <= dot.counter)
+            && others().any(|other| other.counter >= dot.counter)
     };
-    write.born_at == changed.born_at
+    version.born_at == changed.born_at
         && !changed.replaced.is_empty()
         && changed.replaced.iter().all(|dot| is_replaced(dot) && !is_settled(dot))
 }

@@ -28,6 +28,8 @@ pub struct Change {
     pub path: SyncPath,
     pub before: Content,
     pub after: Content,
+    /// The time by which what was put there competes for the name.
+    pub rank: Time,
     /// Whether the core was told: a directory that only exists for what is below is deleted by deleting that.
     pub is_told: bool,
 }
@@ -54,7 +56,8 @@ impl Device {
                 self.act(&path, before.as_ref(), after.as_ref(), rank);
             }
             self.tree.set_record(&path, after.as_ref().map(record));
-            changes.push(Change { path, before: before_content, after: after_content, is_told });
+            let rank = after.as_ref().and_then(Value::mtime).unwrap_or(rank);
+            changes.push(Change { path, before: before_content, after: after_content, rank, is_told });
         }
         self.disk = wanted.clone();
         self.follow();

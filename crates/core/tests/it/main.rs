@@ -5,6 +5,7 @@ mod device;
 mod found;
 mod hostile;
 mod oracle;
+mod promises;
 mod script;
 mod search;
 mod table;

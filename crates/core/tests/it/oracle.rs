@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Content, Value};
+use file_sync_core::version::{Content, Time, Value};
 
 use crate::device::{Change, Disk};
 
@@ -22,8 +22,12 @@ struct Keep {
     /// The acts that left it standing as a copy; none: it was made here.
     settled_by: Events,
     cancelled_by: Events,
-    /// A write cancelled it, as opposed to a delete.
-    is_rewritten: bool,
+    /// What other bytes were put in its place by writes that cancelled it.
+    rewritten_into: BTreeSet<Content>,
+    /// It says no more than that somebody changed the mode or the time.
+    is_of_metadata: bool,
+    /// The time by which it competes for the name.
+    rank: Time,
 }
 
 /// All that was done so far.
@@ -45,7 +49,9 @@ impl Oracle {
             self.cancel(seen, change, event, known);
         }
         for change in changes.iter().filter(|change| change.after != Content::Absent) {
-            self.keeps.insert((change.after, change.path.clone(), event), Keep::default());
+            let (is_of_metadata, rank) = (change.before == change.after, change.rank);
+            let keep = Keep { is_of_metadata, rank, ..Keep::default() };
+            self.keeps.insert((change.after, change.path.clone(), event), keep);
         }
     }
 
@@ -66,8 +72,11 @@ impl Oracle {
     /// A copy stands from now on at its own name. Two who say so at once say the same.
     fn move_keep(&mut self, name: Name, copy: &SyncPath, event: Events) -> Name {
         let moved = (name.0, copy.clone(), name.2);
-        self.keeps.entry(name).or_default().cancelled_by |= event;
-        self.keeps.entry(moved.clone()).or_default().settled_by |= event;
+        let keep = self.keeps.entry(name).or_default();
+        keep.cancelled_by |= event;
+        let (is_of_metadata, rank) = (keep.is_of_metadata, keep.rank);
+        let copy = Keep { is_of_metadata, rank, ..Keep::default() };
+        self.keeps.entry(moved.clone()).or_insert(copy).settled_by |= event;
         moved
     }
 
@@ -83,7 +92,7 @@ impl Oracle {
 
     fn cancel(&mut self, seen: &Disk, change: &Change, event: Events, known: Events) {
         let (token, path) = (change.before, &change.path);
-        let is_rewritten = change.after != Content::Absent && change.after != token;
+        let rewritten = (change.after != Content::Absent && change.after != token).then_some(change.after);
         let is_here = |name: &Name| name.0 == token && name.1 == *path;
         let mut names: Vec<Name> =
             self.keeps.keys().filter(|name| is_here(name) && name.2 & known != 0).cloned().collect();
@@ -100,14 +109,14 @@ impl Oracle {
                     && !elsewhere.contains(&name.1)
             };
             for name in self.live(known, is_shown_here) {
-                self.keeps.entry(name.clone()).or_default().is_rewritten |= is_rewritten;
+                self.keeps.entry(name.clone()).or_default().rewritten_into.extend(rewritten);
                 names.push(self.move_keep(name, path, event));
             }
         }
         for name in names {
             let keep = self.keeps.entry(name).or_default();
             keep.cancelled_by |= event;
-            keep.is_rewritten |= is_rewritten;
+            keep.rewritten_into.extend(rewritten);
         }
     }
 
@@ -133,7 +142,10 @@ impl Oracle {
             }
             let (least, most) = expected.entry((*token, family(home))).or_default();
             *least = (*least).max(usize::from(!is_weak));
-            *most += 1;
+            *most += usize::from(!is_weak || !self.has_given_way(token, home));
+        }
+        if !self.is_lenient {
+            homes.keys().map(|(_, home)| *home).try_for_each(|home| self.check_name(home, disk))?;
         }
         let mut found: BTreeMap<(Content, SyncPath), usize> = BTreeMap::new();
         for (path, value) in disk {
@@ -171,8 +183,51 @@ impl Oracle {
     /// give way (a touch concurrent with an edit; equal bytes put there twice, of which one was edited).
     fn is_weak(&self, token: &Content, home: &SyncPath) -> bool {
         let all = || self.keeps.iter().filter(|(name, _)| name.0 == *token);
-        all().any(|(name, keep)| name.1 == *home && keep.is_rewritten)
+        all().any(|(name, keep)| name.1 == *home && !keep.rewritten_into.is_empty())
             || (self.is_lenient && all().any(|(_, keep)| keep.cancelled_by != 0))
+    }
+
+    /// Whether all that keeps these bytes at a home are changes of metadata, and what was put in their place, over
+    /// however many edits, is still there: there is then nothing that could be in conflict (L5).
+    fn has_given_way(&self, token: &Content, home: &SyncPath) -> bool {
+        let at_home = |token: Content| {
+            self.keeps
+                .iter()
+                .filter(move |(name, _)| name.0 == token && name.1 == *home)
+                .map(|(_, keep)| keep)
+        };
+        let live = |token: Content| at_home(token).filter(|keep| keep.cancelled_by == 0);
+        let (mut next, mut met) = (vec![*token], BTreeSet::new());
+        while let Some(token) = next.pop() {
+            next.extend(
+                at_home(token).flat_map(|keep| &keep.rewritten_into).filter(|into| met.insert(**into)),
+            );
+        }
+        live(*token).all(|keep| keep.is_of_metadata)
+            && met.iter().any(|into| into != token && live(*into).next().is_some())
+    }
+
+    /// Of what was written at a path and stands there, the newest has the name, a directory before all (W1).
+    ///
+    /// Says nothing where changes of metadata or equal times have a part in it.
+    fn check_name(&self, home: &SyncPath, disk: &Disk) -> Result<(), String> {
+        let live: Vec<(&Name, &Keep)> =
+            self.keeps.iter().filter(|(name, keep)| name.1 == *home && keep.cancelled_by == 0).collect();
+        let is_plain = |(name, keep): &(&Name, &Keep)| !keep.is_of_metadata && !self.is_weak(&name.0, home);
+        let holder = disk.get(home).map(Value::content);
+        let is_parent = disk.keys().any(|below| home.is_ancestor_of(below));
+        let is_directory = is_parent || live.iter().any(|(name, _)| name.0 == Content::Directory);
+        let newest = live.iter().map(|(_, keep)| keep.rank).max();
+        let mut winners = live.iter().filter(|(_, keep)| Some(keep.rank) == newest).map(|(name, _)| name.0);
+        let winner = if is_directory { Some(Content::Directory) } else { winners.next() };
+        if is_copy(home) || !live.iter().all(is_plain) || winners.any(|other| Some(other) != winner) {
+            return Ok(());
+        }
+        if holder == winner {
+            Ok(())
+        } else {
+            Err(format!("{home} is {holder:?}, not the newest: {winner:?}"))
+        }
     }
 
     fn may_be_directory(&self, path: &SyncPath, disk: &Disk) -> bool {

@@ -211,7 +211,7 @@ fn l1_small_histories_of_siblings() {
 
 const NAMES: [&[&str]; 3] = [&["d", "d/f", "d/g", "e"], &["f", "g", "f.txt"], &["d", "d/f", "d/f/x"]];
 
-fn random_deed(random: &mut Random, names: &[&str]) -> Deed {
+pub fn random_deed(random: &mut Random, names: &[&str]) -> Deed {
     let name = |random: &mut Random| {
         let name = names[random.below(names.len())].to_owned();
         match random.below(5) {
@@ -231,7 +231,7 @@ fn random_deed(random: &mut Random, names: &[&str]) -> Deed {
     }
 }
 
-fn random_history(seed: u64, is_partial: bool) -> (Ranks, Vec<Step>) {
+pub fn random_history(seed: u64, is_partial: bool) -> (Ranks, Vec<Step>) {
     let mut random = Random(seed);
     let ranks = [Ranks::Rising, Ranks::Falling, Ranks::Equal][random.below(3)];
     let names = NAMES[random.below(NAMES.len())];

@@ -11,7 +11,7 @@ use crate::script::{Ranks, World, parse};
 
 /// `before ; here ; there => disk`. A disk is a list of NAME=WHAT: WHAT is `old` (written before), `here`, `there`, or
 /// `new` and `late` for the newer and the older of the two; `dir`; `same`. `f~` is a copy of f.
-fn check(case: &str) {
+pub fn check(case: &str) {
     let (acts, expected) = case.split_once(" => ").expect("a case has an outcome");
     let [before, here, there] = acts.split(';').collect::<Vec<_>>()[..] else {
         panic!("before; here; there: {case}")
