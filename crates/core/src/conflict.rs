@@ -4,7 +4,7 @@
 //! the same versions shows the same copies.
 
 use crate::path::{NAME_BYTES_MAX, PATH_BYTES_MAX, SyncPath};
-use crate::version::{ContentHash, Time, Version};
+use crate::version::{ContentHash, DeviceId, Time, Version};
 
 const STAMP: &str = ".sync-conflict-";
 /// What a shortened copy's name carries: `~` and 16 digits.
@@ -17,10 +17,14 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799
 /// `distinguish` adds `-` and 8 digits of the content hash to DEVICE, for where two would share a name. A NAME that would
 /// make the whole longer than 255 bytes is cut at a character boundary and ends in `~` and 16 digits of its path's hash.
 pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncPath {
-    let mut stamp = format!("{STAMP}{}-{}", timestamp(version.rank), version.dot.actor.device.short());
+    stamped(path, version.rank, version.value.content().hash(), version.dot.actor.device, distinguish)
+}
+
+fn stamped(path: &SyncPath, time: Time, content: ContentHash, device: DeviceId, distinguish: bool) -> SyncPath {
+    let mut stamp = format!("{STAMP}{}-{}", timestamp(time), device.short());
     if distinguish {
         stamp.push('-');
-        stamp.push_str(&version.value.content().hash().to_string()[..8]);
+        stamp.push_str(&content.to_string()[..8]);
     }
     let (stem, extension) = split_extension(path.name(), NAME_BYTES_MAX - stamp.len());
     let room = NAME_BYTES_MAX - stamp.len() - extension.len();
@@ -28,6 +32,12 @@ pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncP
     let parent = path.parent().unwrap_or_else(SyncPath::root);
     // Only a path that is itself near the length limit can fail here; its copy then stands at the top of the tree.
     parent.join(&name).or_else(|_| SyncPath::parse(&name)).expect("a name of at most 255 valid bytes")
+}
+
+/// The path at which bytes of `path` are put that turned up without a version, as a copy of a conflict would be: those
+/// that were written late into a displaced file.
+pub fn late_copy_path(path: &SyncPath, written: Time, content: ContentHash, device: DeviceId, distinguish: bool) -> SyncPath {
+    stamped(path, written, content, device, distinguish)
 }
 
 /// True if a value of `path` may be shown at `copy`: a sibling that carries a stamp, and is either longer or holds the

@@ -13,5 +13,6 @@ pub mod path;
 pub mod projection;
 pub mod record;
 pub mod register;
+pub mod retention;
 pub mod tree;
 pub mod version;

@@ -4,9 +4,10 @@
 //! on is therefore taken one tick after the newest change time in it. Only the change time counts: users set the
 //! modification time as they like, and each such call changes the other.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use file_sync_core::effect::Trouble;
 use file_sync_core::record::Stat;
 use file_sync_core::version::Time;
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 use crate::at;
 use crate::clock;
 use crate::root::Root;
+use crate::trouble::trouble;
 
 /// Assumed where a probe cannot tell: the longest tick of a kernel that is in use.
 const ASSUMED: Duration = Duration::from_millis(10);
@@ -25,7 +27,20 @@ const PROBE_MAX: Duration = Duration::from_millis(50);
 /// How many changes in a row must each be told from the one before, to say that all are.
 const N_DISTINCT: usize = 32;
 
+/// Steps in which file systems store modification times, in nanoseconds, finest first: most, NTFS, some network file
+/// systems, ext4 with small inodes, FAT.
+const STEPS_NS: [u64; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+
 impl Root {
+    /// The step in which the file system stores modification times, in nanoseconds: a time that is set is cut down to a
+    /// multiple of it.
+    ///
+    /// # Errors
+    /// When no file can be made, or its times cannot be set.
+    pub fn time_step_ns(&self) -> Result<u64, Trouble> {
+        probe_step(self).map_err(|errno| trouble("see how the file system stores times", errno))
+    }
+
     /// The file system's timestamp granularity; zero if every change after a stat is told from those before it (as
     /// Linux 6.13 and later do on most file systems). Probed once.
     pub fn granularity(&self) -> Duration {
@@ -52,15 +67,34 @@ fn remaining(newest: Time, now: Time, granularity: Duration) -> Duration {
 
 /// Touches a file again and again, and sees how far apart the times are that come out.
 fn probe(root: &Root) -> Result<Duration, Errno> {
+    with_probe(root, |fd| {
+        measure(|| {
+            let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+            rustix::fs::futimens(fd, &Timestamps { last_access: now, last_modification: now })?;
+            Ok(at::stat_fd(fd)?.stat.ctime)
+        })
+    })
+}
+
+fn probe_step(root: &Root) -> Result<u64, Errno> {
+    with_probe(root, |fd| {
+        // Odd in every unit, and within the years that all file systems know.
+        let asked = Timespec { tv_sec: 1_234_567_891, tv_nsec: 987_654_321 };
+        rustix::fs::futimens(fd, &Timestamps { last_access: asked, last_modification: asked })?;
+        let stored = clock::nanoseconds(at::stat_fd(fd)?.stat.mtime);
+        let asked = i128::from(asked.tv_sec) * 1_000_000_000 + i128::from(asked.tv_nsec);
+        let is_step = |step: &u64| asked.div_euclid(i128::from(*step)) * i128::from(*step) == stored;
+        // One that rounds in a way of its own is taken for the coarsest.
+        Ok(STEPS_NS.into_iter().find(is_step).unwrap_or(STEPS_NS[STEPS_NS.len() - 1]))
+    })
+}
+
+/// Gives a new empty file in the engine's own directory to `look`, and removes it.
+fn with_probe<T>(root: &Root, look: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
     let name = format!("probe-{}", root.unique_name());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(root.own(), name.as_str(), flags, Mode::from_bits_truncate(0o600))?;
-    let touch = || -> Result<Time, Errno> {
-        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        rustix::fs::futimens(&fd, &Timestamps { last_access: now, last_modification: now })?;
-        Ok(at::stat_fd(fd.as_fd())?.stat.ctime)
-    };
-    let found = measure(touch);
+    let found = look(fd.as_fd());
     rustix::fs::unlinkat(root.own(), name.as_str(), rustix::fs::AtFlags::empty())?;
     found
 }

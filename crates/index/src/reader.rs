@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use file_sync_core::effect::ChunkList;
+use file_sync_core::effect::{ChunkList, Kept};
 use file_sync_core::version::ContentHash;
 use rusqlite::Connection;
 
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
+use crate::log::each_kept;
 use crate::open::{self, DIRECTORY};
 
 /// A directory's database, open for reading: may be moved to another thread than its writer's.
@@ -31,6 +32,16 @@ impl DirectoryReader {
     /// When the database cannot be read.
     pub fn chunk_list(&self, content: &ContentHash) -> Result<Option<ChunkList>, IndexError> {
         read_chunk_list(&self.connection, content).map_err(|error| IndexError::sql(&self.path, error))
+    }
+
+    /// Every committed kept version, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn kept(&self) -> Result<Vec<Kept>, IndexError> {
+        let mut kept = Vec::new();
+        each_kept(&self.connection, |one| kept.push(one)).map_err(|error| IndexError::sql(&self.path, error))?;
+        Ok(kept)
     }
 
     /// Gives every committed chunk list to `each`, with the hash of its content.

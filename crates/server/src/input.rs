@@ -1,6 +1,6 @@
 //! What reaches the main loop from its workers.
 
-use file_sync_core::engine::Event;
+use file_sync_core::engine::{Event, KeptSweep};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId, Dot, Signature};
 use file_sync_net::{PairError, PairedWith};
@@ -60,6 +60,8 @@ pub(crate) enum RoomEvent {
         /// The signatures that were put on this device's new versions.
         signatures: Vec<(SyncPath, Dot, Signature)>,
     },
+    /// The kept versions were looked at.
+    KeptSwept(KeptSweep),
     /// A commit failed and is tried again; none: it has worked since.
     CommitTrouble(Option<String>),
 }

@@ -89,8 +89,10 @@ impl ContentProvider for Provider {
             return Ok((length, list));
         }
         let average_bytes = file_sync_disk::average_bytes(length);
-        let (found, list) =
-            serving.root.rechunk(&path, average_bytes).map_err(|trouble| FetchError::Remote(trouble.to_string()))?;
+        let (found, list) = serving
+            .root
+            .rechunk(&path, average_bytes)
+            .map_err(|trouble| FetchError::Remote(trouble.to_string()))?;
         if found == content { Ok((length, list)) } else { Err(FetchError::Changed) }
     }
 }

@@ -125,6 +125,8 @@ fn system_error(error: RoomError) -> StartError {
     match error {
         RoomError::Index(error) => StartError::Index(error),
         RoomError::System { path, error } => StartError::Io { path, error },
-        RoomError::Root(error) => StartError::Io { path: PathBuf::new(), error: std::io::Error::other(error) },
+        RoomError::Root(error) => {
+            StartError::Io { path: PathBuf::new(), error: std::io::Error::other(error) }
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod commit;
 mod fetch;
+mod kept;
 mod mint;
 mod observe;
 mod peer;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use commit::{ActRecord, Commit, Counters};
 pub use fetch::{FetchOutcome, FetchRequest};
+pub use kept::KeptSweep;
 pub use observe::{Hint, Listing};
 pub use peer::PeerProgress;
 pub use status::{Problem, State, Status};
@@ -310,7 +312,9 @@ impl Engine {
             Event::Hashed { batch, outcomes } => self.on_hashed(batch, outcomes),
             Event::Synced { batch, result } => self.on_synced(batch, result),
             Event::Applied(outcomes) => self.on_applied(outcomes),
-            Event::Fetched(ended) => ended.into_iter().for_each(|(content, outcome)| self.on_fetched(content, outcome)),
+            Event::Fetched(ended) => {
+                ended.into_iter().for_each(|(content, outcome)| self.on_fetched(content, outcome))
+            }
             Event::PeerUp(device) => self.on_peer_up(device),
             Event::PeerDown(device) => self.on_peer_down(device),
             Event::Message { from, message } => self.on_message(from, message),

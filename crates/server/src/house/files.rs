@@ -84,7 +84,10 @@ impl House {
     pub(super) fn file_down(&mut self, target: &Target) -> Result<DirectoryDone, Refusal> {
         let row = self.find(target)?;
         if row.role != Role::Offered {
-            return Err(Refusal::new(format!("{} is synced, not offered; `file-sync sync down` leaves it", row.name)));
+            return Err(Refusal::new(format!(
+                "{} is synced, not offered; `file-sync sync down` leaves it",
+                row.name
+            )));
         }
         self.take_down(&row)?;
         self.send_offers_to_all();
@@ -132,6 +135,7 @@ pub(super) fn done(row: &Directory) -> DirectoryDone {
 /// Random bytes for an id or a secret.
 pub(super) fn random_bytes() -> Result<[u8; 16], Refusal> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Refusal::new(format!("the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Refusal::new(format!("the system gives no random numbers: {error}")))?;
     Ok(bytes)
 }

@@ -88,7 +88,9 @@ impl House {
         answer(
             join.reply,
             result.ok_or_else(|| {
-                Refusal::new(format!("{remote} could not be reached within 30 s; check that its server runs, then try again"))
+                Refusal::new(format!(
+                    "{remote} could not be reached within 30 s; check that its server runs, then try again"
+                ))
             }),
         );
     }
@@ -153,7 +155,12 @@ impl House {
     }
 
     /// A remote answers whether this device may take part.
-    pub(super) fn on_joined(&mut self, device: DeviceId, directory: DirectoryId, result: Result<Terms, String>) {
+    pub(super) fn on_joined(
+        &mut self,
+        device: DeviceId,
+        directory: DirectoryId,
+        result: Result<Terms, String>,
+    ) {
         let is_meant = |join: &Join| join.device == device && join.stage == Stage::Asked(directory);
         let Some(index) = self.joins.iter().position(is_meant) else { return };
         let mut join = self.joins.swap_remove(index);

@@ -143,7 +143,8 @@ impl House {
     /// Every directory of this home, at work or not.
     pub(super) fn rows(&self) -> Vec<&Directory> {
         let at_work = self.rooms.values().map(|resident| &resident.room.row);
-        let mut rows: Vec<&Directory> = at_work.chain(self.dormant.values().map(|dormant| &dormant.row)).collect();
+        let mut rows: Vec<&Directory> =
+            at_work.chain(self.dormant.values().map(|dormant| &dormant.row)).collect();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows
     }

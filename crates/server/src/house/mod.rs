@@ -152,7 +152,8 @@ impl House {
                 resident.room.stop()
             })
             .collect();
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
         if tokio::time::timeout(Duration::from_secs(2), joined).await.is_err() {
             tracing::warn!("a worker is still busy; leaving it");
         }
@@ -166,7 +167,9 @@ impl House {
             Command::FileUp(request, reply) => crate::input::answer(reply, self.file_up(&request)),
             Command::FileDown(target, reply) => crate::input::answer(reply, self.file_down(&target)),
             Command::FileLs(reply) => crate::input::answer(reply, self.file_ls()),
-            Command::RemoteInvite(request, reply) => crate::input::answer(reply, self.remote_invite(&request)),
+            Command::RemoteInvite(request, reply) => {
+                crate::input::answer(reply, self.remote_invite(&request))
+            }
             Command::RemoteAdd(request, reply) => self.remote_add(request, reply),
             Command::RemoteRm(name, reply) => crate::input::answer(reply, self.remote_rm(&name)),
             Command::RemoteLs(reply) => crate::input::answer(reply, self.remote_ls()),
@@ -174,7 +177,9 @@ impl House {
             Command::SyncDown(target, reply) => crate::input::answer(reply, self.sync_down(&target)),
             Command::SyncLs(reply) => crate::input::answer(reply, self.sync_ls()),
             Command::SyncPause(target, reply) => crate::input::answer(reply, self.set_paused(&target, true)),
-            Command::SyncResume(target, reply) => crate::input::answer(reply, self.set_paused(&target, false)),
+            Command::SyncResume(target, reply) => {
+                crate::input::answer(reply, self.set_paused(&target, false))
+            }
             Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
             Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),
             Command::Status(reply) => crate::input::answer(reply, self.status()),
@@ -192,7 +197,9 @@ impl House {
                 // The device may have given up; then it tries again.
                 let _ = reply.send(self.redeem(&secret, device, key, &name, &addresses));
             }
-            Input::Added { request, result, reply } => crate::input::answer(reply, self.added(&request, result)),
+            Input::Added { request, result, reply } => {
+                crate::input::answer(reply, self.added(&request, result))
+            }
         }
     }
 
@@ -201,7 +208,8 @@ impl House {
         let engines = self.rooms.values().filter_map(|resident| resident.deadline_ms);
         let engine = engines.min().map(|at| Duration::from_millis(at.saturating_sub(now)));
         let instant = Instant::now();
-        let api = self.joins.iter().map(|join| join.deadline).chain(self.waits.values().map(|wait| wait.deadline));
+        let api =
+            self.joins.iter().map(|join| join.deadline).chain(self.waits.values().map(|wait| wait.deadline));
         let api = api.min().map(|at| at.saturating_duration_since(instant));
         let dormant = (!self.dormant.is_empty()).then_some(WAKE_EVERY);
         [engine, api, dormant, Some(SLEEP_MAX)].into_iter().flatten().min().unwrap_or(SLEEP_MAX)
@@ -221,6 +229,7 @@ impl House {
         for directory in self.room_ids(scan_due) {
             if let Some(resident) = self.rooms.get_mut(&directory) {
                 resident.scanned = now;
+                resident.room.sweep_kept();
             }
             self.with_engine(&directory, |engine| engine.rescan(crate::clock::now()));
         }
@@ -317,6 +326,7 @@ impl House {
         let room = self.context.start(row, root, self.n_lives, expected)?;
         self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
         self.provider.insert(id, room.serving());
+        room.sweep_kept();
         self.rooms.insert(id, Resident { room, deadline_ms: None, scanned: Instant::now() });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
         self.connect_members(&id);

@@ -24,7 +24,9 @@ impl House {
         if !metadata.is_dir() {
             return Err(Refusal::new(format!("{} is not a directory; name one that is", show(path))));
         }
-        let real = path.canonicalize().map_err(|error| Refusal::new(format!("cannot use {}: {error}", show(path))))?;
+        let real = path
+            .canonicalize()
+            .map_err(|error| Refusal::new(format!("cannot use {}: {error}", show(path))))?;
         self.check_overlap(&real)?;
         Ok(real)
     }
@@ -33,7 +35,10 @@ impl House {
     pub(super) fn joinable(&self, path: &Path) -> Result<PathBuf, Refusal> {
         let real = real_name(path)?;
         if real.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir()) {
-            return Err(Refusal::new(format!("{} is not a directory; name one that is, or a new one", show(path))));
+            return Err(Refusal::new(format!(
+                "{} is not a directory; name one that is, or a new one",
+                show(path)
+            )));
         }
         self.check_overlap(&real)?;
         Ok(real)
@@ -91,14 +96,18 @@ impl House {
         let path = target.path.as_path();
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         rows.into_iter().find(|row| row.path == real || row.path == path).cloned().ok_or_else(|| {
-            Refusal::unknown(format!("no directory {target} is offered or synced here; `file-sync status` lists them"))
+            Refusal::unknown(format!(
+                "no directory {target} is offered or synced here; `file-sync status` lists them"
+            ))
         })
     }
 }
 
 /// The real name of a path whose last components may not exist yet.
 fn real_name(path: &Path) -> Result<PathBuf, Refusal> {
-    let failed = |error: std::io::Error| Refusal::new(format!("cannot use {}: {error}; check its permissions", show(path)));
+    let failed = |error: std::io::Error| {
+        Refusal::new(format!("cannot use {}: {error}; check its permissions", show(path)))
+    };
     let mut missing = Vec::new();
     let mut existing = path;
     loop {
@@ -106,7 +115,10 @@ fn real_name(path: &Path) -> Result<PathBuf, Refusal> {
             Ok(real) => return Ok(missing.iter().rev().fold(real, |real, name| real.join(name))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if existing.symlink_metadata().is_ok() {
-                    return Err(Refusal::new(format!("{} is a symlink to nowhere; remove it first", show(existing))));
+                    return Err(Refusal::new(format!(
+                        "{} is a symlink to nowhere; remove it first",
+                        show(existing)
+                    )));
                 }
                 let (Some(name), Some(parent)) = (existing.file_name(), existing.parent()) else {
                     return Err(failed(error));

@@ -65,8 +65,10 @@ impl House {
 
     fn check_ticket(&self, request: &RemoteAdd) -> Result<Ticket, Refusal> {
         self.check_remote_name(&request.name)?;
-        let ticket: Ticket =
-            request.ticket.parse().map_err(|error: file_sync_net::TicketError| Refusal::new(error.to_string()))?;
+        let ticket: Ticket = request
+            .ticket
+            .parse()
+            .map_err(|error: file_sync_net::TicketError| Refusal::new(error.to_string()))?;
         if ticket.device == self.context.identity.device_id() {
             return Err(Refusal::new("this ticket is this device's own; use it on the other device"));
         }
@@ -103,7 +105,9 @@ impl House {
             deleted: false,
         };
         self.home.insert_remote(&remote).map_err(|error| match error {
-            IndexError::Taken { .. } => Refusal::new("the device was paired meanwhile; see `file-sync remote ls`"),
+            IndexError::Taken { .. } => {
+                Refusal::new("the device was paired meanwhile; see `file-sync remote ls`")
+            }
             error => refused(error),
         })?;
         self.paired.insert(paired.device);
@@ -159,7 +163,8 @@ impl House {
     }
 
     fn unique_name(&self, wished: &str) -> String {
-        let wished = RemoteName::try_from(wished.to_owned()).map_or_else(|_| "device".to_owned(), |name| name.as_str().to_owned());
+        let wished = RemoteName::try_from(wished.to_owned())
+            .map_or_else(|_| "device".to_owned(), |name| name.as_str().to_owned());
         let remotes = self.remotes();
         let is_free = |name: &String| remotes.iter().all(|remote| remote.name != *name);
         let numbered = (2..).map(|number| format!("{wished}-{number}"));
@@ -186,9 +191,9 @@ impl House {
     }
 
     fn is_member(&self, directory: &file_sync_core::version::DirectoryId, device: &DeviceId) -> bool {
-        self.rooms
-            .get(directory)
-            .is_some_and(|resident| resident.room.engine().members().get(device).is_some_and(|member| member.active))
+        self.rooms.get(directory).is_some_and(|resident| {
+            resident.room.engine().members().get(device).is_some_and(|member| member.active)
+        })
     }
 
     /// Takes over whom directories are offered to, after a remote was removed from the database.

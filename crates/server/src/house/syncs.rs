@@ -17,7 +17,10 @@ impl House {
     pub(super) fn sync_down(&mut self, target: &Target) -> Result<DirectoryDone, Refusal> {
         let row = self.find(target)?;
         if row.role != Role::Synced {
-            return Err(Refusal::new(format!("{} is offered here; `file-sync file down` stops that", row.name)));
+            return Err(Refusal::new(format!(
+                "{} is offered here; `file-sync file down` stops that",
+                row.name
+            )));
         }
         self.say_farewell(&row);
         self.take_down(&row)?;
@@ -32,7 +35,9 @@ impl House {
         let mut members = resident.room.engine().members().clone();
         members.extend(add_member(&members, own, key, false));
         let is_other = |device: &&file_sync_core::version::DeviceId| **device != own;
-        for device in members.iter().filter(|(_, member)| member.active).map(|(device, _)| device).filter(is_other) {
+        for device in
+            members.iter().filter(|(_, member)| member.active).map(|(device, _)| device).filter(is_other)
+        {
             self.send(device, Message::Members { directory: row.directory, members: members.clone() });
         }
     }
@@ -59,7 +64,8 @@ impl House {
     }
 
     pub(super) fn synced(&self, row: &Directory) -> Synced {
-        let state = self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().status().state));
+        let state =
+            self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().status().state));
         Synced {
             name: row.name.clone(),
             id: row.directory.to_string(),
@@ -91,7 +97,9 @@ impl House {
         let mut offers: Vec<RemoteOffer> = self
             .links
             .iter()
-            .flat_map(|(device, connected)| connected.offers.iter().flatten().map(move |offer| (device, offer)))
+            .flat_map(|(device, connected)| {
+                connected.offers.iter().flatten().map(move |offer| (device, offer))
+            })
             .map(|(device, offer)| RemoteOffer {
                 remote: self.name_of(device),
                 name: offer.name.clone(),

@@ -18,9 +18,11 @@ impl House {
     pub(super) fn trusted(&self, from: &DeviceId, entries: Entries) -> Option<Entries> {
         let room = &self.rooms.get(&entries.directory)?.room;
         let engine = room.engine();
-        let check = Check { from, directory: entries.directory, members: engine.members(), tree: engine.tree() };
+        let check =
+            Check { from, directory: entries.directory, members: engine.members(), tree: engine.tree() };
         let Entries { directory, index_id, after, through, latest, entries } = entries;
-        let (trusted, forged): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| check.is_trusted(entry));
+        let (trusted, forged): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| check.is_trusted(entry));
         for entry in forged {
             tracing::error!(?from, path = %entry.path, "a version carries a false signature; not taken");
         }
@@ -38,16 +40,23 @@ struct Check<'a> {
 impl Check<'_> {
     fn is_trusted(&self, entry: &Entry) -> bool {
         let settled = entry.register.settled().iter().map(|settled| &settled.version);
-        entry.register.versions().iter().chain(settled).all(|version| self.is_by_its_author(&entry.path, version))
+        entry
+            .register
+            .versions()
+            .iter()
+            .chain(settled)
+            .all(|version| self.is_by_its_author(&entry.path, version))
     }
 
     fn is_by_its_author(&self, path: &SyncPath, version: &Version) -> bool {
         let author = version.dot.actor.device;
-        let is_held = || self.tree.get(path).and_then(|node| node.register.get(&version.dot)) == Some(version);
+        let is_held =
+            || self.tree.get(path).and_then(|node| node.register.get(&version.dot)) == Some(version);
         if author == *self.from || is_held() {
             return true;
         }
-        let Some(member) = self.members.get(&author).filter(|member| device_id_of(&member.key) == author) else {
+        let Some(member) = self.members.get(&author).filter(|member| device_id_of(&member.key) == author)
+        else {
             return true;
         };
         let born_at = version.born_at.as_ref().unwrap_or(path);

@@ -32,12 +32,15 @@ impl House {
         };
         let started = Instant::now();
         // A time that no clock reaches is a year.
-        let deadline = started + Duration::from_millis(request.timeout_ms).min(Duration::from_secs(366 * 86_400));
+        let deadline =
+            started + Duration::from_millis(request.timeout_ms).min(Duration::from_secs(366 * 86_400));
         self.n_waits += 1;
         let id = self.n_waits;
-        let remotes = self.links.values().filter(|connected| connected.takes_part(&directories)).count() as u64;
+        let remotes =
+            self.links.values().filter(|connected| connected.takes_part(&directories)).count() as u64;
         // A directory whose root is not there cannot be waited for, unless nobody is connected.
-        let dormant = |directory: &DirectoryId| self.dormant.contains_key(directory) && !self.links.is_empty();
+        let dormant =
+            |directory: &DirectoryId| self.dormant.contains_key(directory) && !self.links.is_empty();
         let left = directories.into_iter().filter(|id| self.rooms.contains_key(id) || dormant(id));
         let left: BTreeSet<DirectoryId> = left.collect();
         let wait = ApiWait { left: left.clone(), deadline, started, remotes, reply: Some(reply) };
@@ -61,7 +64,8 @@ impl House {
         let over: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_over(wait)).map(|(id, _)| *id).collect();
         for id in over {
             let Some(wait) = self.waits.remove(&id) else { continue };
-            let names: Vec<String> = wait.left.iter().filter_map(|directory| self.directory_name(directory)).collect();
+            let names: Vec<String> =
+                wait.left.iter().filter_map(|directory| self.directory_name(directory)).collect();
             for directory in &wait.left {
                 if let Some(resident) = self.rooms.get(directory) {
                     resident.room.engine().cancel_wait(id);

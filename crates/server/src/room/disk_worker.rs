@@ -92,7 +92,8 @@ impl Worker<'_> {
             let seen = self.root.look(&path);
             (path, seen)
         };
-        let mut results: Vec<_> = if self.is_proved { paths.into_iter().map(look).collect() } else { Vec::new() };
+        let mut results: Vec<_> =
+            if self.is_proved { paths.into_iter().map(look).collect() } else { Vec::new() };
         if results.iter().any(|(_, seen)| matches!(seen, Ok(None))) {
             self.prove(); // What is absent below a root that is not the root is not absent.
             if !self.is_proved {
@@ -106,4 +107,3 @@ impl Worker<'_> {
 fn unproved() -> Trouble {
     Trouble { kind: TroubleKind::Other, message: "the directory's root is not there".to_owned() }
 }
-

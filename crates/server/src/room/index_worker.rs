@@ -127,7 +127,12 @@ impl IndexWorker {
     }
 
     /// Signs this device's versions that have no signature yet.
-    fn sign(&self, path: &SyncPath, register: &mut Register, signatures: &mut Vec<(SyncPath, Dot, Signature)>) {
+    fn sign(
+        &self,
+        path: &SyncPath,
+        register: &mut Register,
+        signatures: &mut Vec<(SyncPath, Dot, Signature)>,
+    ) {
         let device = self.identity.device_id();
         let settled = register.settled().iter().map(|settled| &settled.version);
         let unsigned: Vec<(Dot, Signature)> = register

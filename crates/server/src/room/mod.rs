@@ -5,6 +5,7 @@
 
 mod disk_worker;
 mod index_worker;
+mod kept;
 mod scan_worker;
 mod start;
 
@@ -45,6 +46,7 @@ pub(crate) struct Room {
     pub(crate) row: Directory,
     /// Tells this life of the directory from earlier ones.
     pub(crate) life: u64,
+    device: DeviceId,
     engine: Arc<Mutex<Engine>>,
     root: Arc<Root>,
     workers: Workers,
@@ -81,7 +83,11 @@ impl Room {
     }
 
     /// Takes an event in and has everything carried out that follows.
-    pub(crate) fn drive(&mut self, event: RoomEvent, links: &dyn Fn(DeviceId) -> Option<Link>) -> Vec<Outward> {
+    pub(crate) fn drive(
+        &mut self,
+        event: RoomEvent,
+        links: &dyn Fn(DeviceId) -> Option<Link>,
+    ) -> Vec<Outward> {
         let event = match event {
             RoomEvent::Engine(event) => event,
             RoomEvent::Committed { sequence, signatures } => {
@@ -90,6 +96,9 @@ impl Room {
                     engine.sign(&path, &dot, signature);
                 }
                 Event::Committed { sequence }
+            }
+            RoomEvent::KeptSwept(sweep) => {
+                return self.with_engine(links, |engine| engine.kept_was_swept(clock::now(), sweep));
             }
             RoomEvent::CommitTrouble(trouble) => {
                 self.commit_trouble = trouble;
@@ -152,7 +161,9 @@ impl Room {
     /// Trouble that is the directory's own rather than a path's: what is watched, what can be committed.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let unwatched = match &self.workers.watcher {
-            None => Some("changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned()),
+            None => Some(
+                "changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned(),
+            ),
             Some(watcher) if watcher.n_missed() > 0 => Some(format!(
                 "{} directories are not watched, only scanned for; raise fs.inotify.max_user_watches",
                 watcher.n_missed()
@@ -169,7 +180,27 @@ impl Room {
 
     /// What remotes' requests for content are answered from.
     pub(crate) fn serving(&self) -> crate::provider::Serving {
-        crate::provider::Serving { engine: self.engine.clone(), root: self.root.clone(), reader: self.transfer.reader() }
+        crate::provider::Serving {
+            engine: self.engine.clone(),
+            root: self.root.clone(),
+            reader: self.transfer.reader(),
+        }
+    }
+
+    /// Has all kept versions looked at. To be called inside a tokio runtime.
+    pub(crate) fn sweep_kept(&self) {
+        let (root, reader, reports) = (self.root.clone(), self.transfer.reader(), self.transfer.reports());
+        let (device, cancel) = (self.device, self.workers.cancel.clone());
+        tokio::task::spawn_blocking(move || {
+            let listed = reader.lock().unwrap_or_else(PoisonError::into_inner).kept();
+            match listed {
+                Ok(listed) => {
+                    let sweep = kept::sweep(&root, device, listed, clock::now().wall, &cancel);
+                    reports.send(RoomEvent::KeptSwept(sweep));
+                }
+                Err(error) => tracing::warn!(%error, "cannot read the list of kept versions"),
+            }
+        });
     }
 
     /// Ends its threads; the database is closed when they have.

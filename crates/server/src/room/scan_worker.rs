@@ -48,7 +48,11 @@ pub(super) fn walk(root: &Arc<Root>, watcher: Option<&Watcher>, jobs: &Receiver<
                 troubled: listing.troubled,
                 other: listing.other,
             };
-            if reports.engine(Event::Listed { walk: job.walk, listing }) { Flow::Continue } else { Flow::Stop }
+            if reports.engine(Event::Listed { walk: job.walk, listing }) {
+                Flow::Continue
+            } else {
+                Flow::Stop
+            }
         });
         if !reports.engine(Event::Walked { walk: job.walk }) {
             return;

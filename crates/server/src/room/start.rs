@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use file_sync_core::effect::Trouble;
 use file_sync_core::engine::{Config, Counters, Engine, Mode, PeerProgress, Stored};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, RootError, Watcher};
@@ -17,7 +18,7 @@ use file_sync_net::Identity;
 use tokio::sync::mpsc;
 
 use super::index_worker::IndexWorker;
-use super::{Room, Workers, disk_worker, scan_worker};
+use super::{Room, Workers, disk_worker, kept, scan_worker};
 use crate::clock;
 use crate::input::{Input, Reports};
 use crate::transfer::Transfer;
@@ -87,17 +88,21 @@ impl RoomContext {
         state.incarnations.push(self.incarnation);
         index.commit(&file_sync_index::Batch { state: Some(state.clone()), ..Default::default() })?;
         root.set_incarnation(self.incarnation)?;
-        let stored = load(&mut index, &state)?;
+        let mut stored = load(&mut index, &state)?;
+        let device = self.identity.device_id();
+        let listed = kept::reconcile(&root, device, clock::now().wall, is_new || is_doubted, &mut stored);
+        let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
+        index.commit(&file_sync_index::Batch { kept_added, ..Default::default() })?;
         let config = Config {
             directory: row.directory,
-            device: self.identity.device_id(),
+            device,
             mode: match row.mode {
                 file_sync_index::Mode::TwoWay => Mode::TwoWay,
                 file_sync_index::Mode::ReceiveOnly => Mode::ReceiveOnly,
                 file_sync_index::Mode::SendOnly => Mode::SendOnly,
             },
             only_author: row.only_author,
-            time_step_ns: 1,
+            time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
             doubted: is_doubted || is_moved,
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));
@@ -131,8 +136,13 @@ impl RoomContext {
             reports: reports.clone(),
         };
         let workers = spawn(&row, &root, watcher, index_worker, &reports)?;
-        Ok(Room { row, life, engine, root, workers, transfer, commit_trouble: None })
+        let device = self.identity.device_id();
+        Ok(Room { row, life, device, engine, root, workers, transfer, commit_trouble: None })
     }
+}
+
+fn unusable(path: &Path, trouble: &Trouble) -> RoomError {
+    RoomError::System { path: path.to_owned(), error: std::io::Error::other(trouble.clone()) }
 }
 
 fn open_or_create(path: &Path) -> Result<DirectoryIndex, IndexError> {
@@ -186,8 +196,10 @@ fn spawn(
     let cancel = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     let mut start = |what: &str, work: Box<dyn FnOnce() + Send>| -> Result<(), RoomError> {
-        let builder = std::thread::Builder::new().name(format!("{what} {}", row.name)).stack_size(STACK_BYTES);
-        let thread = builder.spawn(work).map_err(|error| RoomError::System { path: row.path.clone(), error })?;
+        let builder =
+            std::thread::Builder::new().name(format!("{what} {}", row.name)).stack_size(STACK_BYTES);
+        let thread =
+            builder.spawn(work).map_err(|error| RoomError::System { path: row.path.clone(), error })?;
         threads.push(thread);
         Ok(())
     };
@@ -196,7 +208,10 @@ fn spawn(
     start("disk", Box::new(move || disk_worker::run(&own_root, &disk_jobs, &own_reports)))?;
     let (own_root, own_reports, _) = context();
     let own_watcher = watcher.clone();
-    start("walk", Box::new(move || scan_worker::walk(&own_root, own_watcher.as_deref(), &walk_jobs, &own_reports)))?;
+    start(
+        "walk",
+        Box::new(move || scan_worker::walk(&own_root, own_watcher.as_deref(), &walk_jobs, &own_reports)),
+    )?;
     for (what, jobs) in [("hash", small_jobs), ("hash large", large_jobs)] {
         let (own_root, own_reports, own_cancel) = context();
         start(what, Box::new(move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports)))?;
@@ -212,7 +227,8 @@ fn spawn(
 
 /// Random bits, for numbers that must not be guessed or met again.
 pub(crate) fn random(path: &Path) -> Result<u64, RoomError> {
-    getrandom::u64().map_err(|error| RoomError::System { path: path.to_owned(), error: std::io::Error::other(error) })
+    getrandom::u64()
+        .map_err(|error| RoomError::System { path: path.to_owned(), error: std::io::Error::other(error) })
 }
 
 /// Adds a device to a member list.

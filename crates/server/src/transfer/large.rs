@@ -109,7 +109,11 @@ fn is_staged(file: &StageFile, offset: u64, chunk: &Chunk, buffer: &mut [u8]) ->
 }
 
 /// The chunks of the file that is to be replaced, if the remote's list was made with another average than ours.
-fn rechunk_base(shared: &Shared, request: &FetchRequest, list: &ChunkList) -> Option<(ContentHash, ChunkList)> {
+fn rechunk_base(
+    shared: &Shared,
+    request: &FetchRequest,
+    list: &ChunkList,
+) -> Option<(ContentHash, ChunkList)> {
     let base = request.base?;
     let known = shared.reader.lock().unwrap_or_else(PoisonError::into_inner).chunk_list(&base).ok().flatten();
     if known.is_some_and(|known| known.average_bytes == list.average_bytes) {
@@ -136,17 +140,25 @@ impl<'a> Sources<'a> {
     }
 
     /// Reads a chunk from wherever it is; false if it is nowhere, or not what it should be.
-    fn read(&mut self, chunk: &Chunk, rechunked: Option<&(ContentHash, ChunkList)>, buffer: &mut [u8]) -> bool {
+    fn read(
+        &mut self,
+        chunk: &Chunk,
+        rechunked: Option<&(ContentHash, ChunkList)>,
+        buffer: &mut [u8],
+    ) -> bool {
         let in_base = rechunked.and_then(|(content, list)| find(*content, list, chunk));
         let indexed = || self.shared.chunks.lock().unwrap_or_else(PoisonError::into_inner).find(&chunk.hash);
         let Some(place) = in_base.or_else(indexed) else { return false };
         let Some(file) = self.file(place.content) else { return false };
-        file.read_at(place.offset, buffer).is_ok_and(|n| n == buffer.len()) && ContentHash::of(buffer) == chunk.hash
+        file.read_at(place.offset, buffer).is_ok_and(|n| n == buffer.len())
+            && ContentHash::of(buffer) == chunk.hash
     }
 
     fn file(&mut self, content: ContentHash) -> Option<&ContentFile> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != content) {
-            let holder = lock(&self.shared.engine).holder(&content).map(|(path, record)| (path.clone(), record.clone()));
+            let holder = lock(&self.shared.engine)
+                .holder(&content)
+                .map(|(path, record)| (path.clone(), record.clone()));
             let (path, record) = holder?;
             let file = self.shared.root.open_content(&path, &record).ok()?;
             self.open = Some((content, file));
@@ -201,7 +213,8 @@ async fn receive(
         }
         expected = expected.saturating_sub(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         let file = file.clone();
-        blocking(move || pieces.iter().try_for_each(|(offset, bytes)| file.write_at(*offset, bytes))).await??;
+        blocking(move || pieces.iter().try_for_each(|(offset, bytes)| file.write_at(*offset, bytes)))
+            .await??;
     }
     if expected > 0 { Err(Stopped::Remote(FetchError::Closed)) } else { Ok(()) }
 }

@@ -72,6 +72,11 @@ impl Transfer {
         self.shared.reader.clone()
     }
 
+    /// For whoever reports beside the transfers.
+    pub(crate) fn reports(&self) -> Reports {
+        self.shared.reports.clone()
+    }
+
     /// Hears of contents whose division into chunks has become known.
     pub(crate) fn note_chunks(&self, chunks: &[(ContentHash, ChunkList)]) {
         let mut index = self.shared.chunks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,8 +149,7 @@ fn outcome_of(error: FetchError) -> FetchOutcome {
 
 /// A blocking part of a transfer, on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Trouble {
-        kind: TroubleKind::Other,
-        message: format!("a worker failed: {error}"),
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Trouble { kind: TroubleKind::Other, message: format!("a worker failed: {error}") })
 }

@@ -41,7 +41,9 @@ pub(super) async fn fetch(shared: Arc<Shared>, link: Link, requests: Vec<FetchRe
         }
     }
     stage(&shared, arrived).await;
-    failed.extend(open.into_keys().map(|content| (content, FetchOutcome::Broken("the answer broke off".to_owned()))));
+    failed.extend(
+        open.into_keys().map(|content| (content, FetchOutcome::Broken("the answer broke off".to_owned()))),
+    );
     shared.report(failed).await;
 }
 
@@ -52,7 +54,8 @@ async fn stage(shared: &Arc<Shared>, files: Vec<(ContentHash, Bytes)>) {
     let contents: Vec<ContentHash> = files.iter().map(|(content, _)| *content).collect();
     let root = shared.root.clone();
     let staged = blocking(move || {
-        let files: Vec<(ContentHash, &[u8])> = files.iter().map(|(content, bytes)| (*content, &bytes[..])).collect();
+        let files: Vec<(ContentHash, &[u8])> =
+            files.iter().map(|(content, bytes)| (*content, &bytes[..])).collect();
         root.stage_small(&files)
     });
     let results = match staged.await {

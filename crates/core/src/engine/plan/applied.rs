@@ -51,6 +51,28 @@ impl Engine {
         if let Some(kept) = kept {
             self.note_kept(op, kept);
         }
+        self.note_what_cannot_be_stored(op);
+    }
+
+    /// What the file system did not store as it was asked is not asked of it again at once, and for ever.
+    fn note_what_cannot_be_stored(&mut self, op: &Op) {
+        let (path, mode, mtime) = match op {
+            Op::Place { path, mode, mtime, .. } => (path, *mode, Some(*mtime)),
+            Op::SetMetadata { path, mode, mtime, .. } => (path, *mode, *mtime),
+            Op::MakeDirectory { path, mode } => (path, *mode, None),
+            _ => return,
+        };
+        let value = self.tree.project(path).value;
+        let Some(record) = self.tree.record(path) else { return };
+        let is_asked = record.content == value.content()
+            && value.mode() == Some(mode)
+            && (mtime.is_none() || value.mtime() == mtime);
+        if !is_asked || self.is_as_shown(&value, Some(record)) {
+            return;
+        }
+        let what = if record.stat.mode == mode { "modification time" } else { "permission bits" };
+        let message = format!("this file system does not store its {what} as asked");
+        self.trouble(path, Trouble { kind: TroubleKind::Unsupported, message });
     }
 
     pub(in super::super) fn reconsider_needed_below(&mut self, path: &SyncPath) {

@@ -1,0 +1,33 @@
+//! The kept versions that this engine knows of: what became of them while nobody asked.
+
+use super::{Effect, Engine, Hint, Now};
+use crate::effect::Kept;
+use crate::path::SyncPath;
+
+/// What a look at all kept versions has led to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeptSweep {
+    /// Kept versions that are gone, by name.
+    pub removed: Vec<String>,
+    /// Kept versions that are not what they were: somebody still wrote into them.
+    pub changed: Vec<Kept>,
+    /// Where such bytes were put, as files of the user's.
+    pub restored: Vec<SyncPath>,
+}
+
+impl Engine {
+    /// Takes note of what was done to kept versions.
+    pub fn kept_was_swept(&mut self, now: Now, sweep: KeptSweep) -> Vec<Effect> {
+        self.now = now;
+        for name in sweep.removed {
+            self.kept.retain(|_, held| *held != name);
+            self.commits.note_kept_removed(name);
+        }
+        for kept in sweep.changed {
+            self.kept.retain(|_, held| *held != kept.name);
+            self.commits.note_kept(kept);
+        }
+        self.on_hints(sweep.restored.into_iter().map(Hint::Path).collect());
+        self.settle()
+    }
+}
