@@ -205,13 +205,15 @@ impl Room {
 
     /// Ends its threads; the database is closed when they have.
     pub(crate) fn stop(self) -> Vec<JoinHandle<()>> {
-        self.workers.cancel.store(true, Ordering::Relaxed);
-        if let Some(watcher) = &self.workers.watcher {
+        let Room { workers, transfer, .. } = self;
+        workers.cancel.store(true, Ordering::Relaxed);
+        if let Some(watcher) = &workers.watcher {
             watcher.close();
         }
-        let _ = self.workers.index.send(IndexJob::Close); // It may have ended by itself.
-        self.transfer.stop();
-        self.workers.threads
+        transfer.stop();
+        drop(transfer); // With its reader: the last to close a database clears its log away, and a reader cannot.
+        let _ = workers.index.send(IndexJob::Close); // It may have ended by itself.
+        workers.threads
     }
 }
 
