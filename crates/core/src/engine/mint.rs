@@ -80,7 +80,11 @@ impl Engine {
         }
         if !is_adopted {
             let rank = record.stat.mtime.min(self.now.wall);
-            self.act(path, before, value_of(&record, target), changed, rank, "changed here");
+            let mut value = value_of(&record, target);
+            if let (Value::File { mtime, .. }, Some(old)) = (&mut value, &old) {
+                *mtime = self.pending_touch(path, old).filter(|pending| pending > mtime).unwrap_or(*mtime);
+            }
+            self.act(path, before, value, changed, rank, "changed here");
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
@@ -93,6 +97,15 @@ impl Engine {
                 && (self.tree.record(&loser.copy).is_some_and(|copy| copy.content == record.content)
                     || found.get(&loser.copy).is_some_and(|found| found.record.content == record.content))
         })
+    }
+
+    /// The mtime that a remote gave the bytes of a record and that has not reached this disk.
+    ///
+    /// Who edits those bytes has not seen it; so the later of the two times counts, as if neither had seen the other.
+    fn pending_touch(&self, path: &SyncPath, old: &Record) -> Option<Time> {
+        let shown = self.tree.project(path).value;
+        let is_pending = |mtime: &Time| !self.is_stored_as(*mtime, old.stat.mtime);
+        shown.mtime().filter(is_pending).filter(|_| shown.content() == old.content)
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {

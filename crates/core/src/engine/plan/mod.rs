@@ -257,7 +257,7 @@ impl Engine {
     }
 
     /// True if the file system would store `asked` as `stored`.
-    fn is_stored_as(&self, asked: Time, stored: Time) -> bool {
+    pub(super) fn is_stored_as(&self, asked: Time, stored: Time) -> bool {
         let step = i128::from(self.config.time_step_ns.max(1));
         let nanoseconds =
             |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
