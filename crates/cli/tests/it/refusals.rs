@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::device::Device;
-use crate::world::{JANUARY, eventually, introduce, join, offer, paired, settle, sharing};
+use crate::world::{JANUARY, PATIENCE, eventually, introduce, join, offer, paired, settle, sharing};
 
 /// Asserts that a command is refused with a line that holds `named`, and that nothing the server tells has changed.
 fn refused(device: &Device, args: &[&str], named: &str) {
@@ -19,8 +19,16 @@ fn refused(device: &Device, args: &[&str], named: &str) {
     assert_eq!(told(device), before, "after {args:?}");
 }
 
-/// All that the listings tell, without times.
+/// All that the listings tell once every directory is idle, without times.
 fn told(device: &Device) -> Value {
+    eventually(PATIENCE, || {
+        let status = device.status();
+        let directories = status["directories"].as_array().ok_or("no directories in status")?;
+        match directories.iter().all(|directory| directory["state"] == "idle") {
+            true => Ok(()),
+            false => Err("a directory is not idle"),
+        }
+    });
     let listings = [vec!["status"], vec!["file", "ls"], vec!["remote", "ls"], vec!["sync", "ls"]];
     let mut told = Value::Array(listings.into_iter().map(|args| device.json(args)).collect());
     forget_times(&mut told);

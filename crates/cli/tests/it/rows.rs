@@ -229,7 +229,7 @@ fn l5_a_touch_and_an_edit_are_one_file_with_the_latest_mtime() {
             there: |user| user.write("f", "edited", MARCH),
             after: "f \"edited\"",
         },
-        |alpha, _| assert_eq!(alpha.mtime("f"), APRIL),
+        |here, _| assert_eq!(here.mtime("f"), APRIL, "{}", here.path("f").display()),
     );
 }
 
