@@ -20,7 +20,13 @@ pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncP
     stamped(path, version.rank, version.value.content().hash(), version.dot.actor.device, distinguish)
 }
 
-fn stamped(path: &SyncPath, time: Time, content: ContentHash, device: DeviceId, distinguish: bool) -> SyncPath {
+fn stamped(
+    path: &SyncPath,
+    time: Time,
+    content: ContentHash,
+    device: DeviceId,
+    distinguish: bool,
+) -> SyncPath {
     let mut stamp = format!("{STAMP}{}-{}", timestamp(time), device.short());
     if distinguish {
         stamp.push('-');
@@ -36,7 +42,13 @@ fn stamped(path: &SyncPath, time: Time, content: ContentHash, device: DeviceId, 
 
 /// The path at which bytes of `path` are put that turned up without a version, as a copy of a conflict would be: those
 /// that were written late into a displaced file.
-pub fn late_copy_path(path: &SyncPath, written: Time, content: ContentHash, device: DeviceId, distinguish: bool) -> SyncPath {
+pub fn late_copy_path(
+    path: &SyncPath,
+    written: Time,
+    content: ContentHash,
+    device: DeviceId,
+    distinguish: bool,
+) -> SyncPath {
     stamped(path, written, content, device, distinguish)
 }
 
@@ -184,5 +196,93 @@ mod tests {
                 assert_eq!(name.ends_with(".jpeg"), copy.as_bytes().ends_with(b".jpeg"));
             }
         }
+    }
+
+    #[test]
+    fn w1_the_extension_is_what_follows_the_last_dot_but_no_stamp() {
+        const STAMPED: &str = ".sync-conflict-19700101-000000-abababa";
+        check(".a.b", 0, &format!(".a{STAMPED}.b"));
+        check("a..b", 0, &format!("a.{STAMPED}.b"));
+        check("a.", 0, &format!("a{STAMPED}."));
+        check("..a", 0, &format!(".{STAMPED}.a"));
+        check("d.d/a", 0, &format!("d.d/a{STAMPED}"));
+        // Copies of copies: with an extension and without one.
+        check(&format!("a{STAMPED}.txt"), 0, &format!("a{STAMPED}{STAMPED}.txt"));
+        check(&format!("a{STAMPED}"), 0, &format!("a{STAMPED}{STAMPED}"));
+    }
+
+    #[test]
+    fn w1_where_two_would_share_a_name_the_hash_tells_them_apart() {
+        let path = SyncPath::parse(b"d/a.txt").expect("a valid path");
+        let copy = copy_path(&path, &version(0), true);
+        assert_eq!(copy.to_string(), "d/a.sync-conflict-19700101-000000-abababa-cdcdcdcd.txt");
+    }
+
+    #[test]
+    fn w1_times_beyond_four_digits_of_a_year_are_held_at_the_ends() {
+        let (first, last) = (*SECONDS.start(), *SECONDS.end());
+        for (seconds, stamp) in [
+            (first - 1, "00000101-000000"),
+            (first, "00000101-000000"),
+            (first + 1, "00000101-000001"),
+            (-1, "19691231-235959"),
+            (951_782_400, "20000229-000000"),
+            (last - 1, "99991231-235958"),
+            (last, "99991231-235959"),
+            (last + 1, "99991231-235959"),
+        ] {
+            check("a", seconds, &format!("a.sync-conflict-{stamp}-abababa"));
+        }
+    }
+
+    #[test]
+    fn w1_a_name_is_cut_only_if_it_must_be_and_says_so_by_a_hash() {
+        let stamp_bytes = ".sync-conflict-19700101-000000-abababa".len();
+        let fits = "x".repeat(255 - stamp_bytes);
+        check(&fits, 0, &format!("{fits}.sync-conflict-19700101-000000-abababa"));
+        let path = SyncPath::parse(format!("d/{fits}x").as_bytes()).expect("a valid path");
+        let copy = copy_path(&path, &version(0), false).to_string();
+        let kept = "x".repeat(255 - stamp_bytes - 17);
+        let hash = &ContentHash::of(path.as_bytes()).to_string()[..16];
+        assert_eq!(copy, format!("d/{kept}~{hash}.sync-conflict-19700101-000000-abababa"));
+        // One character of four bytes lies across the cut: it goes as a whole.
+        for n_bytes in 0..4 {
+            let name = "x".repeat(kept.len() - n_bytes) + &"\u{1f980}".repeat(10);
+            let path = SyncPath::parse(name.as_bytes()).expect("a valid path");
+            let copy = copy_path(&path, &version(0), false).to_string();
+            let stem = copy.split('~').next().unwrap_or_default();
+            assert!(name.starts_with(stem) && stem.len() > kept.len() - 4 && stem.len() <= kept.len());
+        }
+    }
+
+    #[test]
+    fn h3_names_that_are_no_text_are_cut_all_the_same() {
+        for byte in [0x80, 0xbf, 0xff] {
+            let path = SyncPath::parse(&[byte; 255]).expect("a valid path");
+            let copy = copy_path(&path, &version(0), true);
+            assert!(copy.name().len() <= 255 && is_copy_of(&copy, &path));
+        }
+    }
+
+    #[test]
+    fn l4_a_copy_is_known_by_its_name_and_leads_back() {
+        let deep = "d/".repeat(PATH_BYTES_MAX / 2 - 1) + "f";
+        for name in ["a.txt", "Makefile", ".bashrc", "d/e/a.tar.gz", "d/\u{fc}", "x.sync-conflict-", &deep] {
+            let path = SyncPath::parse(name.as_bytes()).expect("a valid path");
+            for distinguish in [false, true] {
+                let copy = copy_path(&path, &version(7), distinguish);
+                let again = copy_path(&copy, &version(8), distinguish);
+                assert!(is_copy_of(&copy, &path) && !is_copy_of(&path, &copy), "{copy}");
+                assert!(is_copy_of(&again, &copy) && !is_copy_of(&again, &again), "{again}");
+                if name == deep {
+                    assert_eq!(copy.depth(), 1, "there is no room beside it");
+                } else {
+                    assert_eq!(origins(&copy), std::slice::from_ref(&path));
+                    assert_eq!(origins(&again), [copy, path.clone()]);
+                }
+            }
+        }
+        let path = SyncPath::parse(b"a.txt").expect("a valid path");
+        assert!(origins(&path).is_empty());
     }
 }

@@ -90,3 +90,56 @@ impl Context {
         other.foreign.iter().for_each(|dot| self.insert_foreign(*dot));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::DeviceId;
+
+    fn dot(device: u8, counter: u64) -> Dot {
+        Dot { actor: Actor { device: DeviceId([device; 32]), epoch: 1 }, counter }
+    }
+
+    #[test]
+    fn d3_a_dot_born_here_says_that_all_earlier_ones_were_heard_of() {
+        let mut context = Context::default();
+        context.insert_born(dot(1, 5));
+        context.insert_born(dot(1, 3));
+        assert_eq!(context.highest(), [(dot(1, 0).actor, 5)]);
+        assert!(context.has_born(&dot(1, 1)) && context.has_born(&dot(1, 5)));
+        assert!(!context.has_born(&dot(1, 6)) && !context.has_born(&dot(2, 1)));
+        let other_epoch = Dot { actor: Actor { epoch: 2, ..dot(1, 0).actor }, counter: 1 };
+        assert!(!context.has_born(&other_epoch), "counters of another epoch are others");
+    }
+
+    #[test]
+    fn d3_a_foreign_dot_speaks_for_itself_alone() {
+        let mut context = Context::default();
+        context.insert(dot(1, 5), true);
+        context.insert(dot(1, 5), true);
+        assert_eq!(context.foreign(), [dot(1, 5)]);
+        assert!(context.has_foreign(&dot(1, 5)) && !context.has_foreign(&dot(1, 4)));
+        assert!(!context.has_born(&dot(1, 5)) && !context.is_empty());
+    }
+
+    #[test]
+    fn h3_untrusted_parts_are_sorted_and_the_highest_counts() {
+        let highest =
+            [(2, 1), (1, 4), (1, 9), (1, 7)].map(|(device, counter)| (dot(device, 0).actor, counter));
+        let context = Context::from_parts(highest.to_vec(), vec![dot(3, 2), dot(1, 8), dot(3, 2)]);
+        assert_eq!(context.highest(), [(dot(1, 0).actor, 9), (dot(2, 0).actor, 1)]);
+        assert_eq!(context.foreign(), [dot(1, 8), dot(3, 2)]);
+    }
+
+    #[test]
+    fn s4_a_union_covers_both_and_is_the_same_either_way() {
+        let one = Context::from_parts(vec![(dot(1, 0).actor, 4), (dot(2, 0).actor, 1)], vec![dot(3, 1)]);
+        let other = Context::from_parts(vec![(dot(1, 0).actor, 2), (dot(3, 0).actor, 7)], vec![dot(3, 2)]);
+        let (mut ours, mut theirs) = (one.clone(), other.clone());
+        ours.union(&other);
+        theirs.union(&one);
+        assert_eq!(ours, theirs);
+        assert!(ours.covers(&one) && ours.covers(&other));
+        assert!(!one.covers(&other) && !other.covers(&one) && one.covers(&Context::default()));
+    }
+}

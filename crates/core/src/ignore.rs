@@ -104,4 +104,53 @@ mod tests {
         assert!(rules.set(&SyncPath::root(), None));
         assert!(!rules.is_ignored(&path("a.log"), false));
     }
+
+    fn check(source: &[u8], cases: &[(&str, bool)]) {
+        let mut rules = Rules::default();
+        rules.set(&SyncPath::root(), Some(source));
+        for (text, is_ignored) in cases {
+            let path = SyncPath::parse(text.trim_end_matches('/').as_bytes()).expect("a valid path");
+            let source = String::from_utf8_lossy(source);
+            assert_eq!(rules.is_ignored(&path, text.ends_with('/')), *is_ignored, "{source:?} {text}");
+        }
+    }
+
+    #[test]
+    fn l7_patterns_are_read_as_git_reads_them() {
+        check(b"a", &[("a", true), ("a/", true), ("d/a", true), ("d/a/b", true), ("ab", false)]);
+        check(b"/a", &[("a", true), ("d/a", false)]);
+        check(b"d/a", &[("d/a", true), ("e/d/a", false)]);
+        check(b"**/x/*.o", &[("x/a.o", true), ("d/x/a.o", true), ("d/a.o", false)]);
+        check(b"a/**", &[("a/", false), ("a/b", true)]);
+        check(b"\\#a\n\\!b\n#c", &[("#a", true), ("!b", true), ("#c", false), ("c", false)]);
+        check(b"a?c\n[xy]z", &[("abc", true), ("a/c", false), ("xz", true), ("wz", false)]);
+        check(b"a  \n", &[("a", true), ("a  ", false)]);
+        check(b"", &[("a", false)]);
+    }
+
+    #[test]
+    fn l7_nothing_below_an_ignored_directory_comes_back() {
+        check(b"d/\n!d/keep\n", &[("d/", true), ("d/keep", true), ("d", false)]);
+        check(b"d/*\n!d/keep\n", &[("d/", false), ("d/keep", false), ("d/other", true)]);
+    }
+
+    #[test]
+    fn l7_what_is_no_pattern_matches_nothing_and_spoils_nothing() {
+        check(b"[z-a]\n*.log\n", &[("a.log", true), ("[z-a]", false), ("a", false)]);
+        check(b"*.log\r\nb\r\n", &[("a.log", true), ("b", true)]);
+        check(b"\xff\xfe\n*.log", &[("a.log", true)]);
+    }
+
+    #[test]
+    fn l7_the_deepest_file_that_has_a_word_on_a_path_decides() {
+        let path = |text: &str| SyncPath::parse(text.as_bytes()).expect("a valid path");
+        let mut rules = Rules::default();
+        rules.set(&SyncPath::root(), Some(b"!a\nb\n"));
+        rules.set(&path("d"), Some(b"a\n!b\n/c\n"));
+        assert!(rules.is_ignored(&path("d/a"), false) && !rules.is_ignored(&path("a"), false));
+        assert!(rules.is_ignored(&path("b"), false) && !rules.is_ignored(&path("d/b"), false));
+        assert!(rules.is_ignored(&path("d/c"), false) && !rules.is_ignored(&path("d/e/c"), false));
+        assert!(rules.set(&path("d"), None) && !rules.set(&path("d"), None));
+        assert!(!rules.is_ignored(&path("d/a"), false) && rules.is_ignored(&path("d/b"), false));
+    }
 }

@@ -260,4 +260,53 @@ mod tests {
         assert_eq!(path("a").rebase(&path("ab/c"), &path("x")), None);
         assert!(SyncPath::root().is_ancestor_of(&path("a")));
     }
+
+    #[test]
+    fn h1_lengths_are_bounded_to_the_byte() {
+        let longest = "x".repeat(NAME_BYTES_MAX);
+        assert_eq!(path(&longest).name().len(), NAME_BYTES_MAX);
+        assert_eq!(path("a").join(&[b'x'; NAME_BYTES_MAX + 1]), Err(PathError::TooLong));
+        let deep = "d/".repeat(PATH_BYTES_MAX / 2 - 1) + "ff";
+        assert_eq!(path(&deep).as_bytes().len(), PATH_BYTES_MAX);
+        assert_eq!(SyncPath::parse((deep.clone() + "f").as_bytes()), Err(PathError::TooLong));
+        assert_eq!(path(&deep).join(b"x"), Err(PathError::TooLong));
+        assert_eq!(path("a").rebase(&path("a/b"), &path(&deep)), None);
+    }
+
+    #[test]
+    fn h1_a_name_joins_by_the_same_rules() {
+        for (name, error) in [
+            (&b""[..], PathError::Empty),
+            (b".", PathError::Dots),
+            (b"..", PathError::Dots),
+            (b"a\0", PathError::Nul),
+            (b".file-sync", PathError::Reserved),
+            (b"/", PathError::Separator),
+        ] {
+            assert_eq!(path("a").join(name), Err(error.clone()));
+            assert_eq!(SyncPath::root().join(name), Err(error));
+        }
+        assert_eq!(SyncPath::root().join(b"a"), Ok(path("a")));
+        assert_eq!(path("a").join(b"b"), Ok(path("a/b")));
+        assert!(SyncPath::parse(b".FILE-SYNC").is_ok(), "names are bytes");
+    }
+
+    #[test]
+    fn a_subtree_ends_before_whatever_follows_the_directory() {
+        let longest = path("a").join(&[0xff; NAME_BYTES_MAX]).expect("a valid name");
+        let end = path("a").end_of_subtree();
+        assert!(longest < end && path("a/z/z") < end && end < path("a\u{1}") && end < path("b"));
+        assert_eq!(path("a").child_towards(&path("a/b/c")), Some(path("a/b")));
+        assert_eq!(path("a").child_towards(&path("a/b")), Some(path("a/b")));
+        assert_eq!(path("a").child_towards(&path("a")), None);
+        assert_eq!(SyncPath::root().child_towards(&path("a/b")), Some(path("a")));
+        assert_eq!((SyncPath::root().depth(), path("a/b").depth()), (0, 2));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_digits() {
+        let hostile = SyncPath::parse(b"a\x1b[2J/\n\xff\xc3\xbc").expect("a valid path");
+        assert_eq!(hostile.to_string(), "a\\x1b[2J/\\x0a\\xff\u{fc}");
+        assert_eq!(SyncPath::root().to_string(), ".");
+    }
 }

@@ -175,3 +175,145 @@ impl Settled {
         self.version.dot.cmp(&other.version.dot).then_with(|| self.copy.cmp(&other.copy))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::{Actor, Changed, Content, DeviceId, Signature, Time, Value};
+
+    fn dot(device: u8, counter: u64) -> Dot {
+        Dot { actor: Actor { device: DeviceId([device; 32]), epoch: 1 }, counter }
+    }
+
+    fn version(dot: Dot, value: Value) -> Version {
+        let (rank, changed, signature) = (Time::default(), Changed::ALL, Signature(None));
+        Version {
+            dot,
+            value,
+            rank,
+            replaced: Vec::new(),
+            base: Content::Absent,
+            changed,
+            born_at: None,
+            signature,
+        }
+    }
+
+    fn written(dot: Dot) -> Version {
+        version(dot, Value::Symlink { target: format!("{dot:?}").into_bytes().into() })
+    }
+
+    fn path(text: &str) -> SyncPath {
+        SyncPath::parse(text.as_bytes()).expect("a valid path")
+    }
+
+    fn dots(register: &Register) -> Vec<Dot> {
+        register.versions().iter().map(|version| version.dot).collect()
+    }
+
+    fn merged(one: &Register, other: &Register) -> Register {
+        let mut merged = one.clone();
+        merged.merge(other);
+        assert_eq!(merged == *one, one.covers(other), "covered is what would change nothing");
+        merged
+    }
+
+    /// What three devices may hold of one path after a few acts and merges: every act is a write, a delete or a
+    /// settling of what was seen.
+    fn samples() -> Vec<Register> {
+        let mut registers = vec![Register::default(); 3];
+        let mut samples = registers.clone();
+        for step in 1..=24 {
+            let device = step * step / 2 % 3;
+            let (own, seen) = (dot(device as u8, step as u64), dots(&registers[device]));
+            match step % 4 {
+                0 => registers[device].write(&seen[..seen.len().min(1)], version(own, Value::ABSENT)),
+                1 | 2 => registers[device].write(&seen[..seen.len() / 2], written(own)),
+                _ => {
+                    let from = registers[(device + 1) % 3].clone();
+                    registers[device].merge(&from);
+                    if let [first, _, ..] = dots(&registers[device])[..] {
+                        registers[device].settle(&first, &path("f"), &path("f.copy"));
+                    }
+                }
+            }
+            samples.push(registers[device].clone());
+        }
+        samples
+    }
+
+    #[test]
+    fn s4_merging_is_a_join() {
+        let samples = samples();
+        assert!(
+            samples.iter().any(|register| !register.settled().is_empty() && register.versions().len() > 1)
+        );
+        for a in &samples {
+            assert_eq!(merged(a, a), *a);
+            for b in &samples {
+                assert_eq!(merged(a, b), merged(b, a));
+                assert_eq!(merged(&merged(a, b), b), merged(a, b));
+                for c in &samples {
+                    assert_eq!(merged(&merged(a, b), c), merged(a, &merged(b, c)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn l1_what_a_write_had_not_seen_stays() {
+        let mut register = Register::default();
+        register.write(&[], written(dot(1, 1)));
+        register.merge(&Register::from_parts(vec![written(dot(2, 1))], Context::default(), Vec::new()));
+        register.write(&[dot(1, 1)], written(dot(1, 2)));
+        assert_eq!(dots(&register), [dot(1, 2), dot(2, 1)]);
+    }
+
+    #[test]
+    fn d3_what_was_deleted_does_not_come_back_by_a_merge() {
+        let mut register = Register::default();
+        register.write(&[], written(dot(1, 1)));
+        let old = register.clone();
+        register.write(&[dot(1, 1)], version(dot(2, 1), Value::ABSENT));
+        register.merge(&old);
+        assert_eq!(dots(&register), [dot(2, 1)]);
+        assert!(!register.has_value() && !register.is_empty());
+    }
+
+    #[test]
+    fn d4_the_old_delete_does_not_remove_what_was_made_after_it() {
+        let mut register = Register::default();
+        register.write(&[], version(dot(2, 1), Value::ABSENT));
+        let deleted = register.clone();
+        register.write(&[dot(2, 1)], written(dot(1, 3)));
+        register.merge(&deleted);
+        assert_eq!(dots(&register), [dot(1, 3)]);
+    }
+
+    #[test]
+    fn l4_what_settles_moves_and_is_taken_in_once() {
+        let (mut origin, mut copy) = (Register::default(), Register::default());
+        origin.write(&[], written(dot(1, 1)));
+        let settled = origin.settle(&dot(1, 1), &path("f"), &path("f.copy")).expect("it is held");
+        assert_eq!(origin.settle(&dot(1, 1), &path("f"), &path("f.copy")), None);
+        assert!(!origin.has_value() && origin.settled().len() == 1);
+        assert_eq!(settled.born_at, Some(path("f")));
+        copy.adopt(settled.clone());
+        copy.write(&[dot(1, 1)], version(dot(1, 2), Value::ABSENT));
+        copy.adopt(settled);
+        assert_eq!(dots(&copy), [dot(1, 2)], "the copy was deleted, it is not taken in again");
+    }
+
+    #[test]
+    fn h3_untrusted_parts_hold_no_dot_twice_and_know_what_they_hold() {
+        let copies = ["b", "a", "b"].map(|copy| Settled { version: written(dot(1, 1)), copy: path(copy) });
+        let versions = vec![written(dot(2, 5)), written(dot(1, 7)), written(dot(2, 5))];
+        let register = Register::from_parts(versions, Context::default(), copies.to_vec());
+        assert_eq!(dots(&register), [dot(1, 7), dot(2, 5)]);
+        assert_eq!(
+            register.settled().iter().map(|s| s.copy.clone()).collect::<Vec<_>>(),
+            [path("a"), path("b")]
+        );
+        assert!(register.context().has_born(&dot(1, 7)) && register.context().has_born(&dot(2, 5)));
+    }
+}
