@@ -244,3 +244,118 @@ fn name_copies<'a, 'b>(
     };
     plain.iter().zip(losing).map(name_of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::{Actor, Changed, DeviceId, Signature, Time};
+
+    /// A file whose content hash begins with these bytes, written by a device at a second.
+    fn version(device: u8, counter: u64, seconds: i64, hash: [u8; 5]) -> Version {
+        let mut content = ContentHash([0; 32]);
+        content.0[..5].copy_from_slice(&hash);
+        let rank = Time { seconds, nanoseconds: 0 };
+        Version {
+            dot: Dot { actor: Actor { device: DeviceId([device; 32]), epoch: 1 }, counter },
+            value: Value::File { content, length: 1, mode: 0o644, mtime: rank },
+            rank,
+            replaced: Vec::new(),
+            base: Content::Absent,
+            changed: Changed::ALL,
+            born_at: None,
+            signature: Signature(None),
+        }
+    }
+
+    fn directory(device: u8, mode: u16) -> Version {
+        Version { value: Value::Directory { mode }, ..version(device, 1, 0, [0; 5]) }
+    }
+
+    fn path() -> SyncPath {
+        SyncPath::parse(b"f.txt").expect("a valid path")
+    }
+
+    fn shown(versions: &[&Version], settled: &[Settled]) -> (Value, Vec<(String, Value)>) {
+        let Projection { value, losers, .. } = project(&path(), versions, false, settled);
+        let mut losers: Vec<_> =
+            losers.into_iter().map(|loser| (loser.copy.to_string(), loser.value)).collect();
+        losers.sort();
+        (value, losers)
+    }
+
+    /// The first of each pair keeps the name, whatever the order in which they stand.
+    #[test]
+    fn w1_directory_then_time_then_device_then_hash() {
+        let pairs = [
+            (directory(1, 0o755), version(9, 1, 9, [9; 5])),
+            (version(1, 1, 8, [1; 5]), version(9, 1, 7, [9; 5])),
+            (version(9, 1, 7, [1; 5]), version(1, 1, 7, [9; 5])),
+            (version(1, 1, 7, [9; 5]), version(1, 2, 7, [1; 5])),
+        ];
+        for (winner, loser) in &pairs {
+            for versions in [[winner, loser], [loser, winner]] {
+                let (value, losers) = shown(&versions, &[]);
+                assert_eq!((&value, &losers[0].1), (&winner.value, &loser.value));
+            }
+        }
+    }
+
+    #[test]
+    fn w1_of_those_that_would_share_a_name_the_lowest_hash_has_the_plain_one() {
+        let winner = version(9, 9, 9, [9; 5]);
+        let one = version(1, 1, 0, [0x1f; 5]);
+        let two = version(1, 2, 0, [0x2f; 5]);
+        let plain = "f.sync-conflict-19700101-000000-0101010.txt".to_owned();
+        let marked = "f.sync-conflict-19700101-000000-0101010-2f2f2f2f.txt".to_owned();
+        let expected = vec![(marked.clone(), two.value.clone()), (plain.clone(), one.value.clone())];
+        assert_eq!(shown(&[&one, &two, &winner], &[]).1, expected);
+        assert_eq!(shown(&[&winner, &two, &one], &[]).1, expected);
+        // Once the plain name belongs to a copy of its own, nobody else has it; its own value may.
+        let copy = SyncPath::parse(plain.as_bytes()).expect("a valid path");
+        let settled = [Settled { version: one.clone(), copy }];
+        assert_eq!(shown(&[&two, &winner], &settled).1, [(marked, two.value.clone())]);
+        assert_eq!(shown(&[&one, &winner], &settled).1, [(plain, one.value.clone())]);
+    }
+
+    #[test]
+    fn l5_equal_bytes_are_one_value_with_the_latest_metadata() {
+        let mut early = version(1, 1, 5, [7; 5]);
+        let mut late = version(2, 1, 6, [7; 5]);
+        early.value = with(&early.value, 0o600);
+        assert_eq!(shown(&[&early, &late], &[]), (late.value.clone(), Vec::new()));
+        late.changed = Changed { mode: false, ..Changed::ALL };
+        assert_eq!(shown(&[&early, &late], &[]), (with(&late.value, 0o600), Vec::new()));
+    }
+
+    #[test]
+    fn w1_a_directory_for_what_lies_below_has_the_mode_of_the_one_deleted() {
+        let file = version(1, 1, 5, [7; 5]);
+        let deleted = Version { value: Value::Absent { directory_mode: Some(0o700) }, ..directory(2, 0) };
+        let of = |versions: &[&Version]| project(&path(), versions, true, &[]);
+        assert_eq!(of(&[&deleted]).value, Value::Directory { mode: 0o700 });
+        assert_eq!(of(&[]).value, Value::Directory { mode: IMPLIED_MODE });
+        assert_eq!(of(&[&file]).losers.len(), 1, "the file is shown beside it");
+        assert_eq!(of(&[&directory(1, 0o750)]).value, Value::Directory { mode: 0o750 });
+        assert_eq!(project(&path(), &[&file, &deleted], false, &[]).value, file.value);
+    }
+
+    #[test]
+    fn h3_bytes_that_replace_each_other_in_a_circle_all_stay() {
+        let mut one = version(1, 1, 5, [1; 5]);
+        let mut two = version(2, 1, 5, [2; 5]);
+        (one.base, two.base) = (two.value.content(), one.value.content());
+        let projection = project(&path(), &[&one, &two], false, &[]);
+        assert_eq!((projection.losers.len(), projection.hidden.len()), (1, 0));
+        let three = Version { base: one.value.content(), ..version(3, 1, 5, [3; 5]) };
+        let hidden = hidden(&[&one, &two, &three], &[]);
+        assert_eq!(hidden, [one.dot, two.dot], "who left the circle has replaced all of it");
+    }
+
+    fn with(value: &Value, new_mode: u16) -> Value {
+        let mut value = value.clone();
+        if let Value::File { mode, .. } = &mut value {
+            *mode = new_mode;
+        }
+        value
+    }
+}

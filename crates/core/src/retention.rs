@@ -65,8 +65,8 @@ fn superseded(kept: &[Kept], oldest_first: &[usize], age: &dyn Fn(&Kept) -> i64)
     for index in oldest_first.iter().rev() {
         let kept = &kept[*index];
         let span_seconds = match age(kept) {
-            ..=HOUR => continue,
-            ..=DAY => SLOT,
+            age if age <= HOUR => continue,
+            age if age <= DAY => SLOT,
             _ => DAY,
         };
         if !spans.insert((&kept.path, span_seconds, kept.at.seconds.div_euclid(span_seconds))) {

@@ -1,5 +1,6 @@
 //! Registers that are well-typed but not honest: the tree stays total and bounded.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use file_sync_core::conflict::{copy_path, is_copy_of};
@@ -7,7 +8,9 @@ use file_sync_core::context::Context;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::{Register, Settled};
 use file_sync_core::tree::{Act, Tree};
-use file_sync_core::version::{Actor, Changed, Content, DeviceId, Dot, Signature, Time, Value, Version};
+use file_sync_core::version::{
+    Actor, Changed, Content, ContentHash, DeviceId, Dot, Signature, Time, Value, Version,
+};
 
 use crate::device::{file, path};
 
@@ -123,4 +126,22 @@ fn h3_thousands_of_versions_of_one_path_are_borne() {
     assert!(!tree.project(&path("f")).value.is_present());
     assert_eq!(tree.iter().filter(|(path, _)| tree.project(path).value.is_present()).count(), 1999);
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+/// The first eight digits of their hashes are alike, and so their copies' names: one is a copy of the other's copy.
+#[test]
+fn h3_values_whose_hashes_begin_alike_are_all_shown() {
+    let value = |last: u8| Value::File {
+        content: ContentHash(std::array::from_fn(|index| if index < 31 { 7 } else { last })),
+        length: 1,
+        mode: 0o644,
+        mtime: Time::default(),
+    };
+    let versions: Vec<Version> =
+        (0..6).map(|n| version(u64::from(n) + 1, value(n), Content::Absent)).collect();
+    let mut tree = Tree::default();
+    tree.merge(&path("f"), &Register::from_parts(versions, Context::default(), Vec::new()));
+    let shown: BTreeSet<Value> =
+        tree.iter().map(|(path, _)| tree.project(path).value).filter(Value::is_present).collect();
+    assert_eq!(shown, (0..6).map(value).collect());
 }

@@ -234,8 +234,8 @@ fn put(disk: &mut Disk, path: &SyncPath, value: Value) {
 pub fn find(disk: &Disk, name: &str) -> Option<SyncPath> {
     let Some((name, number)) = name.split_once('~') else { return Some(path(name)) };
     let origin = path(name);
-    let copies = disk.keys().filter(|copy| is_copy(copy) && family(copy) == origin);
-    copies.cloned().nth(number.parse().expect("a number"))
+    let mut copies = disk.keys().filter(|copy| is_copy(copy) && family(copy) == origin);
+    copies.nth(number.parse().expect("a number")).cloned()
 }
 
 /// Deterministic shuffling.

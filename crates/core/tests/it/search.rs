@@ -1,6 +1,10 @@
 //! A search through histories: small ones exhaustively, longer ones by seeded sample.
 //!
-//! `SEARCH=full` tries more. Whatever fails is shrunk and printed as a script.
+//! Three devices, up to three acts and four deliveries between them: every order of the acts' times among each other and
+//! equal ones, states merged where they say the same, devices named in the order in which they take part. `SEARCH=full`
+//! tries deliveries after the last act too, and a larger sample. Whatever fails is shrunk and printed as a script.
+
+#![expect(clippy::print_stdout, reason = "the search says how much it tried")]
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -95,11 +99,8 @@ impl Search {
         if next.step(&step) {
             self.n_histories += 1;
             self.trail.push(step);
-            self.explore(&next, bounds, left).map_err(|reason| {
-                if self.failed.is_none() {
-                    self.failed = Some(next.ranks);
-                }
-                reason
+            self.explore(&next, bounds, left).inspect_err(|_| {
+                self.failed.get_or_insert(next.ranks);
             })?;
             self.trail.pop();
         }

@@ -99,10 +99,7 @@ impl Engine {
             {
                 round.put.insert(path, value);
             }
-            (_, Some(record)) if self.is_deferring() => {
-                drop(record);
-                self.defer(path);
-            }
+            (_, Some(_)) if self.is_deferring() => self.defer(path),
             (_, Some(record)) if record.content == Content::Directory => {
                 round.remove_directories.insert(path);
             }
