@@ -8,10 +8,11 @@ use file_sync_core::message::Members;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Seen};
 use file_sync_core::register::Register;
-use file_sync_core::version::{DeviceId, Time};
+use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 
 use crate::apply::Prepared;
 use crate::disk::Disk;
+use crate::oracle::family;
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +97,23 @@ pub struct Device {
 }
 
 impl Device {
+    /// True if a batch under way is to put this at a name of this family.
+    pub(crate) fn is_placing(&self, content: Content, home: &SyncPath) -> bool {
+        let ops = self.lane.iter().filter_map(|task| match task {
+            LaneTask::Apply { left, .. } => Some(left),
+            LaneTask::Look { .. } => None,
+        });
+        ops.flatten().any(|op| {
+            let placed = match op {
+                Op::Place { content, .. } => Content::File(*content),
+                Op::PlaceSymlink { target, .. } => Content::Symlink(ContentHash::of(target)),
+                Op::Move { expect, .. } => expect.content,
+                _ => return false,
+            };
+            placed == content && family(op.path()) == *home
+        })
+    }
+
     /// What its clocks say.
     pub fn now(&self, now_us: u64) -> Now {
         Now { wall: self.wall(now_us), monotonic_ms: now_us / 1_000 }

@@ -30,8 +30,9 @@ pub struct Destroyed {
     pub life: u64,
     /// That device's durable record knew of it: no crash makes the engine forget that it was seen.
     pub is_durable: bool,
-    /// It was a directory that the device had only because of what lies in it: whoever made it may say so later.
-    pub is_implied: bool,
+    /// It is not all that the device had of it: the same is, or is just being put, at another name of the family, or it is
+    /// a directory that was there only because of what lies in it, and whoever made it may say so later.
+    pub is_partial: bool,
 }
 
 /// All that users did.
@@ -73,7 +74,12 @@ impl Oracle {
     fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
         let is_around =
             |path: &SyncPath| path == home || path.is_ancestor_of(home) || home.is_ancestor_of(path);
-        self.actors.iter().filter(|(path, _)| is_around(path)).flat_map(|(_, devices)| devices).copied().collect()
+        self.actors
+            .iter()
+            .filter(|(path, _)| is_around(path))
+            .flat_map(|(_, devices)| devices)
+            .copied()
+            .collect()
     }
 
     /// A device's engine forgot what was not durable.
@@ -132,7 +138,7 @@ impl Oracle {
     /// that (settling); who knew of what cannot be told from the acts, so a copy in a family of several is let pass.
     fn is_destroyed(&self, fate: &Fate, home: &SyncPath, paths: &[SyncPath]) -> bool {
         let is_sure = |how: &&Destroyed| {
-            !how.is_implied && (how.is_durable || !self.crashed.contains(&(how.device, how.life)))
+            !how.is_partial && (how.is_durable || !self.crashed.contains(&(how.device, how.life)))
         };
         let may_be_settled = paths.iter().all(|path| path != home) && self.actors_around(home).len() > 1;
         !may_be_settled && fate.destroyed.iter().any(|how| is_sure(&how))

@@ -4,8 +4,8 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{Content, Time};
 
-use crate::disk::{Body, Disk};
-use crate::oracle::Destroyed;
+use crate::disk::{Body, Disk, Item};
+use crate::oracle::{Destroyed, family};
 use crate::world::{World, name};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -80,7 +80,12 @@ impl World {
             register.versions().iter().any(|version| version.value.content() == Content::Directory)
         };
         let is_implied = content == Content::Directory && !register.is_some_and(is_made);
-        let how = Destroyed { device, life: machine.life, is_durable, is_implied };
+        let is_twin = |(path, item): (&SyncPath, &Item)| {
+            path != at && item.content() == Some(content) && family(path) == family(at)
+        };
+        let is_partial =
+            is_implied || machine.disk.items.iter().any(is_twin) || machine.is_placing(content, &family(at));
+        let how = Destroyed { device, life: machine.life, is_durable, is_partial };
         self.oracle.destroyed(content, at, how);
     }
 

@@ -8,21 +8,28 @@ use std::mem::discriminant;
 
 use super::observe::{Found, Transaction};
 use super::{ActRecord, Engine};
+use crate::conflict::origins;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::tree::Act;
 use crate::version::{Actor, Changed, Content, Dot, Time, Value};
 
+/// What was found at conflict copies' names in one transaction.
+type Copies = BTreeMap<SyncPath, Content>;
+
 impl Engine {
     pub(super) fn mint(&mut self, transaction: Transaction) {
         let Transaction { found, missing } = transaction;
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
+        let is_copy = |(path, _): &(&SyncPath, &Found)| !origins(path).is_empty();
+        let copies: Copies =
+            found.iter().filter(is_copy).map(|(path, found)| (path.clone(), found.record.content)).collect();
         for path in &missing {
-            self.mint_missing(path, &found);
+            self.mint_missing(path, &copies);
         }
         for (path, found) in found {
             self.pace(&path);
-            self.mint_found(&path, found);
+            self.mint_found(&path, found, &copies);
         }
         for path in paths {
             self.release(&path);
@@ -30,13 +37,13 @@ impl Engine {
         }
     }
 
-    fn mint_missing(&mut self, path: &SyncPath, found: &BTreeMap<SyncPath, Found>) {
+    fn mint_missing(&mut self, path: &SyncPath, copies: &Copies) {
         let Some(record) = self.tree.record(path).cloned() else { return };
         if self.config.doubted && !self.observer.is_ready {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
-        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, &record, found) {
+        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies) {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
@@ -52,7 +59,7 @@ impl Engine {
         self.set_record(path, None);
     }
 
-    fn mint_found(&mut self, path: &SyncPath, found: Found) {
+    fn mint_found(&mut self, path: &SyncPath, found: Found, copies: &Copies) {
         let Found { record, target, chunks } = found;
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
@@ -70,8 +77,8 @@ impl Engine {
         };
         let is_known = self.is_shown_or_held(path, record.content);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
-        let is_own_work =
-            self.planner.is_in_doubt(path) && self.is_as_shown(&self.tree.project(path).value, Some(&record));
+        let is_own_work = self.may_be_own_work(path, &record)
+            && (!replaces || self.is_moved_to_copy(path, before, copies));
         let is_adopted =
             changed == Changed::default() || is_own_work || (changed.content && is_known && !replaces);
         if !is_adopted && !self.may_send() {
@@ -91,11 +98,10 @@ impl Engine {
     }
 
     /// True if what was at a path is by now at the copy's name that it is to have.
-    fn is_moved_to_copy(&self, path: &SyncPath, record: &Record, found: &BTreeMap<SyncPath, Found>) -> bool {
-        self.tree.project(path).losers.iter().any(|loser| {
-            loser.value.content() == record.content
-                && (self.tree.record(&loser.copy).is_some_and(|copy| copy.content == record.content)
-                    || found.get(&loser.copy).is_some_and(|found| found.record.content == record.content))
+    fn is_moved_to_copy(&self, path: &SyncPath, before: Content, copies: &Copies) -> bool {
+        self.tree.project(path).losers.iter().filter(|loser| loser.value.content() == before).any(|loser| {
+            self.tree.record(&loser.copy).is_some_and(|copy| copy.content == before)
+                || copies.get(&loser.copy) == Some(&before)
         })
     }
 

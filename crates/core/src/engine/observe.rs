@@ -553,17 +553,43 @@ impl Engine {
             transaction.missing = std::mem::take(&mut self.observer.missing);
             self.observer.pairing_since = None;
         }
+        self.hold_back_doubtful(&mut transaction);
         self.begin(transaction);
+    }
+
+    /// What may be the engine's own work of before the start is judged together with its copies, found elsewhere.
+    fn hold_back_doubtful(&mut self, transaction: &mut Transaction) {
+        if self.observer.is_ready || self.is_drained() {
+            return;
+        }
+        let (planner, observer) = (&self.planner, &mut self.observer);
+        let is_doubtful = |path: &&SyncPath| planner.is_in_doubt(path);
+        let found: Vec<SyncPath> = transaction.found.keys().filter(is_doubtful).cloned().collect();
+        let missing: Vec<SyncPath> = transaction.missing.iter().filter(is_doubtful).cloned().collect();
+        for path in found {
+            observer.found.extend(transaction.found.remove_entry(&path));
+        }
+        for path in missing {
+            observer.missing.extend(transaction.missing.take(&path));
+        }
+        if !observer.missing.is_empty() {
+            observer.pairing_since.get_or_insert(self.now.monotonic_ms);
+        }
+    }
+
+    /// True if nothing more is being found out at present.
+    fn is_drained(&self) -> bool {
+        let observer = &self.observer;
+        observer.walk.is_none()
+            && observer.walk_queue.is_empty()
+            && observer.looking.is_empty()
+            && observer.hashing.is_empty()
+            && observer.look_queue.values().all(|due| *due > self.now.monotonic_ms + DEBOUNCE_MS)
     }
 
     fn is_pairing_over(&self) -> bool {
         let observer = &self.observer;
         let now = self.now.monotonic_ms;
-        let is_drained = observer.walk.is_none()
-            && observer.walk_queue.is_empty()
-            && observer.looking.is_empty()
-            && observer.hashing.is_empty()
-            && observer.look_queue.values().all(|due| *due > now + DEBOUNCE_MS);
         let missing_sizes: BTreeSet<u64> = observer
             .missing
             .iter()
@@ -573,7 +599,7 @@ impl Engine {
         let is_candidate_hashing =
             observer.hashing.values().flatten().any(|(_, size)| missing_sizes.contains(size));
         let allowed_ms = if is_candidate_hashing { PAIRING_HASHING_MS } else { PAIRING_MS };
-        is_drained || observer.pairing_since.is_some_and(|since| now >= since + allowed_ms)
+        self.is_drained() || observer.pairing_since.is_some_and(|since| now >= since + allowed_ms)
     }
 
     fn begin(&mut self, transaction: Transaction) {

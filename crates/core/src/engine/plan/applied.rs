@@ -13,6 +13,7 @@ const SURPRISES_MAX: u32 = 5;
 impl Engine {
     pub(in super::super) fn on_applied(&mut self, outcomes: Vec<(Op, OpOutcome)>) {
         self.planner.is_applying = false;
+        self.planner.todo.append(&mut self.planner.held_back);
         for (op, outcome) in outcomes {
             let paths = touched(&op);
             match outcome {
@@ -218,7 +219,9 @@ impl Engine {
             self.request_look(parent); // It may have gone.
         }
         // It may be done all the same, and only not durable.
-        self.planner.in_doubt.extend(touched(op));
+        for path in touched(op) {
+            self.planner.in_doubt.insert(path.clone(), self.tree.project(&path).value);
+        }
         self.trouble(path, trouble);
     }
 }

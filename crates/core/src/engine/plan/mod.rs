@@ -35,10 +35,12 @@ pub(super) struct Planner {
     unmovable: BTreeSet<SyncPath>,
     /// Paths that were found to be something else than recorded, until they are looked at.
     unsure: BTreeSet<SyncPath>,
-    /// Paths that the engine may have changed already without knowing: before a crash, or in an op that failed.
-    in_doubt: BTreeSet<SyncPath>,
+    /// What the engine may have put where already without knowing: before a crash, or in an op that failed.
+    in_doubt: BTreeMap<SyncPath, Value>,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
+    /// Copies that are removed once their paths show their values again.
+    held_back: BTreeSet<SyncPath>,
     /// How often in a row a path was found to be something else than expected.
     surprises: BTreeMap<SyncPath, u32>,
     /// The remote that a needed path was last heard of from.
@@ -63,9 +65,9 @@ impl Planner {
         }
     }
 
-    /// True if what is found at a path, as it should be, may be the engine's own work.
+    /// True if what is found at a path may be the engine's own work.
     pub(super) fn is_in_doubt(&self, path: &SyncPath) -> bool {
-        self.in_doubt.contains(path)
+        self.in_doubt.contains_key(path)
     }
 
     /// Everything was looked at since the start.
@@ -171,14 +173,22 @@ impl Engine {
     }
 
     /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
-    /// the disk whose commit a crash prevented is no user's act.
+    /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
+    /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
     pub(super) fn doubt_what_was_under_way(&mut self) {
-        let is_under_way = |(path, node): &(&SyncPath, &Node)| {
-            !self.is_as_shown(&self.tree.project(path).value, node.record.as_ref())
+        let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
+        let is_implied = |node: &Node, value: &Value| {
+            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
         };
-        let paths: BTreeSet<SyncPath> =
-            self.tree.iter().filter(is_under_way).map(|(path, _)| path.clone()).collect();
-        self.planner.in_doubt = paths;
+        let under_way = shown.filter(|(_, node, value)| {
+            !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
+        });
+        self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
+    }
+
+    /// True if a record is what the engine may have put at its path already.
+    pub(super) fn may_be_own_work(&self, path: &SyncPath, record: &Record) -> bool {
+        self.planner.in_doubt.get(path).is_some_and(|value| self.is_as_shown(value, Some(record)))
     }
 
     /// Gets the bytes of a value that may not be put in place yet.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Engine;
-use crate::conflict::copy_path;
+use crate::conflict::{copy_path, origins};
 use crate::effect::{Op, Source};
 use crate::path::SyncPath;
 use crate::record::Record;
@@ -300,6 +300,13 @@ impl Engine {
             self.planner.todo.extend(left);
             return;
         }
+        let is_held = |(path, record): &(&SyncPath, &Record)| self.is_to_take_name_back(path, record);
+        let held: Vec<SyncPath> =
+            round.remove.iter().filter(is_held).map(|(path, _)| path.clone()).collect();
+        for path in held {
+            round.remove.remove(&path);
+            self.planner.held_back.insert(path);
+        }
         let mut going: BTreeSet<SyncPath> = round.remove.keys().cloned().collect();
         going.extend(round.changes.iter().filter_map(|op| match op {
             Op::Move { from, .. } => Some(from.clone()),
@@ -317,6 +324,13 @@ impl Engine {
                 round.changes.push(Op::RemoveDirectory { path, expect });
             } // Else it is assessed again when the last of them is gone.
         }
+    }
+
+    /// True for a copy whose path is to show the value again and does not yet: at one of both names it is always seen.
+    fn is_to_take_name_back(&self, copy: &SyncPath, record: &Record) -> bool {
+        origins(copy).iter().any(|path| {
+            self.planner.needed.contains(path) && self.tree.project(path).value.content() == record.content
+        })
     }
 
     fn is_frozen(&self, path: &SyncPath) -> bool {
