@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Tree;
-use crate::conflict::{is_copy_of, origins};
+use crate::conflict::{copy_path, is_copy_of, origins};
 use crate::path::SyncPath;
-use crate::projection::hidden;
+use crate::projection::{Projection, hidden};
 use crate::version::{Content, Dot, Version};
 
 /// Versions that move from one path to others.
@@ -60,15 +60,30 @@ impl Tree {
     /// What the user saw at the path itself is dealt with there: its copy may have been put on the disk this moment.
     pub(super) fn settle_shown_losers(&mut self, path: &SyncPath, before: Content) {
         let mut moves = Moves::new();
-        let losers = self.project(path).losers;
+        let Projection { value: winner, losers, .. } = self.project(path);
         for loser in losers.into_iter().filter(|loser| loser.value.content() != before) {
             if self.is_on_disk(&loser.copy, &loser.dots, loser.value.content()) {
                 moves.entry(loser.copy).or_default().extend(loser.dots);
             }
         }
+        if winner.content() != before {
+            moves.extend(self.shown_as_copy(path, winner.content()));
+        }
         let dots: Vec<Dot> = moves.values().flatten().copied().collect();
         self.take_in(path, &dots);
         self.settle(path, &moves);
+    }
+
+    /// The copy at which this disk shows a value that by now has the name, and the value's dots: so where a directory
+    /// was deleted elsewhere, and the disk has not followed.
+    fn shown_as_copy(&self, path: &SyncPath, content: Content) -> Option<(SyncPath, Vec<Dot>)> {
+        let standing = self.standing(path);
+        let versions = || standing.iter().filter(|version| version.value.content() == content);
+        let mut names =
+            versions().flat_map(|version| [false, true].map(|marked| copy_path(path, version, marked)));
+        let is_here = |copy: &SyncPath| self.record(copy).is_some_and(|record| record.content == content);
+        let copy = names.find(|copy| content.is_bytes() && is_here(copy))?;
+        Some((copy, versions().map(|version| version.dot).collect()))
     }
 
     /// True if the disk has the value at this copy's name, or at a copy's of that, where it lost again.

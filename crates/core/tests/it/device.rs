@@ -89,14 +89,18 @@ impl Device {
         });
     }
 
-    /// Merges the other's registers, in the order given; true if anything was learnt.
+    /// Merges the other's registers, in the order given, and lets the disk follow; true if anything was learnt.
     pub fn receive<'a>(&mut self, entries: impl IntoIterator<Item = &'a (SyncPath, Register)>) -> bool {
-        let mut is_news = false;
-        for (path, register) in entries {
-            is_news |= self.tree.merge(path, register);
-        }
+        let is_news = self.hear(entries);
         self.follow();
         is_news
+    }
+
+    /// The same for a disk that does not follow yet.
+    pub fn hear<'a>(&mut self, entries: impl IntoIterator<Item = &'a (SyncPath, Register)>) -> bool {
+        entries
+            .into_iter()
+            .fold(false, |is_news, (path, register)| self.tree.merge(path, register) || is_news)
     }
 
     /// All that this device would send, in the order of paths.

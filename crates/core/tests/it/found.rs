@@ -25,3 +25,11 @@ fn d1_a_copy_deleted_with_the_directory_in_its_place_is_deleted() {
 fn d3_a_copy_of_a_copy_that_is_deleted_stays_deleted() {
     check("p0 write d\n p1 write d\n p0 > p1\n p1 mkdir d~0\n p1 > p0\n p0 rm d~1\n p0 rm d", 1);
 }
+
+/// p1's file is a copy on its disk, beside a directory that p2 has replaced: p1 has heard of it, its disk has not
+/// followed. What its user writes over the directory leaves the copy where it is.
+#[test]
+fn l4_a_copy_that_has_its_name_back_unseen_stays_a_copy() {
+    let script = "p0 mkdir f\n p1 write f\n p0 > p2\n p0 > p1\n p2 write f\n p2 <unseen> p1\n p1 write f";
+    check(script, 3);
+}

@@ -39,14 +39,15 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Notes an act: what its user saw on the disk before, what was changed, and the events that were known there.
-    pub fn act(&mut self, seen: &Disk, changes: &[Change], event: Events, known: Events) {
+    /// Notes an act: what its user saw on the disk before, what was changed, the events whose outcome was seen there,
+    /// and those that were heard of.
+    pub fn act(&mut self, seen: &Disk, changes: &[Change], event: Events, known: Events, heard: Events) {
         let known = if self.is_lenient { Events::MAX } else { known | event };
         for change in changes.iter().filter(|change| change.is_told) {
-            self.settle(seen, &change.path, event, known);
+            self.settle(seen, &change.path, event, known, heard);
         }
         for change in changes.iter().filter(|change| change.before != Content::Absent) {
-            self.cancel(seen, change, event, known);
+            self.cancel(seen, change, event, known, known | heard);
         }
         for change in changes.iter().filter(|change| change.after != Content::Absent) {
             let (is_of_metadata, rank) = (change.before == change.after, change.rank);
@@ -55,15 +56,18 @@ impl Oracle {
         }
     }
 
-    /// An act on a path leaves what is shown as its copies standing where it is shown.
-    fn settle(&mut self, seen: &Disk, path: &SyncPath, event: Events, known: Events) {
+    /// An act on a path leaves what is shown as its copies standing where it is shown; but what is known to have been
+    /// replaced, though the disk has not followed, is gone.
+    fn settle(&mut self, seen: &Disk, path: &SyncPath, event: Events, known: Events, heard: Events) {
         let own = seen.get(path).map(Value::content);
         let copies = seen.iter().filter(|(copy, value)| {
             *copy != path && family(copy) == family(path) && is_copy(copy) && own != Some(value.content())
         });
         for (copy, value) in copies {
             let token = value.content();
-            for name in self.live(known, |name| name.0 == token && name.1 == *path) {
+            let mut names = self.live(known, |name| name.0 == token && name.1 == *path);
+            names.retain(|name| self.keeps[name].cancelled_by & heard == 0);
+            for name in names {
                 self.move_keep(name, copy, event);
             }
         }
@@ -90,12 +94,18 @@ impl Oracle {
         self.keeps.iter().filter(|(name, keep)| is_live(name, keep)).map(|(name, _)| name.clone()).collect()
     }
 
-    fn cancel(&mut self, seen: &Disk, change: &Change, event: Events, known: Events) {
+    /// Equal bytes count as seen, whoever is only heard to have put them there.
+    fn cancel(&mut self, seen: &Disk, change: &Change, event: Events, known: Events, heard: Events) {
         let (token, path) = (change.before, &change.path);
         let rewritten = (change.after != Content::Absent && change.after != token).then_some(change.after);
         let is_here = |name: &Name| name.0 == token && name.1 == *path;
-        let mut names: Vec<Name> =
-            self.keeps.keys().filter(|name| is_here(name) && name.2 & known != 0).cloned().collect();
+        // Who saw the replacement has no use for what it replaced, whoever changed the metadata of that.
+        let has_given_way = |(name, keep): (&Name, &Keep)| {
+            name.1 == *path && keep.is_of_metadata && self.successors(name.0, path).contains(&token)
+        };
+        let is_gone = |entry: &(&Name, &Keep)| is_here(entry.0) || has_given_way(*entry);
+        let heard_of = self.keeps.iter().filter(|(name, _)| name.2 & heard != 0);
+        let mut names: Vec<Name> = heard_of.filter(is_gone).map(|(name, _)| name.clone()).collect();
         if self.live(known, is_here).is_empty() && token != Content::Directory || self.is_lenient {
             let elsewhere: BTreeSet<&SyncPath> = seen
                 .iter()
@@ -190,21 +200,25 @@ impl Oracle {
     /// Whether all that keeps these bytes at a home are changes of metadata, and what was put in their place, over
     /// however many edits, is still there: there is then nothing that could be in conflict (L5).
     fn has_given_way(&self, token: &Content, home: &SyncPath) -> bool {
-        let at_home = |token: Content| {
-            self.keeps
-                .iter()
-                .filter(move |(name, _)| name.0 == token && name.1 == *home)
-                .map(|(_, keep)| keep)
-        };
-        let live = |token: Content| at_home(token).filter(|keep| keep.cancelled_by == 0);
-        let (mut next, mut met) = (vec![*token], BTreeSet::new());
-        while let Some(token) = next.pop() {
-            next.extend(
-                at_home(token).flat_map(|keep| &keep.rewritten_into).filter(|into| met.insert(**into)),
-            );
-        }
+        let live = |token: Content| self.at_home(token, home).filter(|keep| keep.cancelled_by == 0);
         live(*token).all(|keep| keep.is_of_metadata)
-            && met.iter().any(|into| into != token && live(*into).next().is_some())
+            && self.successors(*token, home).into_iter().any(|into| live(into).next().is_some())
+    }
+
+    /// What was put in the place of these bytes, over however many edits.
+    fn successors(&self, token: Content, home: &SyncPath) -> BTreeSet<Content> {
+        let (mut next, mut met) = (vec![token], BTreeSet::new());
+        while let Some(token) = next.pop() {
+            let into = self.at_home(token, home).flat_map(|keep| &keep.rewritten_into);
+            next.extend(into.filter(|into| met.insert(**into)));
+        }
+        met.remove(&token);
+        met
+    }
+
+    fn at_home(&self, token: Content, home: &SyncPath) -> impl Iterator<Item = &Keep> {
+        let home = home.clone();
+        self.keeps.iter().filter(move |(name, _)| name.0 == token && name.1 == home).map(|(_, keep)| keep)
     }
 
     /// Of what was written at a path and stands there, the newest has the name, a directory before all (W1).

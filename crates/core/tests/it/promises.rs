@@ -10,7 +10,7 @@ use file_sync_core::version::{Actor, Changed, Content, DeviceId, Dot, Time, Valu
 use crate::device::{Device, Disk, file, path};
 use crate::oracle::is_copy;
 use crate::script::{Random, Ranks, Sending, Step, World, parse, shuffle};
-use crate::search::{random_deed, random_history};
+use crate::search::{Deliveries, random_deed, random_history};
 use crate::table::check;
 
 fn play(n_devices: u8, script: &str) -> World {
@@ -73,7 +73,7 @@ fn m3_an_edit_at_once_with_a_rename_stays_at_the_old_name() {
 #[test]
 fn s4_no_order_of_merges_matters() {
     for seed in 0..3000 {
-        let (ranks, steps) = random_history(seed, false);
+        let (ranks, steps) = random_history(seed, Deliveries::Whole);
         let mut world = World::new(3, ranks);
         for step in &steps {
             world.step(step);

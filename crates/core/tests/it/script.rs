@@ -42,6 +42,8 @@ pub enum Sending {
     Shuffled(u64),
     /// Shuffled by a seed, and only so many.
     Part(u64, usize),
+    /// In order, to a device whose disk follows later: its user sees nothing of it before the next delivery or act.
+    Unseen,
 }
 
 /// How the times of users' writes lie.
@@ -64,7 +66,10 @@ pub enum Ranks {
 #[derive(Clone)]
 pub struct World {
     pub devices: Vec<Device>,
+    /// What each device's user had seen the outcome of.
     pub known: Vec<Events>,
+    /// What each device has heard of, seen or not.
+    heard: Vec<Events>,
     n_acts: Vec<u32>,
     pub oracle: Oracle,
     pub ranks: Ranks,
@@ -75,6 +80,7 @@ impl World {
         World {
             devices: (0..n_devices).map(Device::new).collect(),
             known: vec![0; usize::from(n_devices)],
+            heard: vec![0; usize::from(n_devices)],
             n_acts: vec![0; usize::from(n_devices)],
             oracle: Oracle::default(),
             ranks,
@@ -115,15 +121,16 @@ impl World {
         self.n_acts[device] += 1;
         let seen = self.devices[device].disk.clone();
         let changes = self.devices[device].change(&wanted, rank);
-        self.oracle.act(&seen, &changes, event, self.known[device]);
-        self.known[device] |= event;
+        self.oracle.act(&seen, &changes, event, self.known[device], self.heard[device]);
+        self.heard[device] |= event;
+        self.known[device] = self.heard[device];
         true
     }
 
     fn deliver(&mut self, from: usize, to: usize, sending: Sending) -> bool {
         let mut entries = self.devices[from].entries();
         match sending {
-            Sending::InOrder => {}
+            Sending::InOrder | Sending::Unseen => {}
             Sending::Reversed => entries.reverse(),
             Sending::Shuffled(seed) => shuffle(&mut entries, seed),
             Sending::Part(seed, n_entries) => {
@@ -132,7 +139,11 @@ impl World {
                 entries.truncate(n_entries);
             }
         }
-        self.known[to] |= self.known[from];
+        self.heard[to] |= self.heard[from];
+        if sending == Sending::Unseen {
+            return self.devices[to].hear(&entries);
+        }
+        self.known[to] = self.heard[to];
         self.devices[to].receive(&entries)
     }
 
@@ -299,6 +310,7 @@ fn parse_step(line: &str) -> Step {
     let words: Vec<&str> = line.split_whitespace().collect();
     let deed = match words[1..] {
         [">", to] => return Step::Deliver(device(words[0]), device(to), Sending::InOrder),
+        ["<unseen>", to] => return Step::Deliver(device(words[0]), device(to), Sending::Unseen),
         ["<reversed>", to] => return Step::Deliver(device(words[0]), device(to), Sending::Reversed),
         ["<shuffled>", to, seed] => {
             return Step::Deliver(
@@ -328,6 +340,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Deliver(from, to, Sending::InOrder) => write!(f, "p{from} > p{to}"),
+            Step::Deliver(from, to, Sending::Unseen) => write!(f, "p{from} <unseen> p{to}"),
             Step::Deliver(from, to, Sending::Reversed) => write!(f, "p{from} <reversed> p{to}"),
             Step::Deliver(from, to, Sending::Shuffled(seed)) => write!(f, "p{from} <shuffled> p{to} {seed}"),
             Step::Deliver(from, to, Sending::Part(seed, n)) => write!(f, "p{from} <part> p{to} {seed} {n}"),

@@ -232,7 +232,17 @@ pub fn random_deed(random: &mut Random, names: &[&str]) -> Deed {
     }
 }
 
-pub fn random_history(seed: u64, is_partial: bool) -> (Ranks, Vec<Step>) {
+/// What a sample's deliveries are like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Deliveries {
+    Whole,
+    /// Some bring a part of the entries only.
+    Partial,
+    /// Some reach the disk later.
+    Unseen,
+}
+
+pub fn random_history(seed: u64, deliveries: Deliveries) -> (Ranks, Vec<Step>) {
     let mut random = Random(seed);
     let ranks = [Ranks::Rising, Ranks::Falling, Ranks::Equal][random.below(3)];
     let names = NAMES[random.below(NAMES.len())];
@@ -244,7 +254,9 @@ pub fn random_history(seed: u64, is_partial: bool) -> (Ranks, Vec<Step>) {
         } else {
             let from = random.below(3);
             let to = (from + 1 + random.below(2)) % 3;
-            let sending = match random.below(if is_partial { 6 } else { 3 }) {
+            let n_kinds = if deliveries == Deliveries::Whole { 3 } else { 6 };
+            let sending = match random.below(n_kinds) {
+                3.. if deliveries == Deliveries::Unseen => Sending::Unseen,
                 0 => Sending::InOrder,
                 1 => Sending::Reversed,
                 2 => Sending::Shuffled(random.below(1000) as u64),
@@ -256,10 +268,10 @@ pub fn random_history(seed: u64, is_partial: bool) -> (Ranks, Vec<Step>) {
     (ranks, steps)
 }
 
-fn sample(name: &str, n_histories: u64, is_partial: bool) {
+fn sample(name: &str, n_histories: u64, deliveries: Deliveries) {
     let n_histories = if is_full() { n_histories * 20 } else { n_histories };
     for seed in 0..n_histories {
-        let (ranks, steps) = random_history(seed, is_partial);
+        let (ranks, steps) = random_history(seed, deliveries);
         if run(3, ranks, &steps).is_err() {
             panic!("{name}, seed {seed}: {}", shrink(3, ranks, steps));
         }
@@ -269,10 +281,15 @@ fn sample(name: &str, n_histories: u64, is_partial: bool) {
 
 #[test]
 fn l1_longer_histories_by_sample() {
-    sample("whole deliveries", 60_000, false);
+    sample("whole deliveries", 60_000, Deliveries::Whole);
 }
 
 #[test]
 fn s4_longer_histories_with_partial_deliveries() {
-    sample("partial deliveries", 30_000, true);
+    sample("partial deliveries", 30_000, Deliveries::Partial);
+}
+
+#[test]
+fn l1_longer_histories_with_disks_that_lag_behind() {
+    sample("deliveries that are not seen at once", 30_000, Deliveries::Unseen);
 }
