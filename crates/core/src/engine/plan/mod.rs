@@ -218,12 +218,10 @@ impl Engine {
         if self.is_ignored(path, is_directory) || self.is_left_alone(path) {
             return Assessment::Fine;
         }
-        let is_as_shown = self.is_as_shown(&value, record);
-        let is_not_empty = self.is_not_empty(path);
-        if is_as_shown {
-            if is_not_empty {
-                self.troubles.remove(path); // It has to stay after all.
-            }
+        if matches!(value, Value::Directory { .. }) && self.is_not_empty(path) {
+            self.troubles.remove(path); // It has to stay after all.
+        }
+        if self.is_as_shown(&value, record) {
             return Assessment::Fine;
         }
         if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
@@ -231,7 +229,7 @@ impl Engine {
         }
         match self.troubles.get(path) {
             // A directory that still holds what is ignored stays, and that is no trouble.
-            Some(_) if is_not_empty => Assessment::Fine,
+            Some(_) if self.is_not_empty(path) => Assessment::Fine,
             Some(_) => Assessment::NotNow,
             None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
             None if self.is_copy_unsure(path, &value) => Assessment::NotNow,
