@@ -29,8 +29,10 @@ use crate::stop::Stop;
 const SLOTS: usize = 16;
 /// With so many requests under way a second connection is worth its handshake.
 const BUSY_SLOTS: usize = 2;
-/// Pieces read for the other side that wait to be written.
-const OUTGOING_PIECES: usize = 4;
+/// Places for pieces read for the other side that wait to be written.
+const OUTGOING_PLACES: usize = 64;
+/// A large piece waits with three others at most: for the memory, and to be written while it is in the processor's cache.
+const LARGE_PLACES: usize = OUTGOING_PLACES - 3;
 /// Smaller data is copied together with its header, and with its neighbours, before it is written.
 const COPY_BYTES: usize = 32 * 1024;
 /// Written at once, in bytes, while there is more of that.
@@ -246,7 +248,7 @@ impl Prepared {
     pub(crate) async fn run(self, shared: Arc<Shared>) {
         let Prepared { link, connection, content, commands } = self;
         let Connection { reader, writer, device, address, .. } = connection;
-        let (pieces, outgoing) = mpsc::channel(OUTGOING_PIECES);
+        let (pieces, outgoing) = mpsc::channel(OUTGOING_PLACES);
         let ping_every = shared.timing.ping_every;
         let mut writing = tokio::spawn(write(writer, Arc::clone(&content), commands, outgoing, ping_every));
         let serving = Serving::new(Arc::clone(&shared), device, pieces);
@@ -390,6 +392,11 @@ async fn write(
         }
         buffer.clear();
     }
+}
+
+/// Free places that it takes to queue a piece with so many bytes of data; it fills one.
+pub(crate) fn places_for(data_bytes: usize) -> usize {
+    if data_bytes > COPY_BYTES { LARGE_PLACES } else { 1 }
 }
 
 /// Appends a piece; its data too if it is small, else returns that, to be written next.

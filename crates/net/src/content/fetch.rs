@@ -25,8 +25,13 @@ const SMALL_BATCH: usize = 256;
 const RANGES_BATCH: usize = 256;
 /// Bytes of the ranges of one request, roughly.
 const RANGES_BYTES: u64 = 8 << 20;
-/// What the receiver has not taken yet: small contents, or pieces of ranges.
-const RECEIVER_ITEMS: usize = 8;
+/// Pieces of ranges that wait in a receiver.
+const RECEIVER_PIECES: usize = 8;
+/// Small contents that wait in a receiver: enough to be staged together.
+const RECEIVER_CONTENTS: usize = 64;
+/// A content needs one free place in the receiver and one more for each of these bytes, so of large ones few wait: 16 MiB
+/// at most.
+const PLACE_BYTES: usize = 16 << 10;
 /// Longest chunk list, in bytes: that of a file of several TiB.
 const CHUNK_LIST_BYTES_MAX: usize = 64 << 20;
 
@@ -37,14 +42,14 @@ type RangeSender = mpsc::Sender<Result<(u64, Bytes), FetchError>>;
 impl Link {
     /// Fetches whole contents of at most 1 MiB each: exactly one answer for each, in any order.
     ///
-    /// At most 8 MiB are under way, and 8 contents wait in the receiver. Dropping the receiver ends the fetch. Bytes are
-    /// not checked against the hashes.
+    /// At most 8 MiB are under way, and 64 contents, or 16 MiB, wait in the receiver. Dropping the receiver ends the
+    /// fetch. Bytes are not checked against the hashes.
     pub fn fetch_small(
         &self,
         directory: DirectoryId,
         contents: Vec<ContentHash>,
     ) -> mpsc::Receiver<(ContentHash, Result<Bytes, FetchError>)> {
-        let (sender, receiver) = mpsc::channel(RECEIVER_ITEMS);
+        let (sender, receiver) = mpsc::channel(RECEIVER_CONTENTS);
         let link = self.clone();
         tokio::spawn(async move {
             let mut requests = JoinSet::new();
@@ -101,7 +106,7 @@ impl Link {
         content: ContentHash,
         ranges: Vec<(u64, u32)>,
     ) -> mpsc::Receiver<Result<(u64, Bytes), FetchError>> {
-        let (sender, receiver) = mpsc::channel(RECEIVER_ITEMS);
+        let (sender, receiver) = mpsc::channel(RECEIVER_PIECES);
         let link = self.clone();
         tokio::spawn(async move {
             if let Err(error) = all_ranges(link, directory, content, ranges, sender.clone()).await {
@@ -130,7 +135,7 @@ async fn small_batch(link: Link, directory: DirectoryId, batch: Vec<ContentHash>
                 asked.finish();
             }
             let bytes = result.as_ref().map_or(0, Bytes::len);
-            sender.send((content, result)).await.map_err(|_| FetchError::Closed)?;
+            give(&sender, (content, result)).await?;
             asked.taken(bytes);
         }
         Ok(())
@@ -147,6 +152,16 @@ async fn small_batch(link: Link, directory: DirectoryId, batch: Vec<ContentHash>
             }
         }
     }
+}
+
+/// Gives an answer to the receiver when there is room for one of its length.
+async fn give(sender: &SmallSender, answer: SmallAnswer) -> Result<(), FetchError> {
+    let bytes = answer.1.as_ref().map_or(0, Bytes::len);
+    let n_places = (1 + bytes / PLACE_BYTES).min(RECEIVER_CONTENTS);
+    let mut places = sender.reserve_many(n_places).await.map_err(|_| FetchError::Closed)?;
+    // The other places are given back.
+    places.next().expect("there is at least one").send(answer);
+    Ok(())
 }
 
 /// Takes a piece in; returns the content that it completes.

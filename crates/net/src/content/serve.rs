@@ -10,6 +10,7 @@ use file_sync_wire::encode_chunk_list;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
+use super::connection::places_for;
 use crate::network::Shared;
 use crate::provider::{ContentProvider, ContentReader, FetchError, SMALL_BYTES_MAX};
 use crate::text::one_line;
@@ -235,7 +236,9 @@ impl Answer {
             credit.forget();
             let ends = ends && data.is_empty();
             let header = ContentPiece { id: self.id, item, data_bytes, ends, content_length, error: None };
-            self.pieces.send((header, piece)).await.map_err(|_| Ended)?;
+            let places = self.pieces.reserve_many(places_for(piece.len())).await;
+            // The other places are given back.
+            places.map_err(|_| Ended)?.next().ok_or(Ended)?.send((header, piece));
             if data.is_empty() {
                 return Ok(());
             }
