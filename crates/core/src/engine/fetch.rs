@@ -62,6 +62,8 @@ pub(super) struct Fetcher {
     retry_in_ms: u64,
     /// What an earlier life has staged and nobody wants is gone.
     is_stage_cleaned: bool,
+    /// Pieces of something that was given up may be in the staging area.
+    has_leftovers: bool,
 }
 
 #[derive(Debug)]
@@ -145,8 +147,10 @@ impl Engine {
         if !requests.is_empty() {
             self.effects.push(Effect::Fetch(requests));
         }
-        if self.fetcher.is_idle() && !self.fetcher.staged.is_empty() && self.planner.is_idle() {
+        let has_something = self.fetcher.has_leftovers || !self.fetcher.staged.is_empty();
+        if has_something && self.fetcher.is_idle() && self.planner.is_idle() {
             self.fetcher.staged.clear(); // Staged for paths that want something else by now.
+            self.fetcher.has_leftovers = false;
             self.effects.push(Effect::CleanStage(BTreeSet::new()));
         }
     }
@@ -166,6 +170,7 @@ impl Engine {
             want.paths.iter().filter(|path| self.wants_content(path, content)).cloned().collect();
         let Some(path) = paths.first().cloned() else {
             self.fetcher.wants.remove(&content);
+            self.fetcher.has_leftovers = true;
             return None;
         };
         let refused_by = &self.fetcher.wants[&content].refused_by;
@@ -218,6 +223,7 @@ impl Engine {
             }
             FetchOutcome::Trouble(trouble) => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
+                self.fetcher.has_leftovers = true;
                 for path in paths {
                     let message = match trouble.kind {
                         TroubleKind::NoSpace => format!("no space for {length} bytes: {}", trouble.message),
