@@ -12,7 +12,7 @@ use crate::conflict::origins;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::tree::Act;
-use crate::version::{Actor, Changed, Content, Dot, Time, Value};
+use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
 
 /// What was found at conflict copies' names in one transaction.
 type Copies = BTreeMap<SyncPath, Content>;
@@ -79,8 +79,11 @@ impl Engine {
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
         let is_own_work = self.may_be_own_work(path, &record)
             && (!replaces || self.is_moved_to_copy(path, before, copies));
-        let is_adopted =
-            changed == Changed::default() || is_own_work || (changed.content && is_known && !replaces);
+        let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
+        let is_adopted = changed == Changed::default()
+            || is_own_work
+            || is_old
+            || (changed.content && is_known && !replaces);
         if !is_adopted && !self.may_send() {
             self.local_changes.insert(path.clone(), Some(record));
             return;
@@ -112,6 +115,36 @@ impl Engine {
         let shown = self.tree.project(path).value;
         let is_pending = |mtime: &Time| !self.is_stored_as(*mtime, old.stat.mtime);
         shown.mtime().filter(is_pending).filter(|_| shown.content() == old.content)
+    }
+
+    /// True if a delete is kept of exactly this at a path.
+    fn is_deleted(&self, path: &SyncPath, content: Content) -> bool {
+        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        versions.iter().any(|version| !version.value.is_present() && version.base == content)
+    }
+
+    /// Lets a file go that the first scan of a new member took for new, if it was deleted before this member came:
+    /// what equals a kept delete's base is that old version (promise D3).
+    pub(super) fn let_go_of_deleted(&mut self, path: &SyncPath) {
+        let Some(record) = self.tree.record(path).cloned() else { return };
+        let is_the_record = |version: &&Version| version.value.content() == record.content;
+        let is_of_first_scan = |version: &Version| {
+            let Actor { device, epoch } = version.dot.actor;
+            device == self.config.device
+                && epoch == self.commits.counters.epoch
+                && version.dot.counter <= self.observer.first_scan_through
+                && version.base == Content::Absent
+                && version.replaced.is_empty()
+        };
+        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let mut found = versions.iter().filter(is_the_record).peekable();
+        if found.peek().is_none() || !found.all(is_of_first_scan) || !self.is_deleted(path, record.content) {
+            return;
+        }
+        let is_directory = record.content == Content::Directory;
+        let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
+        let rank = self.now.wall;
+        self.act(path, record.content, value, Changed::ALL, rank, "deleted elsewhere before it was found here");
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {

@@ -292,6 +292,9 @@ impl Engine {
             engine.tree.load(path, register, record, sequence);
         }
         engine.tree.refresh_all();
+        if engine.commits.counters.counter == 0 {
+            engine.observer.begin_first_scan();
+        }
         engine.doubt_what_was_under_way();
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();

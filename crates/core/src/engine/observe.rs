@@ -73,6 +73,9 @@ pub(super) struct Observer {
     first_walk_done: bool,
     /// Everything asked for at the start has been found out.
     pub(super) is_ready: bool,
+    /// The counter of the last version that the first scan of a new member, or of a new epoch, made; the highest there
+    /// is while that scan goes on.
+    pub(super) first_scan_through: u64,
     /// Number of the last walk of everything that has ended.
     pub(super) full_walk_ended: u64,
 }
@@ -127,6 +130,15 @@ impl Observer {
             && self.hashing.is_empty()
             && self.found.is_empty()
             && self.missing.is_empty()
+    }
+
+    /// Notes that nothing was ever minted under this epoch.
+    pub(super) fn begin_first_scan(&mut self) {
+        self.first_scan_through = u64::MAX;
+    }
+
+    pub(super) fn is_first_scan(&self) -> bool {
+        self.first_scan_through == u64::MAX
     }
 
     pub(super) fn is_scanning(&self) -> bool {
@@ -278,6 +290,9 @@ impl Engine {
         if !self.observer.is_ready && self.observer.first_walk_done && self.observer.is_idle() {
             self.observer.is_ready = true;
             self.planner.is_out_of_doubt();
+            if self.observer.is_first_scan() {
+                self.observer.first_scan_through = self.commits.counters.counter;
+            }
         }
     }
 

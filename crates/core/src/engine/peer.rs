@@ -335,6 +335,7 @@ impl Engine {
         if self.tree.merge(&path, &register) {
             let is_same = self.tree.get(&path).is_some_and(|node| node.register == register);
             self.planner.note_origin(&path, from, is_same);
+            self.let_go_of_deleted(&path);
         }
         if let Some(peer) = self.peers.get_mut(&from)
             && self.config.mode != super::Mode::SendOnly
