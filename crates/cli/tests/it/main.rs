@@ -4,6 +4,7 @@ mod commands;
 mod conflicts;
 mod device;
 mod echo;
+mod homes;
 mod ignored;
 mod kinds;
 mod modes;

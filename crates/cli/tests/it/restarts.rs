@@ -165,6 +165,57 @@ fn c1_a_sender_killed_while_a_big_file_goes_resumes() {
 }
 
 #[test]
+fn c1_servers_stopped_amid_a_big_file_end_cleanly_and_resume() {
+    let (mut alpha, mut beta) = sharing();
+    big_file(&alpha);
+    let mut n_stops = 0;
+    for (reached, receiver_stops) in [(1, true), (40, false), (110, true)] {
+        if !staged(&beta, reached * MEBIBYTE) {
+            break;
+        }
+        let stopping = if receiver_stops { &mut beta } else { &mut alpha };
+        assert_eq!(stopping.stop().code(), Some(0));
+        n_stops += 1;
+        no_partial_file(&alpha, &beta);
+        let stopped = if receiver_stops { &mut beta } else { &mut alpha };
+        stopped.begin();
+    }
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    let written = written_bytes(&beta);
+    assert!(n_stops < 3 || written < 150 * MEBIBYTE, "{written} bytes written: the transfer began anew");
+    stage_is_empty(&beta);
+}
+
+#[test]
+fn v2_a_big_file_replaced_while_it_travels_arrives_as_one_version() {
+    let (alpha, beta) = sharing();
+    big_file(&alpha);
+    for (seed, mtime) in [(8, FEBRUARY), (9, MARCH)] {
+        let _ = staged(&beta, MEBIBYTE);
+        alpha.user().write("big", noise(seed, (60 * MEBIBYTE) as usize), mtime);
+    }
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    assert!(beta.user().read("big") == noise(9, (60 * MEBIBYTE) as usize), "not what was written last");
+    assert_eq!(
+        (alpha.directory()["conflicts"].clone(), beta.directory()["conflicts"].clone()),
+        (0.into(), 0.into())
+    );
+    stage_is_empty(&beta);
+}
+
+#[test]
+fn v2_a_big_file_deleted_while_it_travels_goes() {
+    let (alpha, beta) = sharing();
+    big_file(&alpha);
+    let _ = staged(&beta, MEBIBYTE);
+    alpha.user().remove("big");
+    check(&[&alpha, &beta], "");
+    stage_is_empty(&beta);
+}
+
+#[test]
 fn c1_a_sender_killed_while_it_hashes_goes_on() {
     let (mut alpha, beta) = sharing();
     for _ in 0..3 {

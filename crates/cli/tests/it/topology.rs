@@ -248,3 +248,24 @@ fn an_offer_made_again_is_the_same_directory() {
     assert_eq!(alpha.directory()["id"], id);
     check(&[&alpha, &beta, &gamma], "f \"while it was not offered\"");
 }
+
+#[test]
+fn several_directories_between_the_same_two_go_their_own_ways() {
+    let (alpha, beta) = crate::world::paired();
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    std::fs::create_dir(beta.beside("second")).expect("a directory");
+    beta.ok(["file", "up", "second", "--name", "docs of beta"]);
+    alpha.ok(["sync", "up", "beta:docs of beta", "second"]);
+    alpha.ok(["sync", "pause", "docs"]);
+    alpha.user().write("f", "held back", JANUARY);
+    std::fs::write(alpha.beside("second/g"), "goes on").expect("a file");
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "");
+    holds(&beta.beside("second"), "g \"goes on\"");
+    alpha.ok(["sync", "resume", "docs"]);
+    beta.ok(["file", "down", "docs of beta"]);
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "f \"held back\"");
+    holds(&alpha.beside("second"), "g \"goes on\"");
+}
