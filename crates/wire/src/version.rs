@@ -54,7 +54,7 @@ pub(crate) fn decode_flat(
     flat: &[u64],
     budget: &mut Budget,
 ) -> Result<Vec<Dot>, WireError> {
-    if flat.len() % 2 != 0 {
+    if !flat.len().is_multiple_of(2) {
         return Err(WireError::Invalid("half a dot"));
     }
     budget.take::<Dot>(flat.len() / 2, 0)?;
