@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use file_sync_core::message::{Hello, PROTOCOL_VERSION};
-use file_sync_core::version::DeviceId;
+use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_wire::preamble::{Preamble, Role};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -24,8 +24,10 @@ use crate::remote::Remote;
 use crate::stop::Stop;
 use crate::{accept, dial, socket, tls};
 
-/// Contents read at once for remotes, each on a thread of its own.
+/// Contents of one directory read at once for remotes, each on a thread of its own.
 const READS_MAX: usize = 8;
+/// Directories share so many limits: where one's disk hangs, most others are still read.
+const READ_LIMITS: usize = 16;
 /// How long a shutdown may take.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Strangers are told of so often at most: they must not fill the log, nor the queue of events.
@@ -131,8 +133,8 @@ pub(crate) struct Shared {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) announced: Vec<String>,
     pub(crate) stop: Stop,
-    /// Limits the threads that read contents.
-    pub(crate) reads: Arc<Semaphore>,
+    /// Limit the threads that read contents.
+    reads: [Arc<Semaphore>; READ_LIMITS],
     name: String,
     local_address: SocketAddr,
     remotes: Mutex<BTreeMap<DeviceId, Known>>,
@@ -173,7 +175,7 @@ impl Network {
             acceptor,
             announced: vec![local_address.to_string()],
             stop: Stop::new(),
-            reads: Arc::new(Semaphore::new(READS_MAX)),
+            reads: std::array::from_fn(|_| Arc::new(Semaphore::new(READS_MAX))),
             name: config.name,
             local_address,
             remotes: Mutex::default(),
@@ -278,6 +280,11 @@ impl Shared {
         *told = Some(now);
         drop(told);
         self.refused(Some(device), address, reason);
+    }
+
+    /// What limits the threads that read contents of a directory.
+    pub(crate) fn reads(&self, directory: DirectoryId) -> Arc<Semaphore> {
+        Arc::clone(&self.reads[usize::from(directory.0[0]) % READ_LIMITS])
     }
 
     pub(crate) fn next_link_id(&self) -> u64 {

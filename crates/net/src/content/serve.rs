@@ -205,7 +205,7 @@ impl Answer {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ContentError> {
         let failed = || ContentError::Other("reading failed unexpectedly".to_owned());
-        let permit = Arc::clone(&self.shared.reads).acquire_owned().await.map_err(|_| failed())?;
+        let permit = self.shared.reads(self.directory).acquire_owned().await.map_err(|_| failed())?;
         let work = tokio::task::spawn_blocking(move || {
             // Held to the end, also when nobody waits for it any more.
             let _permit = permit;

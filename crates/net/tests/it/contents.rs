@@ -9,7 +9,7 @@ use file_sync_core::effect::{Chunk, ChunkList};
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
 
-use crate::device::DIRECTORY;
+use crate::device::{DIRECTORY, OTHER_DIRECTORY};
 
 /// What becomes of a content that is asked for.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl ContentProvider for Contents {
         directory: DirectoryId,
         content: ContentHash,
     ) -> Result<Box<dyn ContentReader>, FetchError> {
-        if directory != DIRECTORY {
+        if ![DIRECTORY, OTHER_DIRECTORY].contains(&directory) {
             return Err(FetchError::NotHeld);
         }
         let body = self.bodies.lock().unwrap().get(&content).cloned().ok_or(FetchError::NotHeld)?;

@@ -21,6 +21,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const NOW: u64 = 1_800_000_000;
 /// The directory that contents belong to.
 pub(crate) const DIRECTORY: DirectoryId = DirectoryId([9; 16]);
+/// Another one, with the same contents.
+pub(crate) const OTHER_DIRECTORY: DirectoryId = DirectoryId([10; 16]);
 
 /// Waits for something that must happen.
 pub(crate) async fn soon<T>(waiting: impl Future<Output = T>) -> T {

@@ -6,7 +6,7 @@ use file_sync_core::version::ContentHash;
 use file_sync_net::FetchError;
 
 use crate::contents::{Body, Gate};
-use crate::device::{linked, soon};
+use crate::device::{OTHER_DIRECTORY, linked, soon};
 use crate::fetching::{fetch_ranges, fetch_small};
 
 #[tokio::test]
@@ -90,5 +90,26 @@ async fn s2_a_read_that_blocks_holds_up_itself_alone() {
     gate.open();
     for waiting in waiting {
         assert_eq!(soon(waiting).await.unwrap().unwrap().len(), 1 << 20);
+    }
+}
+
+#[tokio::test]
+async fn c7_a_disk_that_hangs_does_not_hold_up_other_directories() {
+    let (_one, up, two, _) = linked().await;
+    let gate = Arc::new(Gate::default());
+    let n_stuck = 20;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..n_stuck {
+        let (link, content) = (up.link.clone(), two.home.contents.add(Body::Blocks(gate.clone())));
+        waiting.spawn(async move { fetch_small(&link, vec![content]).await.remove(&content).unwrap() });
+    }
+    let fine = two.home.contents.add(Body::Bytes(b"fine".to_vec()));
+    for _ in 0..5 {
+        let mut fetch = up.link.fetch_small(OTHER_DIRECTORY, vec![fine]);
+        assert_eq!(soon(fetch.recv()).await.unwrap().1.as_deref(), Ok(&b"fine"[..]));
+    }
+    gate.open();
+    for result in soon(waiting.join_all()).await {
+        assert_eq!(result.unwrap().len(), 1 << 20);
     }
 }
