@@ -159,7 +159,7 @@ pub(crate) fn chunks_blob(list: &ChunkList) -> Vec<u8> {
 
 /// Reads a chunk list.
 pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
-    if blob.len() % CHUNK_BYTES != 0 {
+    if !blob.len().is_multiple_of(CHUNK_BYTES) {
         return Err(Malformed);
     }
     let mut reader = Reader { rest: blob };
