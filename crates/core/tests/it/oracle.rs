@@ -24,6 +24,8 @@ struct Keep {
     cancelled_by: Events,
     /// What other bytes were put in its place by writes that cancelled it.
     rewritten_into: BTreeSet<Content>,
+    /// A delete cancelled it.
+    is_deleted: bool,
     /// It says no more than that somebody changed the mode or the time.
     is_of_metadata: bool,
     /// The time by which it competes for the name.
@@ -127,6 +129,7 @@ impl Oracle {
             let keep = self.keeps.entry(name).or_default();
             keep.cancelled_by |= event;
             keep.rewritten_into.extend(rewritten);
+            keep.is_deleted |= change.after == Content::Absent;
         }
     }
 
@@ -198,10 +201,12 @@ impl Oracle {
     }
 
     /// Whether all that keeps these bytes at a home are changes of metadata, and what was put in their place, over
-    /// however many edits, is still there: there is then nothing that could be in conflict (L5).
+    /// however many edits, is still there: there is then nothing that could be in conflict (L5). Where somebody deleted
+    /// them meanwhile, the change of metadata keeps them (D2), and they may be in conflict with what was made since.
     fn has_given_way(&self, token: &Content, home: &SyncPath) -> bool {
         let live = |token: Content| self.at_home(token, home).filter(|keep| keep.cancelled_by == 0);
         live(*token).all(|keep| keep.is_of_metadata)
+            && !self.at_home(*token, home).any(|keep| keep.is_deleted)
             && self.successors(*token, home).into_iter().any(|into| live(into).next().is_some())
     }
 
