@@ -33,3 +33,14 @@ fn l4_a_copy_that_has_its_name_back_unseen_stays_a_copy() {
     let script = "p0 mkdir f\n p1 write f\n p0 > p2\n p0 > p1\n p2 write f\n p2 <unseen> p1\n p1 write f";
     check(script, 3);
 }
+
+/// p0's user sees p1's edit, with the mode of the file that it replaced; whoever deals with what is shown has dealt with
+/// that file too.
+#[test]
+fn d1_what_was_not_shown_is_deleted_with_what_replaced_it() {
+    let seen = "p0 write f\n p0 > p1\n p0 chmod f\n p1 write f\n p1 > p0";
+    check(&format!("{seen}\n p0 rm f"), 0);
+    check(&format!("{seen}\n p0 chmod f"), 1);
+    check(&format!("{seen}\n p0 write f\n p1 rm f"), 1);
+    check(&format!("{seen}\n p0 mv f g"), 1);
+}

@@ -83,24 +83,76 @@ fn listing(disk: &Disk, is_here_newer: bool, expected: &str) -> String {
     items.join(" ")
 }
 
+// The rows of the table, one by one.
+
 #[test]
-fn the_table_of_what_happens_when() {
+fn table_edit_and_edit_keep_both() {
     check("write f; write f; write f => f=new f~=late");
+}
+
+#[test]
+fn table_edit_and_edit_with_the_same_bytes_are_one_file() {
     check("write f; same f; same f => f=same");
+}
+
+#[test]
+fn table_edit_beats_delete() {
     check("write f; write f; rm f => f=here");
     check("write f; rm f; write f => f=there");
+}
+
+#[test]
+fn table_edit_and_rename_keep_both_names() {
     check("write f; write f; mv f g => f=here g=old");
+}
+
+#[test]
+fn table_delete_and_delete_delete() {
     check("write f; rm f; rm f => ");
+}
+
+#[test]
+fn table_create_and_create_keep_both() {
     check("; write f; write f => f=new f~=late");
+}
+
+#[test]
+fn table_directory_keeps_the_name_before_a_file() {
     check("; write f; mkdir f => f=dir f~=here");
     check("; mkdir f; write f => f=dir f~=there");
+}
+
+#[test]
+fn table_new_file_keeps_its_deleted_directory_alone() {
     check("write d/f; write d/x; rm d => d=dir d/x=here");
+}
+
+#[test]
+fn table_rename_and_rename_make_both_names() {
     check("write f; mv f g; mv f h => g=old h=old");
+}
+
+#[test]
+fn table_new_file_in_a_renamed_directory_stays_where_it_was_made() {
     check("write d/f; mv d e; write d/x => e=dir e/f=old d=dir d/x=there");
+}
+
+#[test]
+fn table_chmod_or_touch_go_with_the_edit() {
     check("write f; chmod f; write f => f=there");
     check("write f; touch f; write f => f=there");
     check("write f; write f; touch f => f=here");
+}
+
+#[test]
+fn table_edit_after_a_year_away_beats_the_delete() {
+    check("write f; write f; rm f, write g, rm g, mkdir g, rm g => f=here");
+}
+
+#[test]
+fn table_nothing_after_a_year_away_follows_the_delete() {
     check("write f; ; rm f => ");
+    check("write f; write h, rm h; rm f, write g, rm g => ");
 }
 
 #[test]
