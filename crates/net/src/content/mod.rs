@@ -104,10 +104,17 @@ impl Link {
         what: ContentWhat,
     ) -> Result<Asked, FetchError> {
         let waiting = async {
+            let mut changes = self.content().changes.subscribe();
             loop {
+                changes.mark_unchanged();
                 let connection = self.content_connection().await?;
-                if let Some(slot) = connection.slot().await {
-                    return connection.ask(slot, |id| ContentRequest { id, directory, window_bytes, what });
+                tokio::select! {
+                    biased;
+                    slot = connection.slot() => if let Some(slot) = slot {
+                        return connection.ask(slot, |id| ContentRequest { id, directory, window_bytes, what });
+                    },
+                    // A new connection may have room while this one's requests do not move.
+                    _ = changes.changed() => {}
                 }
             }
         };

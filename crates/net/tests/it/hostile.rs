@@ -157,7 +157,7 @@ async fn h3_however_many_links_a_remote_opens_it_has_one() {
     let mut scene = Scene::new().await;
     let address = scene.device.address();
     let mut raws = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..40 {
         let role = Role::Control { link: LINK, incarnation: 5 };
         let mut raw = Raw::asking(&scene.hostile, address, role).await;
         assert!(matches!(raw.answer().await, Some(Answer::Accepted { .. })));
