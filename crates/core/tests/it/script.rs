@@ -69,7 +69,7 @@ pub struct World {
     /// What each device's user had seen the outcome of.
     pub known: Vec<Events>,
     /// What each device has heard of, seen or not.
-    heard: Vec<Events>,
+    pub heard: Vec<Events>,
     n_acts: Vec<u32>,
     pub oracle: Oracle,
     pub ranks: Ranks,
