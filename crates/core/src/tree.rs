@@ -178,9 +178,8 @@ impl Tree {
         self.settle_shown_losers(&act.path, act.before);
         let projection = self.project(&act.path);
         let mut register = self.register(&act.path);
-        let is_seen = |version: &&Version| {
-            version.value.content() == act.before || !version.value.is_present()
-        };
+        let is_seen =
+            |version: &&Version| version.value.content() == act.before || !version.value.is_present();
         let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
         let replaced = replaced::replaced(&seen, act.changed, act.dot.actor);
         let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).collect();
