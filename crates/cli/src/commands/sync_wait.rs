@@ -6,7 +6,7 @@ use std::time::Duration;
 use file_sync_server::api::command::SyncWait;
 use file_sync_server::api::types::Waited;
 
-use super::target;
+use super::{shown, target};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -26,10 +26,18 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let target = typed.as_deref().map(target).transpose()?;
     let waited = wait(&SyncWait { target, timeout_ms: milliseconds(timeout) }, client).await?;
-    console.result(&waited, |waited| match waited.remotes {
-        0 => "no remote is connected: nothing to wait for\n".to_owned(),
-        n_remotes => format!("in sync with {n_remotes} connected remote(s)\n"),
-    })
+    console.result(&waited, text)
+}
+
+fn text(waited: &Waited) -> String {
+    let paused =
+        waited.paused.iter().map(|name| format!("not waited for, since it is paused: {}\n", shown(name)));
+    let result = match waited.remotes {
+        0 => "no connected remote takes part: nothing to wait for\n".to_owned(),
+        1 => "in sync with the one connected remote\n".to_owned(),
+        n_remotes => format!("in sync with {n_remotes} connected remotes\n"),
+    };
+    paused.chain([result]).collect()
 }
 
 /// Waits.

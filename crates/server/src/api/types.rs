@@ -312,6 +312,8 @@ pub struct DirectoryDone {
 pub struct Waited {
     /// How many remotes were connected and waited for; 0: there was nobody.
     pub remotes: u64,
+    /// Names of directories that are paused here, so that they were not waited for.
+    pub paused: Vec<String>,
     /// How long it took, in milliseconds.
     pub waited_ms: u64,
 }

@@ -18,6 +18,7 @@ pub(super) struct ApiWait {
     pub(super) deadline: Instant,
     started: Instant,
     remotes: u64,
+    paused: Vec<String>,
     reply: Option<Reply<Waited>>,
 }
 
@@ -38,12 +39,14 @@ impl House {
         let id = self.n_waits;
         let remotes =
             self.links.values().filter(|connected| connected.takes_part(&directories)).count() as u64;
+        let rows = self.rows().into_iter().filter(|row| row.paused && directories.contains(&row.directory));
+        let paused = rows.map(|row| row.name.clone()).collect();
         // A directory whose root is not there cannot be waited for, unless nobody is connected.
         let dormant =
             |directory: &DirectoryId| self.dormant.contains_key(directory) && !self.links.is_empty();
         let left = directories.into_iter().filter(|id| self.rooms.contains_key(id) || dormant(id));
         let left: BTreeSet<DirectoryId> = left.collect();
-        let wait = ApiWait { left: left.clone(), deadline, started, remotes, reply: Some(reply) };
+        let wait = ApiWait { left: left.clone(), deadline, started, remotes, paused, reply: Some(reply) };
         self.waits.insert(id, wait);
         for directory in left {
             self.with_engine(&directory, |engine| engine.wait(clock::now(), id));
@@ -74,7 +77,7 @@ impl House {
             let Some(reply) = wait.reply else { continue };
             let waited_ms = u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let result = if wait.left.is_empty() {
-                Ok(Waited { remotes: wait.remotes, waited_ms })
+                Ok(Waited { remotes: wait.remotes, paused: wait.paused, waited_ms })
             } else {
                 Err(Refusal::timed_out(format!(
                     "not everything is in sync yet: {}; `file-sync status` says what is missing",
