@@ -45,7 +45,8 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     let state = console.coloured(colour, directory.state.as_str());
     let (name, path) = (shown(&directory.name), shown_path(&directory.path));
     let mut text = format!("\n{name}: {state}  ({origin}{read_only})\n  {path}\n");
-    text.push_str(&format!("  {} files, {}{}\n", directory.files, size(directory.bytes), counts(directory)));
+    let files = counted(directory.files, "file", "files");
+    text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
     let errors: Vec<String> =
         directory.errors.iter().map(|error| line(&error.path.path, &error.message)).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
@@ -59,15 +60,25 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
 fn counts(directory: &DirectoryStatus) -> String {
     let needed = size(directory.need_bytes);
     [
-        (directory.need_files, format!("{} files to fetch ({needed})", directory.need_files)),
-        (directory.conflicts, format!("{} conflict copies", directory.conflicts)),
-        (directory.local_changes, format!("{} changes kept local", directory.local_changes)),
-        (directory.held, format!("{} deletions held", directory.held)),
+        (
+            directory.need_files,
+            format!("{} to change here ({needed})", counted(directory.need_files, "file", "files")),
+        ),
+        (directory.conflicts, counted(directory.conflicts, "conflict copy", "conflict copies")),
+        (
+            directory.local_changes,
+            counted(directory.local_changes, "change kept local", "changes kept local"),
+        ),
+        (directory.held, counted(directory.held, "deletion held", "deletions held")),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
     .map(|(_, text)| format!(", {text}"))
     .collect()
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn line(path: &str, message: &str) -> String {

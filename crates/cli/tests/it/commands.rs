@@ -57,6 +57,31 @@ fn status_tells_device_remotes_and_directories() {
 }
 
 #[test]
+fn status_tells_what_is_still_to_come() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("big", crate::user::noise(1, 150 << 20), JANUARY);
+    let seen = eventually(crate::world::PATIENCE, || {
+        let directory = beta.directory();
+        match directory["state"] == "syncing" && directory["need_files"] == 1 || beta.user().has("big") {
+            true => Ok(directory),
+            false => Err(format!("nothing is to come: {directory}")),
+        }
+    });
+    // It may have come between two looks; then there is nothing to tell.
+    if !beta.user().has("big") {
+        assert_eq!(
+            (seen["need_bytes"].clone(), seen["files"].clone()),
+            ((150 << 20).into(), 0.into()),
+            "{seen}"
+        );
+    }
+    settle(&[&alpha, &beta]);
+    let directory = beta.directory();
+    let facts = ["state", "need_files", "need_bytes", "files", "bytes"].map(|fact| directory[fact].clone());
+    assert_eq!(json!(facts), json!(["idle", 0, 0, 1, 150 << 20]));
+}
+
+#[test]
 fn status_watch_runs_until_interrupted() {
     let alpha = Device::start("alpha");
     let mut watch =

@@ -112,6 +112,14 @@ impl Device {
         self.server.as_ref().expect("the server runs").id()
     }
 
+    /// Bytes that the server's process has handed to write calls, on files and sockets, since its start.
+    pub fn written_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/io", self.server_id());
+        let counters = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
+        line.and_then(|count| count.parse().ok()).expect("the kernel counts what was written")
+    }
+
     /// Listens at another port from the next start on.
     pub fn move_house(&mut self) {
         self.port = free_port();

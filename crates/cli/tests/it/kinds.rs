@@ -291,6 +291,24 @@ fn s1_three_thousand_small_files_in_one_directory_arrive() {
 }
 
 #[test]
+fn m1_a_rename_moves_no_bytes_of_a_file_or_a_directory() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("d/big", noise(1, 40 << 20), JANUARY);
+    for index in 0..300 {
+        alpha.user().write(format!("d/small/{index}"), noise(index + 2, 20_000), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    let before = beta.written_bytes();
+    alpha.user().rename("d/big", "moved");
+    alpha.user().rename("d", "e");
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    assert!(beta.user().has("moved") && beta.user().has("e/small/299") && !beta.user().has("d"));
+    let written = beta.written_bytes() - before;
+    assert!(written < 3 << 20, "{written} bytes were written for renames of 46 MB");
+}
+
+#[test]
 fn s1_a_deep_tree_arrives_and_goes() {
     let (alpha, beta) = sharing();
     let deep = vec!["deep"; 200].join("/");

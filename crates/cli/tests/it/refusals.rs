@@ -196,13 +196,50 @@ fn a_taken_remote_name_is_refused_and_the_ticket_stays_good() {
 }
 
 #[test]
-fn an_unreachable_device_is_given_up_within_thirty_seconds() {
-    let (mut alpha, beta) = (Device::start("alpha"), Device::start("beta"));
-    let ticket = alpha.ok(["remote", "invite"]);
-    alpha.stop();
+fn devices_that_do_not_answer_are_given_up_within_thirty_seconds() {
+    let (mut stopped, silent, beta) =
+        (Device::start("stopped"), Device::start("silent"), Device::start("beta"));
+    introduce(&silent, &beta);
+    let tickets = [&stopped, &silent].map(|device| device.ok(["remote", "invite"]));
+    stopped.stop();
+    silent.freeze();
     let start = std::time::Instant::now();
-    refused(&beta, &["remote", "add", "alpha", ticket.trim_end()], "reach");
-    assert!(start.elapsed() < std::time::Duration::from_secs(35), "{:?}", start.elapsed());
+    let gives_up = |args: &[&str], named: &str| {
+        let line = beta.refused(1, args);
+        assert!(line.contains(named), "{args:?}: {named} is not named in: {line}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(35), "{args:?}: {:?}", start.elapsed());
+    };
+    let target = beta.beside("target");
+    // The silent one is known already: who asks for it again is told so, without waiting.
+    gives_up(&["remote", "add", "other", tickets[1].trim_end()], "silent");
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    std::thread::scope(|scope| {
+        scope.spawn(|| gives_up(&["remote", "add", "stopped", tickets[0].trim_end()], "reach"));
+        scope.spawn(|| gives_up(&["sync", "up", "silent:docs", utf8(&target)], "silent"));
+    });
+    assert!(!target.exists(), "nothing was made");
+    assert_eq!(beta.status()["remotes"].as_array().map(Vec::len), Some(1));
+    silent.thaw();
+}
+
+#[test]
+fn a_device_is_paired_under_one_name_alone() {
+    let (alpha, beta) = paired();
+    let ticket = alpha.ok(["remote", "invite"]);
+    refused(&beta, &["remote", "add", "another", ticket.trim_end()], "alpha");
+    let back = beta.ok(["remote", "invite"]);
+    refused(&alpha, &["remote", "add", "another", back.trim_end()], "beta");
+}
+
+#[test]
+fn a_home_that_cannot_be_made_is_refused() {
+    let alpha = Device::start("alpha");
+    let file = alpha.beside("a-file");
+    fs::write(&file, "no directory").expect("a file");
+    for home in [file.clone(), file.join("below")] {
+        refused_start(&alpha.refused_server(&home, "127.0.0.1:0"), "a-file");
+    }
+    assert_eq!(fs::read(&file).expect("it stays"), b"no directory");
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn c1_a_receiver_killed_while_a_big_file_comes_resumes() {
     }
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
-    let written = written_bytes(&beta);
+    let written = beta.written_bytes();
     println!(
         "the receiver was killed {n_kills} times; its last process wrote {} MiB of 200",
         written / MEBIBYTE
@@ -156,7 +156,7 @@ fn c1_a_sender_killed_while_a_big_file_goes_resumes() {
     }
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
-    let written = written_bytes(&beta);
+    let written = beta.written_bytes();
     assert!(
         written < 300 * MEBIBYTE,
         "{written} bytes written for a file of 200 MiB: the transfer began anew"
@@ -182,7 +182,7 @@ fn c1_servers_stopped_amid_a_big_file_end_cleanly_and_resume() {
     }
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
-    let written = written_bytes(&beta);
+    let written = beta.written_bytes();
     assert!(n_stops < 3 || written < 150 * MEBIBYTE, "{written} bytes written: the transfer began anew");
     stage_is_empty(&beta);
 }
@@ -355,12 +355,4 @@ fn allocated_below(directory: &Path) -> u64 {
     let allocated =
         |path: &std::path::PathBuf| std::fs::symlink_metadata(path).map_or(0, |m| m.blocks() * 512);
     files_below(directory).iter().map(allocated).sum()
-}
-
-/// Bytes that the server's process has handed to write calls on files, since its start.
-fn written_bytes(device: &Device) -> u64 {
-    let path = format!("/proc/{}/io", device.server_id());
-    let counters = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let line = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
-    line.and_then(|count| count.parse().ok()).expect("the kernel counts what was written")
 }

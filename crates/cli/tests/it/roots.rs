@@ -105,3 +105,32 @@ fn l6_a_copied_root_at_another_inode_infers_no_deletion_at_its_first_scan() {
     beta.begin();
     check(&[&alpha, &beta], FILES);
 }
+
+#[test]
+fn a_directory_whose_root_is_gone_can_be_paused_and_taken_down() {
+    let (mut alpha, mut beta) = with_files();
+    for device in [&alpha, &beta] {
+        fs::rename(device.root(), device.beside("away")).expect("a rename");
+        directory_becomes(device, "state", "error");
+    }
+    beta.ok(["sync", "pause", "docs"]);
+    // Also when it was never there since the server's start.
+    for device in [&mut alpha, &mut beta] {
+        device.stop();
+        device.begin();
+        directory_becomes(device, "state", "error");
+        assert_ne!(device.directory()["errors"], serde_json::json!([]), "it says what is wrong");
+    }
+    beta.ok(["sync", "resume", "docs"]);
+    beta.ok(["sync", "down", "docs"]);
+    let root = alpha.root();
+    alpha.ok(["file", "down", root.to_str().expect("a root in UTF-8")]);
+    for device in [&alpha, &beta] {
+        assert_eq!(device.status()["directories"], serde_json::json!([]));
+        fs::rename(device.beside("away"), device.root()).expect("a rename");
+        holds(&device.root(), FILES);
+    }
+    crate::world::offer(&alpha, &[]);
+    crate::world::join(&beta, &alpha, &[]);
+    check(&[&alpha, &beta], FILES);
+}
