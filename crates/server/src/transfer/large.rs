@@ -18,6 +18,8 @@ use crate::room::lock;
 
 /// Longest range asked for at once, in bytes.
 const RANGE_BYTES_MAX: u32 = 1 << 20;
+/// Longest chunk that is believed of a remote, in bytes: four times the largest average.
+const CHUNK_BYTES_MAX: u32 = 16 << 20;
 
 /// Why a transfer ended early.
 enum Stopped {
@@ -60,7 +62,8 @@ async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Res
     let (length, list) =
         link.fetch_chunk_list(shared.directory, request.content).await.map_err(Stopped::Remote)?;
     let total: u64 = list.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
-    if length != request.length || total != length {
+    let is_sized = |chunk: &Chunk| (1..=CHUNK_BYTES_MAX).contains(&chunk.length);
+    if length != request.length || total != length || !list.chunks.iter().all(is_sized) {
         return Err(Stopped::Remote(FetchError::Changed));
     }
     let (own, asked, own_list) = (shared.clone(), request.clone(), list.clone());
