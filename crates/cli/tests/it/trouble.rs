@@ -150,6 +150,73 @@ fn c7_a_file_that_is_too_big_keeps_no_small_one_away() {
 }
 
 #[test]
+fn c7_a_home_whose_disk_is_full_harms_no_file_and_goes_on_when_there_is_room() {
+    if !is_root_or_skips("a small disk for the home") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    let (home, aside) = (beta.home(), beta.beside("home-aside"));
+    fs::rename(&home, &aside).expect("a rename");
+    let Some(_mount) = Mount::at(home.clone(), "6m") else { return };
+    let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&home).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp(1) copies the home");
+    beta.begin();
+    // What is left is taken away.
+    let filler = home.join("filler");
+    let _ = fs::write(&filler, noise(1, 16 << 20));
+    alpha.user().write("f", "after", FEBRUARY);
+    for index in 0..2000 {
+        alpha.user().write(format!("many/{index}"), format!("{index}"), JANUARY);
+    }
+    beta.user().write("own", "by beta", JANUARY);
+    assert_eq!(alpha.run(["sync", "wait", "--timeout", "3s"]).status.code(), Some(3));
+    assert!(matches!(&beta.user().read("f")[..], b"before" | b"after"));
+    assert_eq!(beta.user().read("own"), b"by beta");
+    let errors = beta.directory()["errors"].clone();
+    assert_ne!(errors, serde_json::json!([]), "it says that there is no room");
+    fs::remove_file(&filler).expect("the filler can be removed");
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    assert_eq!(alpha.user().read("own"), b"by beta");
+    eventually(PATIENCE, || {
+        let errors = beta.directory()["errors"].clone();
+        if errors == serde_json::json!([]) { Ok(()) } else { Err(errors) }
+    });
+    beta.stop();
+}
+
+#[test]
+fn c7_a_server_out_of_descriptors_goes_on_when_it_has_some_again() {
+    let (alpha, beta) = crate::world::sharing();
+    let limit = |soft: u32| {
+        let id = beta.server_id().to_string();
+        let status = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={soft}:")]).status();
+        status.is_ok_and(|status| status.success())
+    };
+    // Fewer than it has open at rest: it can open nothing at all.
+    if !limit(20) {
+        println!("skipped: out of descriptors needs prlimit(1)");
+        return;
+    }
+    for index in 0..200 {
+        alpha.user().write(format!("d{}/{index}", index % 20), format!("{index}"), JANUARY);
+    }
+    beta.user().write("own", "by beta", JANUARY);
+    let _ = alpha.run(["sync", "wait", "--timeout", "3s"]);
+    assert!(limit(1024), "it worked before");
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    assert!(beta.user().has("d19/199") && alpha.user().has("own"));
+    assert_eq!(
+        (alpha.directory()["conflicts"].clone(), beta.directory()["conflicts"].clone()),
+        (0.into(), 0.into())
+    );
+}
+
+#[test]
 fn l6_an_unmounted_root_is_an_error_and_comes_back_when_mounted() {
     if !is_root_or_skips("an unmounted root") {
         return;
