@@ -81,6 +81,22 @@ impl House {
         }
     }
 
+    /// Puts this device, and the one that a directory was joined from, into its member list if they are not on it at
+    /// all: a crash may have come before the list was durable, and without them nothing would ever be exchanged.
+    pub(super) fn complete_members(&mut self, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get(directory) else { return };
+        let origin = resident.room.row.origin.and_then(|device| self.home.remote(&device).ok().flatten());
+        let origin = origin.filter(|remote| !remote.deleted).map(|remote| (remote.device, remote.key));
+        let own = (self.context.identity.device_id(), self.context.identity.public_key());
+        let members = resident.room.engine().members().clone();
+        for (device, key) in std::iter::once(own).chain(origin) {
+            if !members.contains_key(&device) {
+                let change = add_member(&members, device, key, true);
+                self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
+            }
+        }
+    }
+
     pub(super) fn file_down(&mut self, target: &Target) -> Result<DirectoryDone, Refusal> {
         let row = self.find(target)?;
         if row.role != Role::Offered {

@@ -329,6 +329,7 @@ impl House {
         room.sweep_kept();
         self.rooms.insert(id, Resident { room, deadline_ms: None, scanned: Instant::now() });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
+        self.complete_members(&id);
         self.connect_members(&id);
         Ok(())
     }
