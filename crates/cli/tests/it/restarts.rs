@@ -268,6 +268,78 @@ fn c1_a_sender_killed_while_small_files_go_goes_on() {
 }
 
 #[test]
+fn c1_kills_amid_a_first_merge_adopt_what_is_equal_and_keep_what_differs() {
+    let (mut alpha, mut beta) = crate::world::paired();
+    for index in 0..600 {
+        for (user, who) in [(alpha.user(), "alpha"), (beta.user(), "beta")] {
+            user.write(format!("same/{index}"), format!("same {index}"), JANUARY);
+            if index % 10 == 0 {
+                user.write(format!("differs/{index}"), format!("{who} {index}"), JANUARY);
+                user.write(format!("{who}/{index}"), format!("only {who} {index}"), JANUARY);
+            }
+        }
+    }
+    crate::world::offer(&alpha, &[]);
+    alpha.kill();
+    alpha.begin();
+    crate::world::join(&beta, &alpha, &[]);
+    for round in 0..3 {
+        let killed = if round % 2 == 0 { &mut beta } else { &mut alpha };
+        killed.kill();
+        killed.begin();
+        // A little farther each time; a kill that comes late proves less, and fails nothing.
+        let _ = beta.run(["sync", "wait", "--timeout", "100ms"]);
+    }
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    let tree = tree_of(&alpha.root());
+    let n_files = tree.values().filter(|node| matches!(node, crate::tree::Node::File { .. })).count();
+    assert_eq!(n_files, 600 + 2 * 60 + 2 * 60, "equal ones once, differing ones and those of one side all");
+    assert_eq!(
+        (alpha.directory()["conflicts"].clone(), beta.directory()["conflicts"].clone()),
+        (60.into(), 60.into())
+    );
+}
+
+#[test]
+fn c1_who_was_told_that_it_has_joined_is_a_member_whoever_is_killed_then() {
+    for kills in [[true, false], [false, true], [true, true]] {
+        let (mut alpha, mut beta) = crate::world::paired();
+        crate::world::offer(&alpha, &[]);
+        crate::world::join(&beta, &alpha, &[]);
+        for (device, is_killed) in [&mut alpha, &mut beta].into_iter().zip(kills) {
+            if is_killed {
+                device.kill();
+                device.begin();
+            }
+        }
+        alpha.user().write("alpha", "a", JANUARY);
+        beta.user().write("beta", "b", JANUARY);
+        check(&[&alpha, &beta], "alpha \"a\"\nbeta \"b\"");
+    }
+}
+
+#[test]
+fn c1_kills_while_a_conflict_is_resolved_lose_no_side() {
+    let (mut alpha, mut beta) = sharing();
+    for round in 0..4 {
+        let name = format!("f{round}");
+        beta.ok(["sync", "pause", "docs"]);
+        alpha.user().write(&name, "from alpha", JANUARY);
+        beta.user().write(&name, "from beta", FEBRUARY);
+        alpha.ok(["sync", "wait"]);
+        beta.ok(["sync", "resume", "docs"]);
+        let killed = if round % 2 == 0 { &mut beta } else { &mut alpha };
+        killed.kill();
+        killed.begin();
+        settle(&[&alpha, &beta]);
+        equal(&[&alpha, &beta]);
+        assert_eq!(alpha.user().read(&name), b"from beta");
+        assert_eq!(alpha.directory()["conflicts"], round + 1);
+    }
+}
+
+#[test]
 fn c1_kills_amid_deletes_and_renames_lose_nothing() {
     let (mut alpha, mut beta) = sharing();
     small_files(&alpha);
