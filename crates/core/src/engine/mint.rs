@@ -10,6 +10,7 @@ use super::observe::{Found, Transaction};
 use super::{ActRecord, Engine};
 use crate::conflict::origins;
 use crate::path::SyncPath;
+use crate::projection::Loser;
 use crate::record::Record;
 use crate::tree::Act;
 use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
@@ -100,12 +101,14 @@ impl Engine {
         self.set_record(path, Some(record));
     }
 
-    /// True if what was at a path is by now at the copy's name that it is to have.
+    /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that.
     fn is_moved_to_copy(&self, path: &SyncPath, before: Content, copies: &Copies) -> bool {
-        self.tree.project(path).losers.iter().filter(|loser| loser.value.content() == before).any(|loser| {
-            self.tree.record(&loser.copy).is_some_and(|copy| copy.content == before)
-                || copies.get(&loser.copy) == Some(&before)
-        })
+        let is_before = |loser: &Loser| loser.value.content() == before;
+        let Some(loser) = self.tree.project(path).losers.into_iter().find(is_before) else { return false };
+        let is_copy = |copy: &SyncPath| origins(copy).contains(path);
+        self.tree.record(&loser.copy).is_some_and(|copy| copy.content == before)
+            || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy))
+            || copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
     }
 
     /// The mtime that a remote gave the bytes of a record and that has not reached this disk.
@@ -166,6 +169,7 @@ impl Engine {
         what: &str,
     ) {
         let dot = self.next_dot();
+        self.planner.is_changed_here(path);
         let after = value.content();
         self.tree.act(Act { path: path.clone(), before, value, changed, rank, dot });
         self.commits.note_act(ActRecord {
@@ -189,6 +193,12 @@ impl Engine {
         if self.local_changes.remove(path).is_some() {
             self.planner.reconsider(path.clone());
         }
+    }
+
+    /// What is only here, strictly below a path.
+    pub(super) fn local_below(&self, path: &SyncPath) -> impl Iterator<Item = (&SyncPath, &Option<Record>)> {
+        let later = self.local_changes.range(path.clone()..).skip_while(move |(local, _)| *local == path);
+        later.take_while(move |(local, _)| path.is_ancestor_of(local))
     }
 
     /// Something that was only here is gone.

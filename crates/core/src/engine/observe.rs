@@ -557,9 +557,14 @@ impl Engine {
         let wait = !self.observer.missing.is_empty() && !self.is_pairing_over();
         let mut transaction = Transaction::default();
         if wait {
-            let is_edit = |path: &SyncPath| self.tree.record(path).is_some();
+            // What took the place of a directory waits with what is missing in it, which else would ask for it back.
+            let is_edit = |(path, found): &(&SyncPath, &Found)| {
+                self.tree.record(path).is_some_and(|record| {
+                    record.content != Content::Directory || found.record.content == Content::Directory
+                })
+            };
             let edits: Vec<SyncPath> =
-                self.observer.found.keys().filter(|path| is_edit(path)).cloned().collect();
+                self.observer.found.iter().filter(is_edit).map(|(path, _)| path.clone()).collect();
             for path in edits {
                 transaction.found.extend(self.observer.found.remove_entry(&path));
             }

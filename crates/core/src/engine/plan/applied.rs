@@ -83,7 +83,11 @@ impl Engine {
     }
 
     pub(in super::super) fn reconsider_parent(&mut self, path: &SyncPath) {
-        if let Some(parent) = path.parent().filter(|parent| self.planner.needed.contains(parent)) {
+        let Some(parent) = path.parent() else { return };
+        if self.is_not_empty(&parent) {
+            self.troubles.remove(&parent); // It may be empty by now.
+            self.planner.reconsider(parent);
+        } else if self.planner.needed.contains(&parent) {
             self.planner.reconsider(parent);
         }
     }
@@ -106,11 +110,8 @@ impl Engine {
         expect: &[(SyncPath, Record)],
         stat: Option<Stat>,
     ) {
-        if self.local_changes.remove(from).is_some() {
-            self.local_changes
-                .insert(to.clone(), stat.map(|stat| Record { content: Content::Directory, stat }));
-            self.set_record(from, None);
-            self.request_walk(to.clone());
+        if self.local_changes.contains_key(from) {
+            self.local_directory_moved(from, to, stat);
             return;
         }
         for (path, record) in expect {
@@ -121,6 +122,21 @@ impl Engine {
                 self.set_record(&target, Some(Record { content: record.content, stat: moved_stat }));
             }
         }
+    }
+
+    /// What is only here keeps being only here, under its new name.
+    fn local_directory_moved(&mut self, from: &SyncPath, to: &SyncPath, stat: Option<Stat>) {
+        let below: Vec<SyncPath> = self.local_below(from).map(|(path, _)| path.clone()).collect();
+        for path in below {
+            let local = self.local_changes.remove(&path).flatten();
+            if let (Some(local), Some(target)) = (local, from.rebase(&path, to)) {
+                self.local_changes.insert(target, Some(local));
+            }
+        }
+        self.local_changes.remove(from);
+        self.local_changes.insert(to.clone(), stat.map(|stat| Record { content: Content::Directory, stat }));
+        self.set_record(from, None);
+        self.request_walk(to.clone());
     }
 
     /// Other members may have been told that this device knows of a version but lacks its bytes.
@@ -152,12 +168,13 @@ impl Engine {
 
     fn op_met_something_else(&mut self, op: &Op, rescued: Option<SyncPath>) {
         let path = op.path().clone();
-        let surprises = self.planner.surprises.entry(path.clone()).or_default();
+        let counted = if let Op::MoveDirectory { from, .. } = op { from.clone() } else { path.clone() };
+        let surprises = self.planner.surprises.entry(counted.clone()).or_default();
         *surprises += 1;
         if *surprises > SURPRISES_MAX {
-            self.planner.surprises.remove(&path);
+            self.planner.surprises.remove(&counted);
             let message = "something keeps changing it; waiting until it rests".to_owned();
-            self.trouble(&path, Trouble { kind: TroubleKind::Other, message });
+            self.trouble(&counted, Trouble { kind: TroubleKind::Other, message });
         }
         if let Op::MoveDirectory { from, to, .. } = op {
             self.planner.unmovable.insert(from.clone());
@@ -191,7 +208,7 @@ impl Engine {
                 if let Some(holders) = self.holders.get_mut(content) {
                     holders.remove(path);
                 }
-                self.request_look(path.clone());
+                self.look_before_more(path.clone());
             }
             Source::Kept { name } => {
                 self.kept.remove(content);

@@ -101,6 +101,11 @@ impl Planner {
         self.exact_origins.get(path).copied()
     }
 
+    /// A path was changed here: nobody has it so yet.
+    pub(super) fn is_changed_here(&mut self, path: &SyncPath) {
+        self.exact_origins.remove(path);
+    }
+
     pub(super) fn forget_exact_origins(&mut self) {
         self.exact_origins.clear();
     }

@@ -80,7 +80,13 @@ impl Engine {
     fn sort_into(&mut self, round: &mut Round, path: SyncPath, value: Value) {
         let record = self.tree.record(&path).cloned();
         if let Some(Some(local)) = self.local_changes.get(&path).cloned() {
-            self.move_local_away(round, path, local);
+            if local.content == value.content() {
+                self.local_changes.remove(&path);
+                self.set_record(&path, Some(local)); // It was made here and elsewhere alike.
+                self.planner.reconsider(path);
+            } else {
+                self.move_local_away(round, path, local);
+            }
             return;
         }
         match (value, record) {
@@ -133,8 +139,10 @@ impl Engine {
         let to = copy_path(&path, &version, false);
         let to = if is_free(&to) { to } else { copy_path(&path, &version, true) };
         if local.content == Content::Directory {
-            let expect = vec![(path.clone(), local)];
-            round.structure.push(Op::MoveDirectory { from: path, to, mode: expect[0].1.stat.mode, expect });
+            let mode = local.stat.mode;
+            let inside = self.local_below(&path).filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
+            let expect = std::iter::once((path.clone(), local)).chain(inside).collect();
+            round.structure.push(Op::MoveDirectory { from: path, to, mode, expect });
         } else {
             round.structure.push(Op::Move { from: path, expect: local, to, metadata: None });
         }
