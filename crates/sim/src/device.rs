@@ -67,6 +67,7 @@ impl Durable {
 /// Work that is done in order: looks and changes.
 #[derive(Debug)]
 pub(crate) enum LaneTask {
+    Prove,
     Look { left: VecDeque<SyncPath>, results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)> },
     Apply { left: VecDeque<Op>, prepared: Option<VecDeque<Prepared>>, outcomes: Vec<(Op, OpOutcome)> },
 }
@@ -93,15 +94,35 @@ pub struct Device {
     pub(crate) report_at_us: u64,
     pub(crate) tick_at_us: Option<u64>,
     pub(crate) is_paused: bool,
+    /// Its root is not there at present, and whether its engine knows.
+    pub(crate) is_root_lost: bool,
+    pub(crate) is_root_told_lost: bool,
+    /// It has left the directory for the time being.
+    pub(crate) is_away: bool,
+    /// An older copy of what is durable.
+    pub(crate) backup: Option<Durable>,
     pub(crate) waits_done: Vec<u64>,
+    /// What the disk was after each change since the last that is sure to be durable, and how many acts the oracle had
+    /// been told of then; none: power is never cut.
+    pub(crate) checkpoints: Option<Vec<(Disk, usize)>>,
 }
 
 impl Device {
+    /// Lists kept versions that a crash kept from being listed, as is done at every start.
+    pub(crate) fn list_kept(&mut self, at: Time) {
+        for (name, item) in &self.disk.kept {
+            let Some(content) = item.content() else { continue };
+            let path = SyncPath::root();
+            let kept = Kept { name: name.clone(), path, content, stat: item.stat(), at };
+            self.durable.kept.entry(name.clone()).or_insert(kept);
+        }
+    }
+
     /// True if a batch under way is to put this at a name of this family.
     pub(crate) fn is_placing(&self, content: Content, home: &SyncPath) -> bool {
         let ops = self.lane.iter().filter_map(|task| match task {
             LaneTask::Apply { left, .. } => Some(left),
-            LaneTask::Look { .. } => None,
+            LaneTask::Look { .. } | LaneTask::Prove => None,
         });
         ops.flatten().any(|op| {
             let placed = match op {

@@ -92,6 +92,8 @@ pub struct Disk {
     pub step_ns: u64,
     /// A rename changes the change time, as on most file systems.
     pub renames_change_ctime: bool,
+    /// Records that matched items of other bytes: such an op would have destroyed a user's bytes unseen (promise L2).
+    pub broken: Vec<String>,
     pub(crate) n_kept: u64,
     pub(crate) last: Time,
     pub(crate) last_inode: u64,
@@ -226,4 +228,12 @@ impl Disk {
 
 pub(crate) fn denied() -> Trouble {
     Trouble { kind: TroubleKind::Denied, message: "read it: permission denied".to_owned() }
+}
+
+pub(crate) fn no_space() -> Trouble {
+    Trouble { kind: TroubleKind::NoSpace, message: "no space left".to_owned() }
+}
+
+pub(crate) fn unproved() -> Trouble {
+    Trouble { kind: TroubleKind::Other, message: "the directory's root is not there".to_owned() }
 }

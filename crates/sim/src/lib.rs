@@ -5,8 +5,10 @@
 //! what they promise in `core::effect` is.
 
 mod apply;
+mod check;
 mod device;
 mod disk;
+mod faults;
 mod oracle;
 mod random;
 mod run;

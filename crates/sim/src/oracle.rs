@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use file_sync_core::message::Entry;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::Content;
+use file_sync_core::version::{Content, Dot, Version};
 
 use crate::disk::{Body, Disk};
 
@@ -35,6 +36,13 @@ pub struct Destroyed {
     pub is_partial: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Made,
+    Confirmed,
+    Destroyed,
+}
+
 /// All that users did.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
@@ -42,6 +50,14 @@ pub struct Oracle {
     crashed: BTreeSet<(usize, u64)>,
     /// Where users themselves put something, conflict copies' names included.
     made_at: BTreeSet<SyncPath>,
+    /// Some device forgot what it had seen, with its home: what it still has on its disk is new again.
+    is_forgetful: bool,
+    /// All that was told, in order, as long as it is not undone.
+    told: Vec<Option<(usize, Content, SyncPath, Told)>>,
+    /// Every version announced, by its name.
+    announced: BTreeMap<Dot, (SyncPath, Version)>,
+    /// Promises seen broken on the way.
+    broken: Vec<String>,
     /// Who did anything in a family.
     actors: BTreeMap<SyncPath, BTreeSet<usize>>,
 }
@@ -49,29 +65,86 @@ pub struct Oracle {
 impl Oracle {
     /// A user made this at a path.
     pub fn made(&mut self, content: Content, path: &SyncPath, device: usize) {
-        self.acted(path, device);
+        self.acted(content, path, device, Told::Made);
         self.made_at.insert(path.clone());
         self.fate(content, path).n_made += 1;
     }
 
     /// A user changed its metadata.
     pub fn confirmed(&mut self, content: Content, path: &SyncPath, device: usize) {
-        self.acted(path, device);
+        self.acted(content, path, device, Told::Confirmed);
         self.fate(content, path).n_confirmed += 1;
     }
 
     /// A user replaced, deleted or moved away what was at a path.
     pub fn destroyed(&mut self, content: Content, path: &SyncPath, how: Destroyed) {
-        self.acted(path, how.device);
+        self.acted(content, path, how.device, Told::Destroyed);
         self.fate(content, path).destroyed.push(how);
     }
 
-    fn acted(&mut self, path: &SyncPath, device: usize) {
+    /// How much was told up to now.
+    pub fn n_told(&self) -> usize {
+        self.told.len()
+    }
+
+    /// How often a device's user changed an item.
+    pub fn n_changes(&self, device: usize) -> usize {
+        self.told.iter().flatten().filter(|(actor, ..)| *actor == device).count()
+    }
+
+    /// A power cut undid what a device's user did since so much was told.
+    pub fn undo(&mut self, device: usize, mark: usize) {
+        for index in (mark..self.told.len()).rev() {
+            if self.told[index].as_ref().is_none_or(|(actor, ..)| *actor != device) {
+                continue;
+            }
+            let Some((_, content, path, told)) = self.told[index].take() else { continue };
+            let fate = self.fate(content, &path);
+            match told {
+                Told::Made => fate.n_made -= 1,
+                Told::Confirmed => fate.n_confirmed -= 1,
+                Told::Destroyed => {
+                    if let Some(last) = fate.destroyed.iter().rposition(|how| how.device == device) {
+                        fate.destroyed.remove(last);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A device lost its home, or got an older one.
+    pub fn forgot(&mut self) {
+        self.is_forgetful = true;
+    }
+
+    /// True if a device lost its home, or got an older one.
+    pub fn is_forgetful(&self) -> bool {
+        self.is_forgetful
+    }
+
+    /// Entries were sent: no dot ever names two versions (promise C3).
+    pub fn announced(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            for version in entry.register.versions() {
+                let born_at = version.born_at.as_ref().unwrap_or(&entry.path);
+                let first =
+                    self.announced.entry(version.dot).or_insert_with(|| (born_at.clone(), version.clone()));
+                let (path, first) = first;
+                if path != born_at || first.value != version.value || first.replaced != version.replaced {
+                    self.broken
+                        .push(format!("C3: {:?} names {first:?} at {path} and {version:?}", version.dot));
+                }
+            }
+        }
+    }
+
+    fn acted(&mut self, content: Content, path: &SyncPath, device: usize, told: Told) {
+        self.told.push(Some((device, content, path.clone(), told)));
         self.actors.entry(family(path)).or_default().insert(device);
     }
 
     /// Who did anything in a family, or to what it lies in or what lies in it.
-    fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
+    pub fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
         let is_around =
             |path: &SyncPath| path == home || path.is_ancestor_of(home) || home.is_ancestor_of(path);
         self.actors
@@ -101,7 +174,7 @@ impl Oracle {
             let home = if content == Content::Directory { path.clone() } else { family(path) };
             found.entry((content, home)).or_default().push(path.clone());
         }
-        let mut wrong = Vec::new();
+        let mut wrong = self.broken.clone();
         for ((content, home), fate) in &self.fates {
             let is_there = found.contains_key(&(*content, home.clone()));
             let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
@@ -125,7 +198,7 @@ impl Oracle {
             }
             let is_copy = *content != Content::Directory
                 && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-            if is_copy && self.actors_around(home).len() < 2 {
+            if is_copy && !self.is_forgetful && self.actors_around(home).len() < 2 {
                 wrong.push(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
             }
         }
@@ -141,7 +214,7 @@ impl Oracle {
             !how.is_partial && (how.is_durable || !self.crashed.contains(&(how.device, how.life)))
         };
         let may_be_settled = paths.iter().all(|path| path != home) && self.actors_around(home).len() > 1;
-        !may_be_settled && fate.destroyed.iter().any(|how| is_sure(&how))
+        !self.is_forgetful && !may_be_settled && fate.destroyed.iter().any(|how| is_sure(&how))
     }
 }
 
@@ -165,11 +238,15 @@ pub fn first_difference(one: &Disk, two: &Disk, is_ignored: &dyn Fn(&SyncPath) -
     None
 }
 
+const RESCUED: &str = ".rescued-";
 const STAMP: &str = ".sync-conflict-";
 
 /// The path without what conflict copies' names add.
 pub fn family(path: &SyncPath) -> SyncPath {
     let mut text = String::from_utf8_lossy(path.as_bytes()).into_owned();
+    if let Some(start) = text.find(RESCUED) {
+        text.replace_range(start..(start + RESCUED.len() + 8).min(text.len()), "");
+    }
     while let Some(start) = text.find(STAMP) {
         let mut end = start + STAMP.len() + "YYYYMMDD-HHMMSS-1234567".len();
         if text.as_bytes().get(end) == Some(&b'-') {

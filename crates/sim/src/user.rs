@@ -54,6 +54,7 @@ impl World {
     }
 
     fn note_act(&mut self, device: usize, act: &str) {
+        self.stats.n_acts += 1;
         self.note(|| format!("{} user: {act}", name(device)));
     }
 
@@ -67,6 +68,7 @@ impl World {
             self.oracle.made(content, at, device);
         }
         self.hint(device, at);
+        self.checkpoint(device);
     }
 
     fn is_going(&mut self, device: usize, at: &SyncPath) {
@@ -109,7 +111,7 @@ impl World {
         self.is_made(device, at);
     }
 
-    fn write_bytes(&mut self, device: usize, at: &SyncPath, bytes: Vec<u8>) {
+    pub(crate) fn write_bytes(&mut self, device: usize, at: &SyncPath, bytes: Vec<u8>) {
         self.make_parents(device, at);
         let is_file = |disk: &Disk| disk.get(at).is_some_and(|item| matches!(item.body, Body::File(_)));
         self.is_going_if_other(device, at, &bytes);
@@ -151,10 +153,11 @@ impl World {
             self.is_going(device, &below);
             self.devices[device].disk.remove(&below);
             self.hint(device, &below);
+            self.checkpoint(device);
         }
     }
 
-    fn rename(&mut self, device: usize, from: &SyncPath, to: &SyncPath) {
+    pub(crate) fn rename(&mut self, device: usize, from: &SyncPath, to: &SyncPath) {
         let is_possible = from != to && !from.is_ancestor_of(to) && !to.is_ancestor_of(from);
         if !is_possible || self.devices[device].disk.get(from).is_none() {
             return;
@@ -177,6 +180,7 @@ impl World {
         }
         self.hint(device, from);
         self.hint(device, to);
+        self.checkpoint(device);
     }
 
     fn set_metadata(&mut self, device: usize, at: &SyncPath, mode: u16, mtime: Option<Time>) {
@@ -189,6 +193,7 @@ impl World {
         disk.set_metadata(at, mode, mtime, wall);
         self.oracle.confirmed(content, at, device);
         self.hint(device, at);
+        self.checkpoint(device);
     }
 
     /// Does something to a device's disk, whatever chance says.

@@ -13,6 +13,9 @@ impl World {
         let hint = if is_directory { Hint::Tree(path.clone()) } else { Hint::Path(path.clone()) };
         let chance = self.random.below(100);
         let lost = self.options.lost_hints_percent;
+        if chance < lost + self.options.overflows_percent {
+            self.stats.n_lost_hints += 1;
+        }
         if chance < lost {
             return;
         }

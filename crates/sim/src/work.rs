@@ -7,10 +7,10 @@ use file_sync_core::engine::{Effect, Event, FetchOutcome, FetchRequest, Listing}
 use file_sync_core::ignore::Rules;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Seen};
-use file_sync_core::version::ContentHash;
+use file_sync_core::version::{ContentHash, Time};
 
-use crate::device::LaneTask;
-use crate::disk::{Body, denied};
+use crate::device::{Device, LaneTask};
+use crate::disk::{Body, Disk, denied, no_space, unproved};
 use crate::world::{Happening, World, name};
 
 /// Work that is not done in order.
@@ -61,7 +61,7 @@ impl World {
         self.after(self.options.work_us_max, Happening::Work { device, life, task });
     }
 
-    fn queue(&mut self, device: usize, task: LaneTask) {
+    pub(crate) fn queue(&mut self, device: usize, task: LaneTask) {
         let machine = &mut self.devices[device];
         machine.lane.push_back(task);
         let life = machine.life;
@@ -78,42 +78,32 @@ impl World {
             machine.is_lane_running = false;
             return;
         };
-        let mut touched = None;
-        let is_over = match &mut task {
-            LaneTask::Look { left, results } => {
-                if let Some(path) = left.pop_front() {
-                    let result = machine.disk.look(&path);
-                    results.push((path, result));
-                }
-                left.is_empty()
-            }
-            LaneTask::Apply { left, prepared: None, .. } if !left.is_empty() => {
-                let all = left.iter().map(|op| machine.disk.prepare(op)).collect();
-                if let LaneTask::Apply { prepared, .. } = &mut task {
-                    *prepared = Some(all);
-                }
-                false
-            }
-            LaneTask::Apply { left, prepared, outcomes } => {
-                let next = left.pop_front().zip(prepared.as_mut().and_then(VecDeque::pop_front));
-                if let Some((op, prepared)) = next {
-                    let outcome = machine.disk.carry_out(&op, prepared, wall);
-                    touched = matches!(outcome, OpOutcome::Done { .. }).then(|| op.clone());
-                    outcomes.push((op, outcome));
-                }
-                left.is_empty()
-            }
-        };
+        if machine.is_root_told_lost != machine.is_root_lost {
+            self.prove_root(device);
+        }
+        let (is_over, touched, surprised) = self.devices[device].advance_lane(&mut task, wall);
         if let Some(op) = touched {
             self.note(|| format!("{} carries out {op:?}", name(device)));
             self.hint_op(device, &op);
+            self.checkpoint(device);
+        }
+        if let (Some(op), LaneTask::Apply { outcomes, .. }) = (surprised, &mut task) {
+            self.stats.n_surprises += 1;
+            if let Some(rescued) = self.rescue(device, &op)
+                && let Some((_, outcome)) = outcomes.last_mut()
+            {
+                *outcome = OpOutcome::Differs { rescued: Some(rescued) };
+            }
         }
         if is_over {
-            let event = match task {
-                LaneTask::Look { results, .. } => Event::Looked(results),
-                LaneTask::Apply { outcomes, .. } => Event::Applied(outcomes),
-            };
-            self.report_in_order(device, event);
+            match task {
+                LaneTask::Prove => {}
+                LaneTask::Look { results, .. } => self.report_in_order(device, Event::Looked(results)),
+                LaneTask::Apply { outcomes, .. } => {
+                    self.is_durable(device);
+                    self.report_in_order(device, Event::Applied(outcomes));
+                }
+            }
         } else {
             self.devices[device].lane.push_front(task);
         }
@@ -121,7 +111,7 @@ impl World {
         self.after(pause_us, Happening::Lane { device, life });
     }
 
-    fn report_in_order(&mut self, device: usize, event: Event) {
+    pub(crate) fn report_in_order(&mut self, device: usize, event: Event) {
         let delay = self.random.below(self.options.work_us_max.max(1));
         let machine = &mut self.devices[device];
         machine.report_at_us = (self.now_us + delay).max(machine.report_at_us + 1);
@@ -134,7 +124,14 @@ impl World {
         match task {
             Task::Walk { walk, pending, rules } => self.run_walk(device, walk, pending, rules),
             Task::Hash { batch, left, read } => self.run_hash(device, batch, left, read),
-            Task::Sync { batch } => self.deliver(device, Event::Synced { batch, result: Ok(()) }),
+            Task::Sync { batch } => {
+                let is_lost = self.devices[device].is_root_lost;
+                if !is_lost {
+                    self.is_durable(device);
+                }
+                let result = if is_lost { Err(unproved()) } else { Ok(()) };
+                self.deliver(device, Event::Synced { batch, result });
+            }
             Task::Fetch(request) => self.run_fetch(device, &request),
             Task::CleanStage(contents) => {
                 self.devices[device].disk.stage.retain(|content, _| contents.contains(content));
@@ -153,6 +150,8 @@ impl World {
             disk.unreadable.iter().any(|bad| *bad == directory || bad.is_ancestor_of(&directory));
         let result = if is_unreadable || !disk.is_directory(&directory) {
             Err(denied())
+        } else if self.devices[device].is_root_lost {
+            Ok(Vec::new()) // As an empty mount point looks.
         } else {
             let children = disk.children(&directory);
             Ok(children.into_iter().map(|path| (path.clone(), disk.items[&path].seen(&path))).collect())
@@ -181,7 +180,8 @@ impl World {
         mut left: VecDeque<HashItem>,
         mut read: Vec<(SyncPath, Option<(Seen, ContentHash)>)>,
     ) {
-        let disk = &self.devices[device].disk;
+        let machine = &self.devices[device];
+        let disk = if machine.is_root_lost { &Disk::default() } else { &machine.disk };
         if let Some(HashItem { path }) = left.pop_front() {
             let found = disk.get(&path).and_then(|item| match &item.body {
                 Body::File(bytes) => Some((item.seen(&path), ContentHash::of(bytes))),
@@ -202,12 +202,21 @@ impl World {
             (path, outcome)
         };
         let outcomes = read.into_iter().map(confirm).collect();
+        self.is_durable(device);
         self.deliver(device, Event::Hashed { batch, outcomes });
     }
 
     fn run_fetch(&mut self, device: usize, request: &FetchRequest) {
         let from = self.index_of(request.from);
-        let outcome = if !self.is_linked(device, from) || !self.is_linked(from, device) {
+        let fails = self.random.percent(self.options.failed_fetches_percent);
+        self.stats.n_failed_fetches += u64::from(fails);
+        let outcome = if fails && self.random.percent(50) {
+            FetchOutcome::NotHeld
+        } else if fails {
+            FetchOutcome::Broken("it came to an end".to_owned())
+        } else if self.devices[device].disk.is_full {
+            FetchOutcome::Trouble(no_space())
+        } else if !self.is_linked(device, from) || !self.is_linked(from, device) {
             FetchOutcome::Broken("the link is down".to_owned())
         } else {
             match self.serve(from, &request.content) {
@@ -231,6 +240,43 @@ impl World {
             Body::File(bytes) if ContentHash::of(bytes) == *content => Some(bytes.clone()),
             _ => None,
         })
+    }
+}
+
+impl Device {
+    /// Does the next piece of a task; says whether it is over, and which op was done, or met something else.
+    fn advance_lane(&mut self, task: &mut LaneTask, wall: Time) -> (bool, Option<Op>, Option<Op>) {
+        match task {
+            LaneTask::Prove => (true, None, None),
+            LaneTask::Look { left, results } => {
+                if self.is_root_lost {
+                    left.clear();
+                    results.clear();
+                }
+                if let Some(path) = left.pop_front() {
+                    let result = self.disk.look(&path);
+                    results.push((path, result));
+                }
+                (left.is_empty(), None, None)
+            }
+            LaneTask::Apply { left, prepared: None, outcomes } if self.is_root_lost => {
+                outcomes.extend(left.drain(..).map(|op| (op, OpOutcome::Trouble(unproved()))));
+                (true, None, None)
+            }
+            LaneTask::Apply { left, prepared: prepared @ None, .. } if !left.is_empty() => {
+                *prepared = Some(self.disk.prepare_all(left));
+                (false, None, None)
+            }
+            LaneTask::Apply { left, prepared, outcomes } => {
+                let next = left.pop_front().zip(prepared.as_mut().and_then(VecDeque::pop_front));
+                let Some((op, prepared)) = next else { return (true, None, None) };
+                let outcome = self.disk.carry_out(&op, prepared, wall);
+                let touched = matches!(outcome, OpOutcome::Done { .. }).then(|| op.clone());
+                let surprised = matches!(outcome, OpOutcome::Differs { .. }).then(|| op.clone());
+                outcomes.push((op, outcome));
+                (left.is_empty(), touched, surprised)
+            }
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::work::Task;
 
+/// How long the index waits before it tries a commit again.
+const COMMIT_RETRY_US: u64 = 2_000_000;
+
 /// How adverse a world is.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -26,6 +29,10 @@ pub struct Options {
     pub lost_hints_percent: u64,
     /// Of 100 hints of the watcher, how many come as "events were lost".
     pub overflows_percent: u64,
+    /// Of 100 fetches, how many fail.
+    pub failed_fetches_percent: u64,
+    /// Of 100 ops that meet a user's edit, after how many the user is too quick for it to be put back at its name.
+    pub rescues_percent: u64,
     /// Keep a trace.
     pub is_traced: bool,
 }
@@ -37,6 +44,8 @@ impl Default for Options {
             link_us_max: 5_000,
             lost_hints_percent: 0,
             overflows_percent: 0,
+            failed_fetches_percent: 0,
+            rescues_percent: 0,
             is_traced: false,
         }
     }
@@ -51,6 +60,28 @@ pub struct Stats {
     pub n_crashes: u64,
     /// Links cut.
     pub n_cuts: u64,
+    /// Of the crashes, those by power cut.
+    pub n_power_cuts: u64,
+    /// Users' acts.
+    pub n_acts: u64,
+    /// Messages that a cut or a crash swallowed.
+    pub n_lost_messages: u64,
+    /// Hints of the watcher that were lost, or came as "events were lost".
+    pub n_lost_hints: u64,
+    /// Fetches that failed.
+    pub n_failed_fetches: u64,
+    /// Times that a disk was full.
+    pub n_full_disks: u64,
+    /// Times that a root was not there.
+    pub n_lost_roots: u64,
+    /// Ops that met something else than expected.
+    pub n_surprises: u64,
+    /// Of those, how many could not put a user's bytes back at their name.
+    pub n_rescues: u64,
+    /// Homes restored from an older copy.
+    pub n_restored_homes: u64,
+    /// Members that left, or lost their home, and joined again.
+    pub n_rejoins: u64,
     /// Ops by name.
     pub ops: BTreeMap<&'static str, u64>,
     /// Commits.
@@ -64,6 +95,32 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Adds another world's counts, for a sum over seeds.
+    pub fn add(&mut self, other: &Stats) {
+        let both = [
+            (&mut self.n_events, other.n_events),
+            (&mut self.n_crashes, other.n_crashes),
+            (&mut self.n_cuts, other.n_cuts),
+            (&mut self.n_power_cuts, other.n_power_cuts),
+            (&mut self.n_acts, other.n_acts),
+            (&mut self.n_lost_messages, other.n_lost_messages),
+            (&mut self.n_lost_hints, other.n_lost_hints),
+            (&mut self.n_failed_fetches, other.n_failed_fetches),
+            (&mut self.n_full_disks, other.n_full_disks),
+            (&mut self.n_lost_roots, other.n_lost_roots),
+            (&mut self.n_surprises, other.n_surprises),
+            (&mut self.n_rescues, other.n_rescues),
+            (&mut self.n_restored_homes, other.n_restored_homes),
+            (&mut self.n_rejoins, other.n_rejoins),
+            (&mut self.n_commits, other.n_commits),
+            (&mut self.n_entries, other.n_entries),
+            (&mut self.n_fetches, other.n_fetches),
+            (&mut self.n_hashes, other.n_hashes),
+        ];
+        both.into_iter().for_each(|(sum, count)| *sum += count);
+        other.ops.iter().for_each(|(name, count)| *self.ops.entry(name).or_default() += count);
+    }
+
     /// Ops of all kinds.
     pub fn n_ops(&self) -> u64 {
         self.ops.values().sum()
@@ -82,6 +139,7 @@ pub(crate) enum Happening {
     Up { side: usize, other: usize, connection: u64 },
     Down { side: usize, other: usize, connection: u64 },
     Restart { device: usize },
+    Prove { device: usize },
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +221,12 @@ impl World {
                 report_at_us: 0,
                 tick_at_us: None,
                 is_paused: false,
+                is_root_lost: false,
+                is_root_told_lost: false,
+                is_away: false,
+                backup: None,
                 waits_done: Vec::new(),
+                checkpoints: None,
             });
         }
         world
@@ -175,7 +238,10 @@ impl World {
         let machine = &mut self.devices[device];
         machine.life += 1;
         let now = machine.now(now_us);
+        machine.list_kept(now.wall);
         let engine = Engine::new(machine.config.clone(), machine.durable.stored(), machine.is_paused, now);
+        machine.config.doubted = false;
+        machine.is_root_told_lost = false;
         machine.engine = Some(engine);
         self.note(|| format!("{} starts", name(device)));
         self.step(device, Event::Tick);
@@ -300,6 +366,11 @@ impl World {
                 self.run_task(device, task)
             }
             Happening::Arrive { from, to, connection, message } => self.arrive(from, to, connection, message),
+            Happening::Durable { device, life, commit }
+                if self.is_alive(device, life) && self.devices[device].disk.is_full =>
+            {
+                self.at(self.now_us + COMMIT_RETRY_US, Happening::Durable { device, life, commit });
+            }
             Happening::Durable { device, life, commit } if self.is_alive(device, life) => {
                 let sequence = commit.counters.sequence;
                 self.devices[device].durable.apply(*commit);
@@ -313,7 +384,8 @@ impl World {
             }
             Happening::Up { side, other, connection } => self.tell_up(side, other, connection),
             Happening::Down { side, other, connection } => self.tell_down(side, other, connection),
-            Happening::Restart { device } if self.devices[device].engine.is_none() => self.start(device),
+            Happening::Prove { device } => self.prove_root(device),
+            Happening::Restart { device } if self.may_start(device) => self.start(device),
             _ => {}
         }
     }
@@ -354,6 +426,8 @@ impl World {
         if is_open {
             let from = self.devices[from].id;
             self.step(to, Event::Message { from, message });
+        } else {
+            self.stats.n_lost_messages += 1;
         }
     }
 
@@ -368,7 +442,7 @@ impl World {
         self.devices[device].life == life && self.devices[device].engine.is_some()
     }
 
-    fn with_engine(
+    pub(crate) fn with_engine(
         &mut self,
         device: usize,
         call: impl FnOnce(&mut Engine, file_sync_core::engine::Now) -> Vec<Effect>,
@@ -424,6 +498,7 @@ impl World {
         let to = self.index_of(to);
         if let Message::Entries(entries) = &message {
             self.stats.n_entries += entries.entries.len() as u64;
+            self.oracle.announced(&entries.entries);
         }
         let delay = 1 + self.random.below(self.options.link_us_max.max(1));
         let now_us = self.now_us;

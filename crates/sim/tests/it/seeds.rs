@@ -1,6 +1,8 @@
 //! Many seeds; `SEEDS=N` says how many, `SEED=X` replays one with a trace.
 
-use file_sync_sim::{Report, Settings, run_seed};
+#![expect(clippy::print_stdout, reason = "how much was proved is for people to read")]
+
+use file_sync_sim::{Report, Settings, Stats, run_seed};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -17,7 +19,7 @@ fn run_many(level: u64, n_seeds_default: u64) {
     }
     let n_seeds = number("SEEDS").unwrap_or(n_seeds_default);
     let first = number("FIRST").unwrap_or(0);
-    let (mut n_events, mut n_crashes, mut n_cuts) = (0, 0, 0);
+    let mut total = Stats::default();
     let mut failed = Vec::new();
     for seed in first..first + n_seeds {
         let settings = Settings::of_seed(seed, level);
@@ -26,17 +28,43 @@ fn run_many(level: u64, n_seeds_default: u64) {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "panic".to_owned());
             Report { failures: vec![text], stats: Default::default(), trace: Vec::new() }
         });
-        n_events += report.stats.n_events;
-        n_crashes += report.stats.n_crashes;
-        n_cuts += report.stats.n_cuts;
+        total.add(&report.stats);
         if let Some(failure) = report.failures.first() {
             failed.push(format!("seed {seed}: {failure}"));
         }
     }
-    println!("level {level}: {n_seeds} seeds, {n_events} events, {n_crashes} crashes, {n_cuts} cuts");
+    println!("level {level}: {n_seeds} seeds: {}", told(&total));
     let n_failed = failed.len();
     failed.truncate(20);
     assert!(failed.is_empty(), "{n_failed} of {n_seeds} seeds failed:\n{}", failed.join("\n"));
+}
+
+/// What was proved, for the record.
+fn told(stats: &Stats) -> String {
+    format!(
+        "{} acts of users, {} events, {} ops ({} met something else, {} rescued), {} commits, {} entries, {} fetches \
+         ({} failed), {} hashes, {} crashes ({} power cuts), {} cuts, {} messages lost, {} hints lost, {} full disks, \
+         {} lost roots, {} restored homes, {} rejoins",
+        stats.n_acts,
+        stats.n_events,
+        stats.n_ops(),
+        stats.n_surprises,
+        stats.n_rescues,
+        stats.n_commits,
+        stats.n_entries,
+        stats.n_fetches,
+        stats.n_failed_fetches,
+        stats.n_hashes,
+        stats.n_crashes,
+        stats.n_power_cuts,
+        stats.n_cuts,
+        stats.n_lost_messages,
+        stats.n_lost_hints,
+        stats.n_full_disks,
+        stats.n_lost_roots,
+        stats.n_restored_homes,
+        stats.n_rejoins,
+    )
 }
 
 #[test]
@@ -47,4 +75,9 @@ fn two_devices_without_faults() {
 #[test]
 fn devices_with_faults() {
     run_many(1, 2_000);
+}
+
+#[test]
+fn devices_with_rarer_faults() {
+    run_many(2, 2_000);
 }

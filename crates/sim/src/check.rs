@@ -1,0 +1,122 @@
+//! The questions that are asked of a world at rest.
+
+use std::collections::BTreeSet;
+
+use file_sync_core::engine::Mode;
+use file_sync_core::ignore::Rules;
+use file_sync_core::path::SyncPath;
+use file_sync_core::tree::Node;
+use file_sync_core::version::Content;
+
+use crate::device::Device;
+use crate::disk::{Body, Disk};
+use crate::oracle::{family, first_difference};
+use crate::world::{World, name};
+
+impl World {
+    /// Compares all disks with each other and with the oracle; returns what is wrong.
+    pub fn check(&self) -> Vec<String> {
+        let mut wrong: Vec<String> =
+            self.devices.iter().flat_map(|device| device.disk.broken.clone()).collect();
+        let root_hash = |index: usize| {
+            let engine = self.devices[index].engine.as_ref();
+            engine.map(|engine| engine.status().root_hash)
+        };
+        for index in 1..self.devices.len() {
+            let is_left_out = |path: &SyncPath| self.is_left_out(path, &[0, index]);
+            if let Some(difference) =
+                first_difference(&self.devices[0].disk, &self.devices[index].disk, &is_left_out)
+            {
+                wrong.push(format!("S1: A and {} differ: {difference}", name(index)));
+            }
+            let is_equal = root_hash(0) == root_hash(index);
+            if !is_equal && self.devices.iter().all(|device| device.config.mode == Mode::TwoWay) {
+                wrong.push(format!("P1: A and {} show other root hashes", name(index)));
+            }
+        }
+        wrong.extend(self.oracle.check(&self.devices[0].disk, &|path| self.is_left_out(path, &[0])));
+        for device in 0..self.devices.len() {
+            wrong.extend(self.check_versions(device));
+        }
+        wrong
+    }
+
+    /// Paths whose bytes nobody has any more: a device announced them, lost its home, and its user replaced them before
+    /// anybody had fetched them. They are pending for good, and said to be.
+    pub(crate) fn pending_for_good(&self, index: usize) -> BTreeSet<SyncPath> {
+        let device = &self.devices[index];
+        let Some(engine) = device.engine.as_ref().filter(|_| self.oracle.is_forgetful()) else {
+            return BTreeSet::new();
+        };
+        let is_missing = |(path, node): &(&SyncPath, &Node)| {
+            let content = engine.tree().project(path).value.content();
+            let is_here = node.record.as_ref().is_some_and(|record| record.content == content);
+            matches!(content, Content::File(_)) && !is_here && !self.is_anywhere(content)
+        };
+        engine.tree().iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
+    }
+
+    fn is_anywhere(&self, content: Content) -> bool {
+        let items = |device: &Device| {
+            device
+                .disk
+                .items
+                .values()
+                .chain(device.disk.kept.values())
+                .any(|item| item.content() == Some(content))
+        };
+        self.devices.iter().any(|device| items(device) || device.disk.stage.contains_key(&content.hash()))
+    }
+
+    /// No more versions than users' changes, unless a home was lost and its files are new again; none of a member that may not send; no change of a disk that only sends.
+    fn check_versions(&self, index: usize) -> Option<String> {
+        let device = &self.devices[index];
+        let counter = device.durable.counters.counter;
+        let n_changes = self.oracle.n_changes(index) as u64;
+        if !self.may_send(index) && counter > 0 {
+            return Some(format!("S3: {} may not send and made {counter} versions", name(index)));
+        }
+        if counter > n_changes && !self.oracle.is_forgetful() {
+            return Some(format!("S3: {} made {counter} versions of {n_changes} changes", name(index)));
+        }
+        None
+    }
+
+    fn may_send(&self, index: usize) -> bool {
+        let config = &self.devices[index].config;
+        config.mode != Mode::ReceiveOnly && config.only_author.is_none_or(|author| author == config.device)
+    }
+
+    /// What these disks need not agree on: what is ignored, what was changed where it may not be sent from, and, if one of
+    /// them only sends, what anybody else changed.
+    fn is_left_out(&self, path: &SyncPath, devices: &[usize]) -> bool {
+        let rules = rules_of(&self.devices[0].disk);
+        if rules.is_ignored(path, self.devices[0].disk.is_directory(path)) {
+            return true;
+        }
+        if devices.iter().any(|index| self.pending_for_good(*index).contains(path)) {
+            return true;
+        }
+        let is_plain = |index: usize| self.devices[index].config.mode == Mode::TwoWay && self.may_send(index);
+        if (0..self.devices.len()).all(is_plain) {
+            return false;
+        }
+        let actors = self.oracle.actors_around(&family(path));
+        let takes_nothing = |index: &usize| self.devices[*index].config.mode == Mode::SendOnly;
+        actors.iter().any(|actor| !self.may_send(*actor))
+            || devices
+                .iter()
+                .filter(|index| takes_nothing(index))
+                .any(|index| actors.iter().any(|actor| actor != index))
+    }
+}
+
+fn rules_of(disk: &Disk) -> Rules {
+    let mut rules = Rules::default();
+    for (path, item) in &disk.items {
+        if let (b".syncignore", Body::File(bytes)) = (path.name(), &item.body) {
+            rules.set(&path.parent().unwrap_or_else(SyncPath::root), Some(bytes));
+        }
+    }
+    rules
+}
