@@ -210,7 +210,10 @@ impl World {
         let from = self.index_of(request.from);
         let fails = self.random.percent(self.options.failed_fetches_percent);
         self.stats.n_failed_fetches += u64::from(fails);
-        let outcome = if fails && self.random.percent(50) {
+        let is_staged = self.devices[device].disk.stage.contains_key(&request.content);
+        let outcome = if is_staged {
+            FetchOutcome::Staged { chunks: None } // Since an earlier life.
+        } else if fails && self.random.percent(50) {
             FetchOutcome::NotHeld
         } else if fails {
             FetchOutcome::Broken("it came to an end".to_owned())
