@@ -17,6 +17,7 @@ mod roots;
 mod rows;
 mod strangers;
 mod topology;
+mod torture;
 mod tree;
 mod trouble;
 mod usage;
