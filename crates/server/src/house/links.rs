@@ -188,22 +188,22 @@ impl House {
             Message::Joined { directory, result } => self.on_joined(device, directory, result),
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
-                self.to_engine(device, directory, message);
+                self.pass_to_engine(device, directory, message);
             }
             Message::Entries(entries) => {
                 let directory = entries.directory;
                 if let Some(entries) = self.trusted(&device, entries) {
-                    self.to_engine(device, directory, Message::Entries(entries));
+                    self.pass_to_engine(device, directory, Message::Entries(entries));
                 }
             }
             Message::Progress(ref progress) => {
                 let directory = progress.directory;
-                self.to_engine(device, directory, message);
+                self.pass_to_engine(device, directory, message);
             }
             Message::Detach { directory }
             | Message::Members { directory, .. }
             | Message::Check { directory, .. }
-            | Message::Checked { directory, .. } => self.to_engine(device, directory, message),
+            | Message::Checked { directory, .. } => self.pass_to_engine(device, directory, message),
             Message::Barrier { token } => self.send(&device, Message::BarrierReached { token }),
             Message::BarrierReached { token } => {
                 if let Some(connected) = self.links.get_mut(&device) {
@@ -215,7 +215,7 @@ impl House {
     }
 
     /// Gives a message to a directory's engine, if its sender is a member; others are told that they are not.
-    fn to_engine(&mut self, device: DeviceId, directory: DirectoryId, message: Message) {
+    fn pass_to_engine(&mut self, device: DeviceId, directory: DirectoryId, message: Message) {
         let is_up = self.links.get(&device).is_some_and(|connected| connected.up_in.contains(&directory));
         if is_up && self.rooms.contains_key(&directory) {
             self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));

@@ -112,9 +112,7 @@ impl House {
     /// When a database is damaged or of a newer version. A root that is not there is no error: it may come.
     pub(crate) fn open_directories(&mut self) -> Result<(), IndexError> {
         for row in self.home.directories()?.into_iter().filter(|row| !row.deleted) {
-            if let Err(error) = self.wake(row) {
-                return Err(error);
-            }
+            self.wake(row)?;
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Res
     let (file, lacking) = blocking(move || prepare(&own, &asked, &own_list)).await??;
     let file = Arc::new(file);
     receive(shared, link, request.content, &file, ranges(&lacking)).await?;
-    let file = Arc::into_inner(file).ok_or_else(|| Stopped::Remote(FetchError::Closed))?;
+    let file = Arc::into_inner(file).ok_or(Stopped::Remote(FetchError::Closed))?;
     blocking(move || file.finish()).await?.map_err(|trouble| match trouble.kind {
         // Not what was announced: the pieces are gone, and another remote may do better.
         TroubleKind::Other => Stopped::Remote(FetchError::Changed),
