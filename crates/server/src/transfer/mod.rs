@@ -85,8 +85,13 @@ impl Transfer {
 
     /// Starts what the engine asks for. To be called inside a tokio runtime.
     pub(crate) fn fetch(&self, requests: Vec<FetchRequest>, links: &dyn Fn(DeviceId) -> Option<Link>) {
+        let (staged, missing): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| self.shared.root.staged(request.content));
+        if !staged.is_empty() {
+            self.spawn(report_staged(self.shared.clone(), staged));
+        }
         let mut by_device: BTreeMap<DeviceId, Vec<FetchRequest>> = BTreeMap::new();
-        for request in requests {
+        for request in missing {
             by_device.entry(request.from).or_default().push(request);
         }
         for (device, requests) in by_device {
@@ -122,6 +127,12 @@ impl Transfer {
     pub(crate) fn stop(&self) {
         self.shared.stop.cancel();
     }
+}
+
+/// An earlier life has staged them; whoever had them then need not have them any more.
+async fn report_staged(shared: Arc<Shared>, requests: Vec<FetchRequest>) {
+    let staged = |request: FetchRequest| (request.content, FetchOutcome::Staged { chunks: None });
+    shared.report(requests.into_iter().map(staged).collect()).await;
 }
 
 async fn report_broken(shared: Arc<Shared>, requests: Vec<FetchRequest>) {
