@@ -27,6 +27,8 @@ pub struct Durable {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// Kept versions by name.
     pub kept: BTreeMap<String, Kept>,
+    /// The disk was once looked through.
+    pub first_scan_done: bool,
 }
 
 impl Durable {
@@ -38,6 +40,7 @@ impl Durable {
         self.counters = commit.counters;
         self.members = commit.members;
         self.peers = commit.peers;
+        self.first_scan_done = commit.first_scan_done;
         for kept in commit.kept_added {
             self.kept.insert(kept.name.clone(), kept);
         }
@@ -60,6 +63,7 @@ impl Durable {
             members: self.members.clone(),
             peers: self.peers.clone(),
             kept: self.kept.values().cloned().collect(),
+            first_scan_done: self.first_scan_done,
         }
     }
 }

@@ -117,7 +117,8 @@ impl World {
         self.oracle.forgot();
         let counters = self.new_counters(backup.counters.sequence);
         let machine = &mut self.devices[device];
-        machine.durable = Durable { counters, peers: Default::default(), ..backup };
+        let first_scan_done = false; // Not under this epoch.
+        machine.durable = Durable { counters, peers: Default::default(), first_scan_done, ..backup };
         machine.config.doubted = true;
     }
 

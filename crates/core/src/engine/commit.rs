@@ -64,6 +64,8 @@ pub struct Commit {
     pub members: Members,
     /// How far each remote's entries are in the rows.
     pub peers: BTreeMap<DeviceId, PeerProgress>,
+    /// What the first scan of the whole disk found is in the rows.
+    pub first_scan_done: bool,
 }
 
 #[derive(Debug)]
@@ -82,10 +84,11 @@ pub(super) struct Commits {
     acts: Vec<ActRecord>,
     is_state_changed: bool,
     is_under_way: bool,
+    first_scan_done: bool,
 }
 
 impl Commits {
-    pub(super) fn new(counters: Counters) -> Commits {
+    pub(super) fn new(counters: Counters, first_scan_done: bool) -> Commits {
         Commits {
             counters,
             committed: counters.sequence,
@@ -99,6 +102,7 @@ impl Commits {
             acts: Vec::new(),
             is_state_changed: false,
             is_under_way: false,
+            first_scan_done,
         }
     }
 
@@ -124,6 +128,11 @@ impl Commits {
 
     pub(super) fn note_state(&mut self) {
         self.is_state_changed = true;
+    }
+
+    pub(super) fn note_first_scan_done(&mut self) {
+        self.is_state_changed |= !self.first_scan_done;
+        self.first_scan_done = true;
     }
 
     /// True if what a path shows follows from a register that is not durable.
@@ -221,6 +230,7 @@ impl Engine {
             counters: commits.counters,
             members: self.members.clone(),
             peers: self.peers.iter().map(|(device, peer)| (*device, peer.progress())).collect(),
+            first_scan_done: commits.first_scan_done,
         })
     }
 

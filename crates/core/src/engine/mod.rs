@@ -246,6 +246,8 @@ pub struct Stored {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// The kept versions.
     pub kept: Vec<Kept>,
+    /// The whole disk has been looked at once, in this life or an earlier one.
+    pub first_scan_done: bool,
 }
 
 /// How long a path in trouble is left alone.
@@ -266,7 +268,7 @@ impl Engine {
             peers: BTreeMap::new(),
             members: stored.members,
             waits: Vec::new(),
-            commits: commit::Commits::new(stored.counters),
+            commits: commit::Commits::new(stored.counters, stored.first_scan_done),
             busy: BTreeSet::new(),
             troubles: BTreeMap::new(),
             unsupported: BTreeMap::new(),
@@ -292,7 +294,7 @@ impl Engine {
             engine.tree.load(path, register, record, sequence);
         }
         engine.tree.refresh_all();
-        if engine.commits.counters.counter == 0 {
+        if !stored.first_scan_done {
             engine.observer.begin_first_scan();
         }
         engine.doubt_what_was_under_way();
@@ -380,6 +382,11 @@ impl Engine {
             self.attach_to_all();
         }
         self.settle()
+    }
+
+    /// True once all that was asked for at the start has been found out.
+    pub fn is_ready(&self) -> bool {
+        self.observer.is_ready
     }
 
     /// True while both directions are stopped.

@@ -132,7 +132,7 @@ impl Observer {
             && self.missing.is_empty()
     }
 
-    /// Notes that nothing was ever minted under this epoch.
+    /// Notes that the disk was never looked through under this epoch.
     pub(super) fn begin_first_scan(&mut self) {
         self.first_scan_through = u64::MAX;
     }
@@ -290,6 +290,7 @@ impl Engine {
         if !self.observer.is_ready && self.observer.first_walk_done && self.observer.is_idle() {
             self.observer.is_ready = true;
             self.planner.is_out_of_doubt();
+            self.commits.note_first_scan_done();
             if self.observer.is_first_scan() {
                 self.observer.first_scan_through = self.commits.counters.counter;
             }

@@ -171,6 +171,7 @@ fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, In
         members: state.members.clone(),
         peers: state.remotes.iter().map(|(device, remote)| (*device, progress(remote))).collect(),
         kept: Vec::new(),
+        first_scan_done: state.first_scan_done,
     };
     index.load(|row| stored.rows.push((row.path, row.register, row.record, row.sequence)))?;
     index.kept(|kept| stored.kept.push(kept))?;
