@@ -78,8 +78,8 @@ impl Engine {
         };
         let is_known = self.is_shown_or_held(path, record.content);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
-        let is_own_work = self.may_be_own_work(path, &record)
-            && (!replaces || self.is_moved_to_copy(path, before, copies));
+        let is_own_work =
+            self.may_be_own_work(path, &record) && (!replaces || self.is_moved_to_copy(path, before, copies));
         let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
         let is_adopted = changed == Changed::default()
             || is_own_work
@@ -147,7 +147,14 @@ impl Engine {
         let is_directory = record.content == Content::Directory;
         let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
         let rank = self.now.wall;
-        self.act(path, record.content, value, Changed::ALL, rank, "deleted elsewhere before it was found here");
+        self.act(
+            path,
+            record.content,
+            value,
+            Changed::ALL,
+            rank,
+            "deleted elsewhere before it was found here",
+        );
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {

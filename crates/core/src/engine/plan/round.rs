@@ -140,7 +140,8 @@ impl Engine {
         let to = if is_free(&to) { to } else { copy_path(&path, &version, true) };
         if local.content == Content::Directory {
             let mode = local.stat.mode;
-            let inside = self.local_below(&path).filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
+            let inside =
+                self.local_below(&path).filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
             let expect = std::iter::once((path.clone(), local)).chain(inside).collect();
             round.structure.push(Op::MoveDirectory { from: path, to, mode, expect });
         } else {
@@ -309,8 +310,7 @@ impl Engine {
             return;
         }
         let is_held = |(path, record): &(&SyncPath, &Record)| self.is_to_take_name_back(path, record);
-        let held: Vec<SyncPath> =
-            round.remove.iter().filter(is_held).map(|(path, _)| path.clone()).collect();
+        let held: Vec<SyncPath> = round.remove.iter().filter(is_held).map(|(path, _)| path.clone()).collect();
         for path in held {
             round.remove.remove(&path);
             self.planner.held_back.insert(path);
