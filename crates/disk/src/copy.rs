@@ -2,6 +2,7 @@
 //! and with their holes where it cannot.
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use file_sync_core::effect::ChunkList;
 use file_sync_core::version::ContentHash;
@@ -26,8 +27,19 @@ pub(crate) struct Digest {
 pub(crate) fn digest(
     fd: BorrowedFd<'_>,
     length: u64,
+    chunker: Option<Chunker>,
+    buffer: &mut Vec<u8>,
+) -> Result<Digest, Errno> {
+    digest_until(fd, length, chunker, buffer, &AtomicBool::new(false))
+}
+
+/// The same, given up with CANCELED once `cancel` is set.
+pub(crate) fn digest_until(
+    fd: BorrowedFd<'_>,
+    length: u64,
     mut chunker: Option<Chunker>,
     buffer: &mut Vec<u8>,
+    cancel: &AtomicBool,
 ) -> Result<Digest, Errno> {
     let bytes_max = chunker.as_ref().map_or(0, Chunker::bytes_max);
     let wanted = BUFFER_BYTES.max(2 * bytes_max).min(usize::try_from(length).unwrap_or(usize::MAX).max(1));
@@ -37,6 +49,9 @@ pub(crate) fn digest(
     let mut hasher = blake3::Hasher::new();
     let (mut n_read, mut n_held) = (0, 0);
     while n_read < length {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Errno::CANCELED);
+        }
         let room = usize::try_from(length - n_read).unwrap_or(usize::MAX).min(buffer.len() - n_held);
         let n_bytes = read_full_at(fd, &mut buffer[n_held..n_held + room], n_read)?;
         hasher.update(&buffer[n_held..n_held + n_bytes]);
@@ -91,11 +106,13 @@ pub(crate) fn write_all_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Res
     Ok(())
 }
 
-/// Copies a file of this length into an empty one: by reference, else range by range, leaving holes as holes.
+/// Copies a file into an empty one by reference, which takes no space; false where the file system cannot.
+pub(crate) fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+/// Copies a file of this length into an empty one, range by range, leaving holes as holes.
 pub(crate) fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: u64) -> Result<(), Errno> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
     rustix::fs::ftruncate(to, length)?;
     let mut offset = 0;
     while offset < length {

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::at::{self, LISTED, Spot};
 use crate::chunk::{Chunker, SINGLE_BYTES_MAX, average_bytes};
-use crate::copy::{Digest, digest};
+use crate::copy::{Digest, digest, digest_until};
 use crate::root::Root;
 use crate::trouble::{other, trouble};
 
@@ -44,7 +44,7 @@ impl Root {
         let mut buffer = Vec::new();
         let read = |item: &HashItem| match cancel.load(Ordering::Relaxed) {
             true => Pass::Over(HashOutcome::Changing),
-            false => read_one(self, &item.path, sync_each, &mut buffer),
+            false => read_one(self, &item.path, sync_each, &mut buffer, cancel),
         };
         let passes: Vec<Pass> = items.iter().map(read).collect();
         if sync_each {
@@ -118,12 +118,12 @@ impl Root {
     }
 }
 
-fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> Pass {
-    match try_read(root, path, sync, buffer) {
+fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>, cancel: &AtomicBool) -> Pass {
+    match try_read(root, path, sync, buffer, cancel) {
         Ok((stat, pass)) if pass.length == stat.size => {
             Pass::Read { stat, content: pass.content, chunks: pass.chunks }
         }
-        Ok(_) => Pass::Over(HashOutcome::Changing),
+        Ok(_) | Err(Errno::CANCELED) => Pass::Over(HashOutcome::Changing),
         Err(errno) if at::is_absence(errno) || errno == Errno::NXIO => Pass::Over(HashOutcome::Differs),
         Err(errno) => {
             let mut trouble = trouble("read the file", errno);
@@ -135,14 +135,20 @@ fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> P
     }
 }
 
-fn try_read(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>) -> Result<(Stat, Digest), Errno> {
+fn try_read(
+    root: &Root,
+    path: &SyncPath,
+    sync: bool,
+    buffer: &mut Vec<u8>,
+    cancel: &AtomicBool,
+) -> Result<(Stat, Digest), Errno> {
     let (fd, mut stat) = open_regular(root, path)?;
     if sync {
         rustix::fs::fsync(&fd)?;
         stat = at::stat_fd(fd.as_fd())?.stat;
     }
     let chunker = (stat.size > SINGLE_BYTES_MAX).then(|| Chunker::new(average_bytes(stat.size)));
-    Ok((stat, digest(fd.as_fd(), stat.size, chunker, buffer)?))
+    Ok((stat, digest_until(fd.as_fd(), stat.size, chunker, buffer, cancel)?))
 }
 
 /// Opens a regular file; NOENT if something else is there.

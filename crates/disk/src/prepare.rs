@@ -12,7 +12,7 @@ use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::at::{self, Met};
-use crate::copy::{copy_file, digest};
+use crate::copy::{clone_file, copy_file, digest};
 use crate::hash::open_regular;
 use crate::root::Root;
 use crate::trouble::{Refusal, trouble};
@@ -132,19 +132,27 @@ impl Root {
     /// Copies a file into the stage and verifies the copy; returns its name.
     fn copy_to_stage(&self, from: BorrowedFd<'_>, content: ContentHash) -> Result<String, Refusal> {
         let length = at::stat_fd(from)?.stat.size;
-        self.stage().check_space(0).map_err(Refusal::Trouble)?;
         let (name, to) = self.create_in_stage()?;
-        let mut buffer = Vec::new();
-        let copied = copy_file(from, to.as_fd(), length)
-            .and_then(|()| Ok(at::stat_fd(to.as_fd())?.stat.size))
-            .and_then(|size| digest(to.as_fd(), size, None, &mut buffer));
+        let copied = self.copy_bytes(from, to.as_fd(), length).and_then(|()| {
+            let length = at::stat_fd(to.as_fd())?.stat.size;
+            Ok(digest(to.as_fd(), length, None, &mut Vec::new())?.content)
+        });
         let refusal = match copied {
-            Ok(pass) if pass.content == content => return Ok(name),
+            Ok(copied) if copied == content => return Ok(name),
             Ok(_) => Refusal::NoSource,
-            Err(errno) => errno.into(),
+            Err(refusal) => refusal,
         };
         let _ = self.stage().unlink(&name);
         Err(refusal)
+    }
+
+    /// Copies by reference, else, where there is the space, by bytes.
+    fn copy_bytes(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: u64) -> Result<(), Refusal> {
+        if clone_file(from, to) {
+            return Ok(());
+        }
+        self.stage().check_space(allocated_bytes(from)?.min(length)).map_err(Refusal::Trouble)?;
+        Ok(copy_file(from, to, length)?)
     }
 
     fn create_in_stage(&self) -> Result<(String, OwnedFd), Errno> {
@@ -177,6 +185,12 @@ impl Root {
         let stat = at::stat_fd(item.as_fd())?.stat;
         Ok(Prepared { name, stat, claimed: None })
     }
+}
+
+/// The space that a file takes: its holes take none.
+fn allocated_bytes(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
 }
 
 /// A source that is not there, or is something else now, is none; one that cannot be read is trouble.

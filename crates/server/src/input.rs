@@ -1,14 +1,22 @@
 //! What reaches the main loop from its workers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use file_sync_core::engine::{Event, KeptSweep};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId, Dot, Signature};
 use file_sync_net::{PairError, PairedWith};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::command::RemoteAdd;
 use crate::api::command::Reply;
 use crate::api::types::Remote;
+
+/// How long a thread waits before it tries again to report to a main loop that has too much to do.
+const FULL_WAIT: Duration = Duration::from_millis(1);
 
 /// One message to the main loop.
 #[derive(Debug)]
@@ -75,12 +83,23 @@ pub(crate) struct Reports {
     pub(crate) directory: DirectoryId,
     /// Its life.
     pub(crate) life: u64,
+    /// Set when the directory ends: the main loop may then be waiting for the very thread that reports.
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl Reports {
     /// Reports from a thread; false once nobody listens any more.
     pub(crate) fn send(&self, event: RoomEvent) -> bool {
-        self.inputs.blocking_send(self.input(event)).is_ok()
+        let mut input = self.input(event);
+        while !self.stop.load(Ordering::Relaxed) {
+            input = match self.inputs.try_send(input) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(input)) => input,
+            };
+            std::thread::sleep(FULL_WAIT);
+        }
+        false
     }
 
     /// Reports an engine's event from a thread.

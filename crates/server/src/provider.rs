@@ -1,6 +1,6 @@
 //! Serving contents to remotes: only what belongs to a directory that the remote is a member of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -21,6 +21,8 @@ pub(crate) struct Serving {
     pub(crate) engine: Arc<Mutex<Engine>>,
     pub(crate) root: Arc<Root>,
     pub(crate) reader: Arc<Mutex<DirectoryReader>>,
+    /// The only devices that it is offered to; none: every member may have it.
+    pub(crate) only_to: Option<BTreeSet<DeviceId>>,
 }
 
 /// All directories at work, for the threads that serve.
@@ -48,7 +50,8 @@ impl Provider {
             let engine = lock(&serving.engine);
             !engine.is_paused() && engine.members().get(&remote).is_some_and(|member| member.active)
         };
-        if is_served { Ok(serving) } else { Err(FetchError::NotHeld) }
+        let is_offered = serving.only_to.as_ref().is_none_or(|devices| devices.contains(&remote));
+        if is_served && is_offered { Ok(serving) } else { Err(FetchError::NotHeld) }
     }
 }
 

@@ -14,10 +14,14 @@ use crate::clock;
 use crate::input::RoomEvent;
 use crate::room::add_member;
 
+/// Messages that wait for a remote to read before its link is given up. Engines keep far below that: they wait for what
+/// they sent to be acknowledged.
+const OUTBOX_MESSAGES: usize = 4_096;
+
 /// A remote that is connected.
 pub(super) struct Connected {
     pub(super) link: Link,
-    outbox: mpsc::UnboundedSender<Message>,
+    outbox: mpsc::Sender<Message>,
     /// What it offers to this device; none until it has said.
     pub(super) offers: Option<Vec<Offer>>,
     /// The highest barrier that it was asked for, and that it reached.
@@ -28,7 +32,7 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    fn new(link: Link, outbox: mpsc::UnboundedSender<Message>) -> Connected {
+    fn new(link: Link, outbox: mpsc::Sender<Message>) -> Connected {
         let up_in = Default::default();
         Connected { link, outbox, offers: None, barrier_asked: 0, barrier_reached: 0, up_in }
     }
@@ -74,7 +78,7 @@ impl House {
 
     fn on_up(&mut self, device: DeviceId, link: Link, addresses: Vec<String>) {
         self.on_down(device);
-        let (outbox, mut outgoing) = mpsc::unbounded_channel();
+        let (outbox, mut outgoing) = mpsc::channel(OUTBOX_MESSAGES);
         let sender = link.clone();
         tokio::spawn(async move {
             while let Some(message) = outgoing.recv().await {
@@ -120,8 +124,10 @@ impl House {
 
     pub(super) fn send(&self, device: &DeviceId, message: Message) {
         if let Some(connected) = self.links.get(device) {
-            // The link has ended when this fails; the engines hear of it by themselves.
-            let _ = connected.outbox.send(message);
+            // It fails too when the link has ended; the engines hear of that by themselves.
+            if let Err(mpsc::error::TrySendError::Full(_)) = connected.outbox.try_send(message) {
+                connected.link.close("it does not read what it is told");
+            }
         }
     }
 
@@ -153,10 +159,12 @@ impl House {
     pub(super) fn connect_members(&mut self, directory: &DirectoryId) {
         let Some(resident) = self.rooms.get(directory) else { return };
         let members = resident.room.engine().members().clone();
+        let row = &resident.room.row;
         let own = self.context.identity.device_id();
         let mut events = Vec::new();
         for (device, connected) in &mut self.links {
-            let is_member = *device != own && members.get(device).is_some_and(|member| member.active);
+            let is_active = members.get(device).is_some_and(|member| member.active);
+            let is_member = *device != own && is_active && may_take_part(row, device);
             if is_member && connected.up_in.insert(*directory) {
                 events.push(Event::PeerUp(*device));
             } else if !is_member && connected.up_in.remove(directory) {
@@ -172,7 +180,7 @@ impl House {
     pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId) {
         for connected in self.links.values_mut() {
             if connected.up_in.remove(directory) {
-                let _ = connected.outbox.send(Message::Detach { directory: *directory });
+                let _ = connected.outbox.try_send(Message::Detach { directory: *directory });
             }
         }
     }
@@ -192,7 +200,9 @@ impl House {
             }
             Message::Entries(entries) => {
                 let directory = entries.directory;
-                if let Some(entries) = self.trusted(&device, entries) {
+                if !self.is_up_in(&device, &directory) {
+                    self.send(&device, Message::Detach { directory });
+                } else if let Some(entries) = self.trusted(&device, entries) {
                     self.pass_to_engine(device, directory, Message::Entries(entries));
                 }
             }
@@ -214,10 +224,13 @@ impl House {
         }
     }
 
+    fn is_up_in(&self, device: &DeviceId, directory: &DirectoryId) -> bool {
+        self.links.get(device).is_some_and(|connected| connected.up_in.contains(directory))
+    }
+
     /// Gives a message to a directory's engine, if its sender is a member; others are told that they are not.
     fn pass_to_engine(&mut self, device: DeviceId, directory: DirectoryId, message: Message) {
-        let is_up = self.links.get(&device).is_some_and(|connected| connected.up_in.contains(&directory));
-        if is_up && self.rooms.contains_key(&directory) {
+        if self.is_up_in(&device, &directory) && self.rooms.contains_key(&directory) {
             self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));
         } else if !matches!(message, Message::Detach { .. }) {
             self.send(&device, Message::Detach { directory });
@@ -243,6 +256,11 @@ impl House {
         self.send(&device, Message::Joined { directory, result: Ok(terms) });
         self.connect_members(&directory);
     }
+}
+
+/// False for a device that a member brought in although the directory is not offered to it from here.
+fn may_take_part(row: &Directory, device: &DeviceId) -> bool {
+    row.role != Role::Offered || is_offered_to(row, device)
 }
 
 /// True if this device offers a directory to another.

@@ -29,7 +29,7 @@ use crate::config::ServerConfig;
 use crate::input::{Input, RoomEvent};
 use crate::policy::Paired;
 use crate::provider::Provider;
-use crate::room::{Outward, Room, RoomContext};
+use crate::room::{Known, Outward, Room, RoomContext};
 use joins::Join;
 use links::Connected;
 use waits::ApiWait;
@@ -227,7 +227,11 @@ impl House {
         for directory in self.room_ids(scan_due) {
             if let Some(resident) = self.rooms.get_mut(&directory) {
                 resident.scanned = now;
-                resident.room.sweep_kept();
+                // By now what had been kept under another database is listed, and that is durable.
+                if let Err(error) = self.home.set_setting(&format!("unlisted:{directory}"), "0") {
+                    tracing::warn!(%error, "cannot note that the kept versions are listed");
+                }
+                resident.room.sweep_kept(false);
             }
             self.with_engine(&directory, |engine| engine.rescan(crate::clock::now()));
         }
@@ -318,13 +322,24 @@ impl House {
     fn start_room(&mut self, row: Directory, root: Root) -> Result<(), crate::room::RoomError> {
         let id = row.directory;
         self.n_lives += 1;
-        let identity_key = format!("root:{id}");
+        let [identity_key, doubt_key, unlisted_key] =
+            ["root", "doubt", "unlisted"].map(|what| format!("{what}:{id}"));
         let identity = root.identity();
-        let expected = self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text));
-        let room = self.context.start(row, root, self.n_lives, expected)?;
+        if !self.context.database(&id).exists() {
+            let is_empty = root.kept_list().is_ok_and(|kept| kept.is_empty());
+            self.home.set_setting(&unlisted_key, if is_empty { "0" } else { "1" })?;
+            self.home.set_setting(&doubt_key, "0")?;
+        }
+        let known = Known {
+            identity: self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text)),
+            is_doubted: self.home.setting(&doubt_key)?.is_some_and(|text| text == "1"),
+            is_unlisted: self.home.setting(&unlisted_key)?.is_some_and(|text| text == "1"),
+        };
+        let mut doubt = || self.home.set_setting(&doubt_key, "1");
+        let room = self.context.start(row, root, self.n_lives, &known, &mut doubt)?;
         self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
         self.provider.insert(id, room.serving());
-        room.sweep_kept();
+        room.sweep_kept(known.is_unlisted);
         self.rooms.insert(id, Resident { room, deadline_ms: None, scanned: Instant::now() });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
         self.complete_members(&id);

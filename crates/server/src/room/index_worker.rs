@@ -79,7 +79,9 @@ impl IndexWorker {
         if is_failing {
             self.reports.send(RoomEvent::CommitTrouble(None));
         }
-        self.reports.send(RoomEvent::Committed { sequence, signatures })
+        // Nobody listens when the directory is at its end; then it is told to close.
+        self.reports.send(RoomEvent::Committed { sequence, signatures });
+        true
     }
 
     fn batch(&self, commit: Commit) -> (Batch, Vec<(SyncPath, Dot, Signature)>) {
@@ -104,7 +106,7 @@ impl IndexWorker {
             incarnations: self.incarnations.clone(),
             members: commit.members,
             remotes: commit.peers.into_iter().map(|(device, progress)| (device, remote(progress))).collect(),
-            first_scan_done: true,
+            first_scan_done: commit.first_scan_done,
         };
         let act = |act: file_sync_core::engine::ActRecord| Act {
             at: act.at,

@@ -25,8 +25,7 @@ const UNKNOWN: &str = "recovered";
 /// Lists the kept versions that the database does not know, as a crash leaves them, in `stored`.
 ///
 /// What is a version of some path, or was its record, is one more kept version. Anything else was a user's edit that was
-/// about to be put back: it comes back as a file. With a database that knows nothing (`is_new`) nothing is told apart,
-/// and nothing that may have been deleted long ago comes back.
+/// about to be put back: it comes back as a file.
 ///
 /// # Errors
 /// When the store cannot be listed.
@@ -34,12 +33,9 @@ pub(super) fn reconcile(
     root: &Root,
     device: DeviceId,
     now: Time,
-    is_new: bool,
     stored: &mut Stored,
 ) -> Result<Vec<Kept>, Trouble> {
-    let listed: BTreeSet<&str> = stored.kept.iter().map(|kept| kept.name.as_str()).collect();
-    let unlisted: Vec<(String, Seen)> =
-        root.kept_list()?.into_iter().filter(|(name, _)| !listed.contains(name.as_str())).collect();
+    let unlisted = unlisted(root, &stored.kept)?;
     if unlisted.is_empty() {
         return Ok(Vec::new());
     }
@@ -49,7 +45,6 @@ pub(super) fn reconcile(
         let Some(mut kept) = describe(root, name, seen, now) else { continue };
         match known.get(&kept.content.hash()) {
             Some(path) => kept.path = path.clone(),
-            None if is_new => {}
             None => bring_back(root, device, &kept),
         }
         added.push(kept);
@@ -57,6 +52,30 @@ pub(super) fn reconcile(
     tracing::info!(n_kept = added.len(), root = %root.path().display(), "listed kept versions that a stop had left unlisted");
     stored.kept.extend(added.iter().cloned());
     Ok(added)
+}
+
+/// Lists the kept versions that the database does not know, because it is not the one that they were kept under.
+///
+/// Nothing can be told apart, so nothing comes back: it may have been deleted long ago.
+pub(super) fn list(root: &Root, listed: &[Kept], now: Time, cancel: &AtomicBool) -> KeptSweep {
+    let mut sweep = KeptSweep::default();
+    match unlisted(root, listed) {
+        Ok(unlisted) => {
+            for (name, seen) in unlisted {
+                if cancel.load(Ordering::Relaxed) {
+                    break;
+                }
+                sweep.changed.extend(describe(root, name, seen, now));
+            }
+        }
+        Err(trouble) => tracing::warn!(%trouble, "cannot list the kept versions"),
+    }
+    sweep
+}
+
+fn unlisted(root: &Root, listed: &[Kept]) -> Result<Vec<(String, Seen)>, Trouble> {
+    let listed: BTreeSet<&str> = listed.iter().map(|kept| kept.name.as_str()).collect();
+    Ok(root.kept_list()?.into_iter().filter(|(name, _)| !listed.contains(name.as_str())).collect())
 }
 
 fn known_contents(stored: &Stored) -> BTreeMap<ContentHash, SyncPath> {
@@ -302,18 +321,18 @@ mod tests {
         let scene = Scene::new();
         let kept = scene.displaced("f", "an edit");
         let mut stored = Stored::default();
-        let added = reconcile(&scene.root, DEVICE, kept.at, false, &mut stored).unwrap();
+        let added = reconcile(&scene.root, DEVICE, kept.at, &mut stored).unwrap();
         assert_eq!(added.iter().map(|kept| &kept.name).collect::<Vec<_>>(), [&kept.name]);
         assert_eq!(scene.only_file().1, "an edit");
-        assert!(reconcile(&scene.root, DEVICE, kept.at, false, &mut stored).unwrap().is_empty(), "once");
+        assert!(reconcile(&scene.root, DEVICE, kept.at, &mut stored).unwrap().is_empty(), "once");
     }
 
     #[test]
     fn d3_what_a_lost_database_no_longer_lists_is_kept_and_does_not_come_back() {
         let scene = Scene::new();
         let kept = scene.displaced("f", "deleted long ago");
-        let mut stored = Stored::default();
-        assert_eq!(reconcile(&scene.root, DEVICE, kept.at, true, &mut stored).unwrap().len(), 1);
+        let sweep = list(&scene.root, &[], kept.at, &AtomicBool::new(false));
+        assert_eq!(sweep.changed.iter().map(|kept| &kept.name).collect::<Vec<_>>(), [&kept.name]);
         assert!(scene.names().is_empty());
     }
 
@@ -324,7 +343,7 @@ mod tests {
         let record = Record { content: kept.content, stat: kept.stat };
         let rows = vec![(kept.path.clone(), Default::default(), Some(record), 1)];
         let mut stored = Stored { rows, ..Stored::default() };
-        let added = reconcile(&scene.root, DEVICE, kept.at, false, &mut stored).unwrap();
+        let added = reconcile(&scene.root, DEVICE, kept.at, &mut stored).unwrap();
         assert_eq!((&added[0].path, &added[0].content), (&kept.path, &kept.content));
         assert!(scene.names().is_empty());
     }

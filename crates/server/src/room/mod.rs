@@ -18,10 +18,10 @@ use file_sync_core::engine::{Effect, Engine, Event, WaitId};
 use file_sync_core::message::Message;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, Watcher};
-use file_sync_index::Directory;
+use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
-pub(crate) use start::{RoomContext, RoomError, add_member, random};
+pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
 use crate::clock;
 use crate::input::RoomEvent;
@@ -184,16 +184,23 @@ impl Room {
             engine: self.engine.clone(),
             root: self.root.clone(),
             reader: self.transfer.reader(),
+            only_to: (self.row.role == Role::Offered && !self.row.offered_to.is_empty())
+                .then(|| self.row.offered_to.clone()),
         }
     }
 
-    /// Has all kept versions looked at. To be called inside a tokio runtime.
-    pub(crate) fn sweep_kept(&self) {
+    /// Has all kept versions looked at, and before that those listed which the database does not know, if that is still
+    /// to be done. To be called inside a tokio runtime.
+    pub(crate) fn sweep_kept(&self, is_unlisted: bool) {
         let (root, reader, reports) = (self.root.clone(), self.transfer.reader(), self.transfer.reports());
         let (device, cancel) = (self.device, self.workers.cancel.clone());
         tokio::task::spawn_blocking(move || {
             let listed = reader.lock().unwrap_or_else(PoisonError::into_inner).kept();
             match listed {
+                Ok(listed) if is_unlisted => {
+                    let sweep = kept::list(&root, &listed, clock::now().wall, &cancel);
+                    reports.send(RoomEvent::KeptSwept(sweep));
+                }
                 Ok(listed) => {
                     let sweep = kept::sweep(&root, device, listed, clock::now().wall, &cancel);
                     reports.send(RoomEvent::KeptSwept(sweep));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use file_sync_core::effect::HashItem;
+use file_sync_core::effect::{HashItem, Trouble};
 use file_sync_core::engine::{Event, Hint, Listing};
 use file_sync_core::ignore::Rules;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
@@ -40,7 +40,10 @@ pub(super) fn walk(root: &Arc<Root>, watcher: Option<&Watcher>, jobs: &Receiver<
     while let Ok(job) = jobs.recv() {
         let rules = RefCell::new(job.rules);
         let skip = |directory: &SyncPath| rules.borrow().is_ignored(directory, true);
-        root.walk(&job.from, watcher, &skip, &mut |listing| {
+        root.walk(&job.from, watcher, &skip, &mut |mut listing| {
+            if let Some(trouble) = unreadable_rules(&listing) {
+                listing.result = Err(trouble);
+            }
             note_rules(&mut rules.borrow_mut(), &listing);
             let listing = Listing {
                 directory: listing.directory,
@@ -58,6 +61,14 @@ pub(super) fn walk(root: &Arc<Root>, watcher: Option<&Watcher>, jobs: &Receiver<
             return;
         }
     }
+}
+
+/// Without its rules nobody can tell what in a directory is to stay here: then all of it is unknown (promise L7).
+fn unreadable_rules(listing: &file_sync_disk::Listing) -> Option<Trouble> {
+    let (_, trouble) = listing.troubled.iter().find(|(path, _)| path.name() == IGNORE_NAME)?;
+    let message =
+        format!("nothing in it is looked at while its .syncignore cannot be read: {}", trouble.message);
+    Some(Trouble { kind: trouble.kind, message })
 }
 
 fn note_rules(rules: &mut Rules, listing: &file_sync_disk::Listing) {

@@ -13,7 +13,7 @@ use file_sync_core::effect::Trouble;
 use file_sync_core::engine::{Config, Counters, Engine, Mode, PeerProgress, Stored};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, RootError, Watcher};
-use file_sync_index::{Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
+use file_sync_index::{Batch, Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
 use file_sync_net::Identity;
 use tokio::sync::mpsc;
 
@@ -45,6 +45,17 @@ pub(crate) enum RoomError {
     },
 }
 
+/// What a home remembers of a directory's root.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// Its device and inode when it was last at work.
+    pub(crate) identity: Option<(u64, u64)>,
+    /// A start in doubt has not ended its first scan, as far as is known.
+    pub(crate) is_doubted: bool,
+    /// Its kept versions are of a database that is no more, and not all listed in this one yet.
+    pub(crate) is_unlisted: bool,
+}
+
 /// What all directories of a server share.
 #[derive(Clone)]
 pub(crate) struct RoomContext {
@@ -60,7 +71,7 @@ impl RoomContext {
         self.home.join("directories").join(format!("{directory}.db"))
     }
 
-    /// Starts a directory. `expected_identity` is its root's device and inode when it was last at work.
+    /// Starts a directory. To be told of a doubt, durably, before anything says that this home worked here: `doubt`.
     ///
     /// # Errors
     /// When its root or database is not as it has to be; nothing was changed.
@@ -69,30 +80,37 @@ impl RoomContext {
         row: Directory,
         root: Root,
         life: u64,
-        expected_identity: Option<(u64, u64)>,
+        known: &Known,
+        doubt: &mut dyn FnMut() -> Result<(), IndexError>,
     ) -> Result<Room, RoomError> {
         let path = self.database(&row.directory);
         let mut index = open_or_create(&path)?;
         let remembered = index.state().cloned();
         let is_new = remembered.is_none();
-        let is_moved = expected_identity.is_some_and(|expected| expected != root.identity());
-        let is_doubted = remembered.as_ref().is_some_and(|state| is_doubted(state, &root, self.incarnation));
+        let is_moved = known.identity.is_some_and(|known| known != root.identity());
+        let is_foreign = remembered.as_ref().is_some_and(|state| is_foreign(state, &root, self.incarnation));
+        let was_doubted = known.is_doubted && remembered.as_ref().is_some_and(|state| !state.first_scan_done);
+        let is_doubted = is_foreign || is_moved || was_doubted;
         let mut state = remembered.unwrap_or_default();
         if is_new {
             (state.index_id, state.epoch) = (random(&row.path)?, random(&row.path)?);
-        } else if is_doubted {
+        } else if is_foreign {
             tracing::warn!(directory = %row.name, "this home is not the one that last worked here; starting a new epoch");
             (state.index_id, state.epoch) = (random(&row.path)?, random(&row.path)?);
             (state.counter, state.remotes) = (0, Default::default());
         }
-        state.incarnations.push(self.incarnation);
-        index.commit(&file_sync_index::Batch { state: Some(state.clone()), ..Default::default() })?;
-        root.set_incarnation(self.incarnation)?;
+        if is_doubted {
+            doubt()?;
+            state.first_scan_done = false;
+        }
+        self.leave_mark(&mut index, &root, &mut state)?;
         let mut stored = load(&mut index, &state)?;
         let device = self.identity.device_id();
-        let listed = kept::reconcile(&root, device, clock::now().wall, is_new || is_doubted, &mut stored);
-        let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
-        index.commit(&file_sync_index::Batch { kept_added, ..Default::default() })?;
+        if !known.is_unlisted {
+            let listed = kept::reconcile(&root, device, clock::now().wall, &mut stored);
+            let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
+            index.commit(&Batch { kept_added, ..Default::default() })?;
+        }
         let config = Config {
             directory: row.directory,
             device,
@@ -103,10 +121,33 @@ impl RoomContext {
             },
             only_author: row.only_author,
             time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
-            doubted: is_doubted || is_moved,
+            doubted: is_doubted,
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));
         self.assemble(row, Arc::new(root), life, engine, index, state.incarnations)
+    }
+
+    /// Writes this start's incarnation to the database, then to the root's marker.
+    ///
+    /// If the marker cannot be written the database forgets it again: however often that fails, the marker's is among
+    /// the last two that the database knows.
+    fn leave_mark(
+        &self,
+        index: &mut DirectoryIndex,
+        root: &Root,
+        state: &mut DirectoryState,
+    ) -> Result<(), RoomError> {
+        let is_known = state.incarnations.last() == Some(&self.incarnation);
+        if !is_known {
+            state.incarnations.push(self.incarnation);
+        }
+        index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
+        let marked = root.set_incarnation(self.incarnation);
+        if marked.is_err() && !is_known {
+            state.incarnations.pop();
+            index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
+        }
+        Ok(marked?)
     }
 
     fn assemble(
@@ -118,7 +159,8 @@ impl RoomContext {
         index: DirectoryIndex,
         incarnations: Vec<u64>,
     ) -> Result<Room, RoomError> {
-        let reports = Reports { inputs: self.inputs.clone(), directory: row.directory, life };
+        let stop = Arc::new(AtomicBool::new(false));
+        let reports = Reports { inputs: self.inputs.clone(), directory: row.directory, life, stop };
         let reader = Arc::new(Mutex::new(DirectoryReader::open(&self.database(&row.directory))?));
         let transfer = Transfer::new(row.directory, root.clone(), engine.clone(), reader, reports.clone());
         let watcher = match Watcher::new() {
@@ -153,7 +195,7 @@ fn open_or_create(path: &Path) -> Result<DirectoryIndex, IndexError> {
 }
 
 /// A crash may leave the marker one incarnation behind the database; anything else is another life.
-fn is_doubted(state: &DirectoryState, root: &Root, incarnation: u64) -> bool {
+fn is_foreign(state: &DirectoryState, root: &Root, incarnation: u64) -> bool {
     let marked = root.incarnation();
     let known = state.incarnations.iter().rev().take(2);
     marked != incarnation && !known.copied().any(|known| known == marked)
@@ -194,7 +236,7 @@ fn spawn(
     let (hash_small, small_jobs) = channel();
     let (hash_large, large_jobs) = channel();
     let (index, index_jobs) = channel();
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = reports.stop.clone();
     let mut threads = Vec::new();
     let mut start = |what: &str, work: Box<dyn FnOnce() + Send>| -> Result<(), RoomError> {
         let builder =
