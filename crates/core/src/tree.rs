@@ -93,6 +93,11 @@ impl Tree {
         children
     }
 
+    /// The conflict names at which something of a path is shown.
+    pub fn copies(&self, path: &SyncPath) -> impl Iterator<Item = &SyncPath> {
+        self.copies.get(path).into_iter().flatten()
+    }
+
     /// The record of a path.
     pub fn record(&self, path: &SyncPath) -> Option<&Record> {
         self.nodes.get(path)?.record.as_ref()

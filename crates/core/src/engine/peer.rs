@@ -76,8 +76,13 @@ impl Peer {
         self.has_detached
     }
 
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
     fn await_path(&mut self, path: &SyncPath, number: u64) {
-        if !self.awaiting.contains_key(path) {
+        if self.awaiting.get(path).is_none_or(|earlier| *earlier > number) {
+            self.is_applied(path);
             self.awaiting.insert(path.clone(), number);
             self.awaiting_numbers.insert((number, path.clone()));
         }
@@ -244,6 +249,7 @@ impl Engine {
             peer.has_attached = false;
         }
         self.forget_checks(&from);
+        self.expect_no_longer(&from);
     }
 
     fn on_attach(&mut self, from: DeviceId, attach: Attach) {
@@ -341,6 +347,10 @@ impl Engine {
             && self.config.mode != super::Mode::SendOnly
         {
             peer.await_path(&path, number);
+            for copy in self.tree.copies(&path) {
+                peer.await_path(copy, number);
+                self.planner.reconsider(copy.clone());
+            }
         }
         self.planner.reconsider(path);
     }
@@ -416,8 +426,9 @@ impl Engine {
     fn send_progress(&mut self, to: DeviceId) {
         let directory = self.config.directory;
         let troubles = self.troubles.len() as u64;
+        let is_assessed = self.planner.is_assessed || self.config.mode == super::Mode::SendOnly;
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let applied = peer.applied();
+        let applied = if is_assessed { peer.applied() } else { 0 };
         let progress =
             Progress { directory, index_id: peer.index_id, merged: peer.merged_durable, applied, troubles };
         let is_news = match &peer.told {
@@ -441,6 +452,14 @@ impl Engine {
     pub(super) fn path_is_applied(&mut self, path: &SyncPath) {
         for peer in self.peers.values_mut() {
             peer.is_applied(path);
+        }
+    }
+
+    /// Whatever was merged in an earlier life and is not on the disk yet holds back what every remote is told: whose
+    /// word each of it was is not known any more.
+    pub(super) fn await_needed(&mut self) {
+        for peer in self.peers.values_mut() {
+            self.planner.needed.iter().for_each(|path| peer.await_path(path, 1));
         }
     }
 

@@ -3,7 +3,7 @@
 //! A wait first has the whole disk looked at, so that it sees changes that no event announced; then the remotes look at
 //! theirs; then all that was found on either side has to be on the other's disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine};
 use crate::message::Message;
@@ -24,6 +24,8 @@ pub(super) struct Wait {
     sequence: Option<u64>,
     /// The remotes asked to look, and their sequence numbers once they have.
     checks: BTreeMap<DeviceId, Option<u64>>,
+    /// The remotes that took part when the wait began: one whose link drops meanwhile has to come back.
+    expected: BTreeSet<DeviceId>,
 }
 
 impl Engine {
@@ -45,7 +47,8 @@ impl Engine {
         self.hurry_looks();
         let walk = self.observer.next_walk();
         self.request_walk(SyncPath::root());
-        self.waits.push(Wait { id, asked_by, walk, sequence: None, checks: BTreeMap::new() });
+        let expected = self.connected().filter(|device| !self.peers[device].is_detached()).collect();
+        self.waits.push(Wait { id, asked_by, walk, sequence: None, checks: BTreeMap::new(), expected });
     }
 
     pub(super) fn advance_waits(&mut self) {
@@ -54,7 +57,7 @@ impl Engine {
                 self.finish_local_check(&mut wait);
             }
             let is_done = match (wait.sequence, wait.asked_by) {
-                (None, None) => self.connected().next().is_none() || self.paused,
+                (None, None) => self.paused || (self.connected().next().is_none() && !self.is_missed(&wait)),
                 (None, Some(_)) => false,
                 (Some(_), Some(_)) => true,
                 (Some(sequence), None) => self.paused || self.is_everywhere(&mut wait, sequence),
@@ -108,7 +111,27 @@ impl Engine {
                 }
             }
         }
-        is_done && !self.is_troubled() && self.planner.is_idle() && self.is_all_applied()
+        is_done
+            && !self.is_missed(wait)
+            && !self.is_troubled()
+            && self.planner.is_idle()
+            && self.is_all_applied()
+    }
+
+    /// True while a member that was there when the wait began is not connected.
+    fn is_missed(&self, wait: &Wait) -> bool {
+        let is_away = |device: &DeviceId| {
+            self.members.get(device).is_some_and(|member| member.active)
+                && !self.peers.get(device).is_some_and(super::peer::Peer::is_up)
+        };
+        wait.expected.iter().any(is_away)
+    }
+
+    /// A remote that says itself that it no longer takes part is not waited for, even if it then goes away.
+    pub(super) fn expect_no_longer(&mut self, device: &DeviceId) {
+        for wait in &mut self.waits {
+            wait.expected.remove(device);
+        }
     }
 
     pub(super) fn on_check(&mut self, from: DeviceId, token: u64) {

@@ -1,3 +1,4 @@
 //! Tests of whole engines in a simulated world.
 
 mod seeds;
+mod waits;

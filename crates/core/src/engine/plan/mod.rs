@@ -27,6 +27,8 @@ pub(super) struct Planner {
     todo: BTreeSet<SyncPath>,
     /// Paths whose disk is not as it should be.
     pub(super) needed: BTreeSet<SyncPath>,
+    /// Everything was assessed since the start, so that what is needed is known.
+    pub(super) is_assessed: bool,
     /// Removals and moves that wait for the rest of what a remote is saying.
     deferred: BTreeSet<SyncPath>,
     deferred_since: Option<u64>,
@@ -165,6 +167,9 @@ impl Engine {
                     }
                 }
             }
+        }
+        if !std::mem::replace(&mut self.planner.is_assessed, true) {
+            self.await_needed();
         }
         let ops = self.plan_round(changes);
         if ops.is_empty() {

@@ -1,0 +1,117 @@
+//! What a wait may say, and when.
+
+use file_sync_core::engine::Mode;
+use file_sync_sim::{Options, World};
+
+const SECOND_US: u64 = 1_000_000;
+
+/// Two linked devices at rest.
+fn two_devices() -> World {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    world.start(0);
+    world.start(1);
+    world.connect(0, 1);
+    world.run_us(5 * SECOND_US);
+    world
+}
+
+fn has(world: &World, device: usize, line: &str) -> bool {
+    world.devices[device].disk.show().iter().any(|shown| shown == line)
+}
+
+#[test]
+fn a_wait_ends_at_once_only_where_nobody_was_connected_when_it_began() {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    world.start(0);
+    world.wait(0, 1);
+    assert!(world.is_wait_done(0, 1));
+}
+
+#[test]
+fn a_wait_is_for_bytes_that_a_remote_still_lacks_after_its_restart() {
+    let mut world = two_devices();
+    world.options.failed_fetches_percent = 100;
+    world.write(0, "f", "one");
+    world.run_us(2 * SECOND_US);
+    world.crash(1);
+    world.start(1);
+    world.run_us(2 * SECOND_US);
+    world.wait(0, 1);
+    world.run_us(20 * SECOND_US);
+    assert!(!world.is_wait_done(0, 1), "{:?}", world.devices[1].disk.show());
+    world.options.failed_fetches_percent = 0;
+    world.run_us(60 * SECOND_US);
+    assert!(world.is_wait_done(0, 1) && has(&world, 1, "f = one"));
+}
+
+/// The waiting device has the other's bytes under another name, so that it needs nothing itself.
+#[test]
+fn a_wait_is_for_the_copy_that_a_remote_still_lacks() {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    world.start(0);
+    world.start(1);
+    world.options.failed_fetches_percent = 100;
+    world.write(0, "f", "one");
+    world.write(0, "g", "two");
+    world.run_us(2 * SECOND_US);
+    world.write(1, "f", "two");
+    world.run_us(2 * SECOND_US);
+    world.connect(0, 1);
+    world.run_us(5 * SECOND_US);
+    assert!(has(&world, 0, "f = two") && has(&world, 1, "g = two"));
+    world.wait(0, 1);
+    world.run_us(20 * SECOND_US);
+    assert!(!world.is_wait_done(0, 1), "{:?}", world.devices[1].disk.show());
+    world.options.failed_fetches_percent = 0;
+    world.run_us(60 * SECOND_US);
+    assert!(world.is_wait_done(0, 1));
+    assert_eq!(world.devices[0].disk.show(), world.devices[1].disk.show());
+}
+
+#[test]
+fn a_wait_goes_on_while_a_remote_is_away() {
+    let mut world = two_devices();
+    world.options.failed_fetches_percent = 100;
+    world.write(0, "f", "one");
+    world.wait(0, 1);
+    world.run_us(2 * SECOND_US);
+    world.cut(0, 1);
+    world.run_us(20 * SECOND_US);
+    assert!(!world.is_wait_done(0, 1));
+    world.options.failed_fetches_percent = 0;
+    world.connect(0, 1);
+    world.run_us(60 * SECOND_US);
+    assert!(world.is_wait_done(0, 1) && has(&world, 1, "f = one"));
+}
+
+/// The link drops before this disk has been looked at.
+#[test]
+fn a_wait_goes_on_while_a_remote_is_away_from_the_beginning() {
+    let mut world = two_devices();
+    world.write(0, "f", "one");
+    world.wait(0, 1);
+    world.cut(0, 1);
+    world.run_us(20 * SECOND_US);
+    assert!(!world.is_wait_done(0, 1));
+}
+
+#[test]
+fn a_wait_is_not_for_who_pauses_or_leaves() {
+    for leaves in [false, true] {
+        let mut world = two_devices();
+        world.options.failed_fetches_percent = 100;
+        world.write(0, "f", "one");
+        world.wait(0, 1);
+        world.run_us(2 * SECOND_US);
+        assert!(!world.is_wait_done(0, 1));
+        if leaves {
+            world.leave(1);
+        } else {
+            world.set_paused(1, true);
+            world.run_us(SECOND_US);
+            world.cut(0, 1);
+        }
+        world.run_us(20 * SECOND_US);
+        assert!(world.is_wait_done(0, 1), "leaves: {leaves}");
+    }
+}
