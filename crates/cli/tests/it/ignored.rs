@@ -1,6 +1,6 @@
 //! `.syncignore` (L7): what it matches stays local, whoever changes or deletes what is around it.
 
-use crate::world::{FEBRUARY, JANUARY, MARCH, holds, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, holds, settle, sharing};
 
 #[test]
 fn l7_what_a_rule_matches_is_not_sent() {
@@ -94,4 +94,36 @@ fn l7_a_remote_file_never_takes_the_place_of_an_ignored_one() {
     alpha.user().remove("notes");
     settle(&[&alpha, &beta]);
     assert_eq!(beta.user().read("notes"), b"beta's own");
+}
+
+/// Rules that cannot be read are not no rules.
+#[test]
+fn l7_an_ignore_file_that_is_too_long_keeps_everything_beside_it_here() {
+    let (alpha, mut beta) = sharing();
+    alpha.user().write("d/.syncignore", "secret*\n", JANUARY);
+    alpha.user().write("d/secret1", "mine", JANUARY);
+    settle(&[&alpha, &beta]);
+    let long = ["secret*\n", &"# a comment\n".repeat(120_000)].concat();
+    alpha.user().write("d/.syncignore", &long, FEBRUARY);
+    alpha.user().write("d/secret2", "mine", FEBRUARY);
+    alpha.user().write("elsewhere", "travels", FEBRUARY);
+    let mentions_rules = |device: &crate::device::Device| {
+        eventually(PATIENCE, || {
+            let errors = device.directory()["errors"].to_string();
+            if errors.contains(".syncignore") { Ok(()) } else { Err(errors) }
+        });
+    };
+    mentions_rules(&alpha);
+    let _ = alpha.run(["sync", "wait", "--timeout", "3s"]);
+    let mut alpha = alpha;
+    alpha.stop();
+    alpha.begin();
+    mentions_rules(&alpha);
+    eventually(PATIENCE, || if beta.user().has("elsewhere") { Ok(()) } else { Err("not there yet") });
+    assert!(!beta.user().has("d/secret1") && !beta.user().has("d/secret2"));
+    alpha.user().write("d/.syncignore", "secret*\n# short again\n", MARCH);
+    settle(&[&alpha, &beta]);
+    assert!(!beta.user().has("d/secret1") && !beta.user().has("d/secret2"));
+    assert_eq!(beta.user().read("d/.syncignore"), b"secret*\n# short again\n");
+    beta.stop();
 }

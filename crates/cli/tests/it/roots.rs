@@ -4,7 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use crate::device::Device;
-use crate::world::{FEBRUARY, JANUARY, MARCH, check, directory_becomes, holds, sharing, steady};
+use crate::trouble::Mount;
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, check, directory_becomes, equal, holds, introduce, is_root_or_skips,
+};
+use crate::world::{join, offer, settle, sharing, steady};
 
 const FILES: &str = "f \"bytes\"\nd/\nd/g \"bytes\"";
 
@@ -133,4 +137,82 @@ fn a_directory_whose_root_is_gone_can_be_paused_and_taken_down() {
     crate::world::offer(&alpha, &[]);
     crate::world::join(&beta, &alpha, &[]);
     check(&[&alpha, &beta], FILES);
+}
+
+/// A start in doubt that is cut short leaves the doubt to the next one.
+#[test]
+fn l6_c1_a_first_scan_in_doubt_that_is_cut_short_infers_no_deletion_later() {
+    let (alpha, beta) = sharing();
+    for index in 0..200 {
+        alpha.user().write(format!("d{}/{index}", index % 20), "bytes", JANUARY);
+    }
+    check_equal(&[&alpha, &beta]);
+    let (mut alpha, mut beta) = (alpha, beta);
+    for is_killed in [true, false] {
+        alpha.stop();
+        beta.stop();
+        let (root, copy) = (beta.root(), beta.beside(&format!("copy-{is_killed}")));
+        fs::create_dir(&copy).expect("another directory");
+        let marker =
+            std::process::Command::new("cp").arg("-a").args([&root.join(".file-sync"), &copy]).status();
+        assert!(marker.is_ok_and(|status| status.success()), "cp(1) copies the marker alone");
+        fs::rename(&root, beta.beside(&format!("original-{is_killed}"))).expect("a rename");
+        fs::rename(&copy, &root).expect("a rename");
+        beta.begin();
+        if is_killed {
+            beta.kill();
+        } else {
+            beta.stop();
+        }
+        beta.begin();
+        alpha.begin();
+        check_equal(&[&alpha, &beta]);
+        assert_eq!(crate::tree::text_of(&beta.root()).len(), 220, "200 files in 20 directories came back");
+    }
+}
+
+fn check_equal(devices: &[&Device]) {
+    settle(devices);
+    equal(devices);
+}
+
+/// What a start that fails leaves behind is not taken for another home's.
+#[test]
+fn d1_c7_a_root_that_cannot_be_written_at_a_start_undoes_no_delete() {
+    if !is_root_or_skips("a read-only disk") {
+        return;
+    }
+    let (alpha, mut beta) = (Device::start("alpha"), Device::start("beta"));
+    let Some(mount) = Mount::at(beta.root(), "48m") else { return };
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    for name in ["stays", "goes"] {
+        alpha.user().write(name, name, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    beta.user().remove("goes");
+    mount.remount("ro");
+    beta.begin();
+    directory_becomes(&beta, "state", "error");
+    // It is tried again every three seconds.
+    std::thread::sleep(Duration::from_secs(11));
+    mount.remount("rw");
+    directory_becomes(&beta, "state", "idle");
+    check(&[&alpha, &beta], "stays \"stays\"");
+    beta.stop();
+}
+
+#[test]
+fn s2_a_directory_is_taken_down_while_it_is_walked_and_the_server_goes_on() {
+    let alpha = Device::start("alpha");
+    for index in 0..3_000 {
+        fs::create_dir_all(alpha.root().join(format!("{}/{index}", index % 50))).expect("a directory");
+    }
+    for _ in 0..3 {
+        offer(&alpha, &[]);
+        alpha.ok(["file", "down", "docs"]);
+    }
+    assert_eq!(alpha.status()["directories"], serde_json::json!([]));
 }

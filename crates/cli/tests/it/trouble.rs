@@ -250,13 +250,13 @@ fn l6_an_unmounted_root_is_an_error_and_comes_back_when_mounted() {
 }
 
 /// A file system that the test mounted, unmounted lazily when dropped.
-struct Mount {
+pub struct Mount {
     point: PathBuf,
 }
 
 impl Mount {
     /// A tmpfs of a size at a directory that is made; `None`, and said, where mount(2) is not allowed.
-    fn at(point: PathBuf, size: &str) -> Option<Mount> {
+    pub fn at(point: PathBuf, size: &str) -> Option<Mount> {
         fs::create_dir_all(&point).expect("a mount point");
         let options = format!("size={size},mode=755");
         let status =
@@ -270,9 +270,14 @@ impl Mount {
 
     /// Gives the file system more room.
     fn grow(&self, size: &str) {
-        let options = format!("remount,size={size}");
+        self.remount(&format!("size={size}"));
+    }
+
+    /// Mounts it again with other options.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
         let status = Command::new("mount").args(["-o", &options]).arg(&self.point).status();
-        assert!(status.is_ok_and(|status| status.success()), "a tmpfs can grow");
+        assert!(status.is_ok_and(|status| status.success()), "a tmpfs can be mounted again with {options}");
     }
 }
 

@@ -176,3 +176,30 @@ fn l6_nothing_below_another_file_system_is_taken_for_absent() {
     });
     assert_eq!(seen_below, [true]);
 }
+
+#[test]
+fn c7_a_copy_that_would_leave_no_room_for_others_is_not_begun() {
+    if !is_in_namespace("c7_a_copy_that_would_leave_no_room_for_others_is_not_begun") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    mount_tmpfs(directory.path(), "size=44m");
+    let (root, _) = Root::offer(directory.path(), ID).unwrap();
+    let bytes = vec![1; 20 << 20];
+    fs::write(directory.path().join("source"), &bytes).unwrap();
+    let source = file_sync_core::effect::Source::Local { path: sync("source") };
+    let (content, mtime) = (ContentHash::of(&bytes), crate::support::MTIME);
+    let op = Op::Place { path: sync("copy"), content, source, mode: 0o600, mtime, expect: None };
+    let OpOutcome::Trouble(trouble) = root.apply(std::slice::from_ref(&op)).pop().unwrap() else { panic!() };
+    assert_eq!(trouble.kind, TroubleKind::NoSpace);
+    assert_eq!(fs::read_dir(directory.path().join(".file-sync/stage")).unwrap().count(), 0);
+    assert!(
+        Command::new("mount")
+            .args(["-o", "remount,size=80m"])
+            .arg(directory.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let OpOutcome::Done { .. } = root.apply(&[op]).pop().unwrap() else { panic!("it resumes") };
+}
