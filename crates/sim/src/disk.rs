@@ -86,6 +86,8 @@ pub struct Disk {
     pub stage: BTreeMap<ContentHash, Vec<u8>>,
     /// Paths that cannot be read at present.
     pub unreadable: Vec<SyncPath>,
+    /// Directories that another file system is mounted over.
+    pub mounts: Vec<SyncPath>,
     /// True while nothing more fits.
     pub is_full: bool,
     /// Times are stored in steps of so many nanoseconds.
@@ -151,12 +153,19 @@ impl Disk {
     /// What a look at a path finds.
     ///
     /// # Errors
-    /// While the path, or a directory above it, cannot be read.
+    /// While the path, or a directory above it, cannot be read, and below a mount.
     pub fn look(&self, path: &SyncPath) -> Result<Option<Seen>, Trouble> {
-        if self.unreadable.iter().any(|bad| bad == path || bad.is_ancestor_of(path)) {
+        let is_unreadable = self.unreadable.iter().any(|bad| bad == path || bad.is_ancestor_of(path));
+        if is_unreadable || self.mounts.iter().any(|mount| mount.is_ancestor_of(path)) {
             return Err(denied());
         }
-        Ok(self.items.get(path).map(|item| item.seen(path)))
+        Ok(self.seen(path))
+    }
+
+    /// What `statx` says of an item, whether it can be read or not.
+    pub(crate) fn seen(&self, path: &SyncPath) -> Option<Seen> {
+        let seen = self.items.get(path)?.seen(path);
+        Some(if self.mounts.contains(path) { Seen { kind: Kind::Mount, ..seen } } else { seen })
     }
 
     /// Puts a new item at a free path whose parent is there; returns it.

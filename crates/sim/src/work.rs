@@ -154,7 +154,8 @@ impl World {
             Ok(Vec::new()) // As an empty mount point looks.
         } else {
             let children = disk.children(&directory);
-            Ok(children.into_iter().map(|path| (path.clone(), disk.items[&path].seen(&path))).collect())
+            let found = |path: SyncPath| disk.seen(&path).map(|seen| (path, seen));
+            Ok(children.into_iter().filter_map(found).collect())
         };
         if let Ok(items) = &result {
             let items: &Vec<(SyncPath, Seen)> = items;

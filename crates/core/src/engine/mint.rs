@@ -39,6 +39,9 @@ impl Engine {
     }
 
     fn mint_missing(&mut self, path: &SyncPath, copies: &Copies) {
+        if self.is_hidden(path) {
+            return; // A mount came over it since it was looked at.
+        }
         let Some(record) = self.tree.record(path).cloned() else { return };
         if self.config.doubted && !self.observer.is_ready {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.

@@ -70,6 +70,8 @@ pub(super) struct Observer {
     pairing_since: Option<u64>,
     pub(super) transactions: BTreeMap<u64, Transaction>,
     pace: BTreeMap<SyncPath, Pace>,
+    /// Where other file systems are mounted: what the records say below them is hidden, not gone.
+    mounts: BTreeSet<SyncPath>,
     first_walk_done: bool,
     /// Everything asked for at the start has been found out.
     pub(super) is_ready: bool,
@@ -367,7 +369,18 @@ impl Engine {
         if self.troubles.remove(path).is_some() {
             self.planner.reconsider(path.clone());
         }
-        self.unsupported.remove(path.as_bytes());
+        self.observer.mounts.remove(path);
+        if self.unsupported.remove(path.as_bytes()).is_some() {
+            let below: Vec<SyncPath> = self.tree.below(path).map(|(path, _)| path.clone()).collect();
+            below.into_iter().chain([path.clone()]).for_each(|path| self.planner.reconsider(path));
+        }
+    }
+
+    /// True for a mount and for all below it: nothing can be told of what the records say there.
+    pub(super) fn is_hidden(&self, path: &SyncPath) -> bool {
+        let mounts = &self.observer.mounts;
+        !mounts.is_empty()
+            && (mounts.contains(path) || path.ancestors().any(|above| mounts.contains(&above)))
     }
 
     fn found_nothing(&mut self, path: &SyncPath) {
@@ -395,6 +408,9 @@ impl Engine {
     }
 
     fn found_missing(&mut self, path: SyncPath) {
+        if self.is_hidden(&path) {
+            return;
+        }
         if self.busy.contains(&path) {
             self.observer.again.insert(path);
             return;
@@ -424,6 +440,9 @@ impl Engine {
         }
         if matches!(self.local_changes.get(&path), Some(Some(local)) if local.matches(&seen)) {
             return None;
+        }
+        if seen.kind == Kind::Mount {
+            self.observer.mounts.insert(path.clone());
         }
         if record.is_some_and(|record| record.content == Content::Directory) && !is_directory {
             self.recorded_below(&path).into_iter().for_each(|below| self.found_missing(below));

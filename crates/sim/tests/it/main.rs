@@ -1,4 +1,5 @@
 //! Tests of whole engines in a simulated world.
 
+mod observing;
 mod seeds;
 mod waits;

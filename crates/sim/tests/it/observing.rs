@@ -1,0 +1,65 @@
+//! What is found on a disk, and what is not made of it.
+
+use file_sync_core::engine::Mode;
+use file_sync_core::path::SyncPath;
+use file_sync_sim::{Options, World};
+
+const A: usize = 0;
+const B: usize = 1;
+
+/// Starts a device of each mode, all linked to the first.
+fn world(modes: &[Mode]) -> World {
+    let mut world = World::new(1, modes, Options::default());
+    (0..modes.len()).for_each(|device| world.start(device));
+    (1..modes.len()).for_each(|device| world.connect(A, device));
+    world
+}
+
+fn path(text: &str) -> SyncPath {
+    SyncPath::parse(text.as_bytes()).expect("a valid path")
+}
+
+#[track_caller]
+fn rests(world: &mut World) {
+    assert_eq!(world.rest(), None);
+}
+
+#[track_caller]
+fn is_shown(world: &World, device: usize, lines: &[&str]) {
+    assert_eq!(world.devices[device].disk.show(), lines);
+}
+
+#[test]
+fn d4_a_receiver_keeps_a_file_with_deleted_bytes_that_its_user_made_again_while_it_was_off() {
+    let mut world = world(&[Mode::TwoWay, Mode::ReceiveOnly]);
+    world.write(A, "f", "same");
+    rests(&mut world);
+    world.delete(A, "f");
+    rests(&mut world);
+    world.crash(B);
+    world.write(B, "f", "same");
+    world.start(B);
+    rests(&mut world);
+    is_shown(&world, A, &[]);
+    is_shown(&world, B, &["f = same"]);
+}
+
+#[test]
+fn l6_a_mount_over_a_synced_directory_deletes_nothing_below_it() {
+    let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
+    for name in ["d/1", "d/2", "d/e/3"] {
+        world.write(A, name, name);
+    }
+    rests(&mut world);
+    world.devices[B].disk.mounts = vec![path("d")];
+    world.rescan(B);
+    rests(&mut world);
+    is_shown(&world, A, &["d/", "d/1 = d/1", "d/2 = d/2", "d/e/", "d/e/3 = d/e/3"]);
+    world.write(A, "d/1", "new");
+    world.delete(A, "d/2");
+    rests(&mut world);
+    world.devices[B].disk.mounts.clear();
+    world.rescan(B);
+    assert_eq!(world.rest_and_check(), Vec::<String>::new());
+    is_shown(&world, B, &["d/", "d/1 = new", "d/e/", "d/e/3 = d/e/3"]);
+}
