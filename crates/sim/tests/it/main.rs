@@ -1,5 +1,6 @@
 //! Tests of whole engines in a simulated world.
 
 mod observing;
+mod remotes;
 mod seeds;
 mod waits;

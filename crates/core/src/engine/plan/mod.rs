@@ -32,6 +32,8 @@ pub(super) struct Planner {
     /// Removals and moves that wait for the rest of what a remote is saying.
     deferred: BTreeSet<SyncPath>,
     deferred_since: Option<u64>,
+    /// It took too long: nothing waits any more until all that was announced has been said.
+    has_heard_enough: bool,
     is_applying: bool,
     /// Directories that could not be moved as they are, so that their items are moved one by one.
     unmovable: BTreeSet<SyncPath>,
@@ -311,6 +313,7 @@ impl Engine {
     fn take_up_deferred(&mut self) {
         let now = self.now.monotonic_ms;
         let is_over = self.planner.deferred_since.is_some_and(|since| now >= since + HEARING_MS);
+        self.planner.has_heard_enough = self.is_hearing_more() && (self.planner.has_heard_enough || is_over);
         if !self.is_hearing_more() || is_over {
             let deferred = std::mem::take(&mut self.planner.deferred);
             self.planner.todo.extend(deferred);
@@ -325,7 +328,6 @@ impl Engine {
 
     /// True while removals, and files that another path may be renamed to, wait for what a remote is about to say.
     fn is_deferring(&self) -> bool {
-        let now = self.now.monotonic_ms;
-        self.is_hearing_more() && self.planner.deferred_since.is_none_or(|since| now < since + HEARING_MS)
+        self.is_hearing_more() && !self.planner.has_heard_enough
     }
 }
