@@ -43,7 +43,7 @@ impl Engine {
             return; // A mount came over it since it was looked at.
         }
         let Some(record) = self.tree.record(path).cloned() else { return };
-        if self.config.doubted && !self.observer.is_ready {
+        if self.is_doubted() {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
@@ -68,7 +68,8 @@ impl Engine {
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
         }
-        let old = self.tree.record(path).cloned();
+        // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
+        let old = self.tree.record(path).filter(|_| !self.is_doubted()).cloned();
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -102,6 +103,11 @@ impl Engine {
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
+    }
+
+    /// True while it is found out what is on a disk that the records may not speak of.
+    fn is_doubted(&self) -> bool {
+        self.config.doubted && !self.observer.is_ready
     }
 
     /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that.

@@ -379,8 +379,7 @@ impl Engine {
     /// True for a mount and for all below it: nothing can be told of what the records say there.
     pub(super) fn is_hidden(&self, path: &SyncPath) -> bool {
         let mounts = &self.observer.mounts;
-        !mounts.is_empty()
-            && (mounts.contains(path) || path.ancestors().any(|above| mounts.contains(&above)))
+        !mounts.is_empty() && (mounts.contains(path) || path.ancestors().any(|above| mounts.contains(&above)))
     }
 
     fn found_nothing(&mut self, path: &SyncPath) {

@@ -63,3 +63,29 @@ fn l6_a_mount_over_a_synced_directory_deletes_nothing_below_it() {
     assert_eq!(world.rest_and_check(), Vec::<String>::new());
     is_shown(&world, B, &["d/", "d/1 = new", "d/e/", "d/e/3 = d/e/3"]);
 }
+
+#[test]
+fn c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere() {
+    let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
+    world.write(A, "f", "old");
+    world.write(A, "same", "same");
+    rests(&mut world);
+    let older = world.devices[B].disk.clone();
+    world.write(A, "f", "newer");
+    rests(&mut world);
+    world.write(A, "f", "new");
+    world.chmod(A, "same", 0o600);
+    rests(&mut world);
+    world.crash(B);
+    world.devices[B].disk = older;
+    world.devices[B].config.doubted = true;
+    world.start(B);
+    rests(&mut world);
+    assert_eq!(world.devices[A].disk.show(), world.devices[B].disk.show());
+    let shown = world.devices[A].disk.show();
+    assert!(shown.contains(&"f = new".to_owned()), "{shown:?}");
+    assert!(shown.iter().any(|line| line.starts_with("f.sync-conflict") && line.ends_with("= old")), "{shown:?}");
+    assert!(shown.contains(&"same = same".to_owned()) && shown.len() == 3, "{shown:?}");
+    let modes = [A, B].map(|device| world.devices[device].disk.get(&path("same")).map(|item| item.mode));
+    assert_eq!(modes, [Some(0o600); 2]);
+}
