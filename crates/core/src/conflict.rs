@@ -15,7 +15,8 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799
 /// The path that shows `version` when it lost `path`: `NAME.sync-conflict-YYYYMMDD-HHMMSS-DEVICE.EXT`.
 ///
 /// `distinguish` adds `-` and 8 digits of the content hash to DEVICE, for where two would share a name. A NAME that would
-/// make the whole longer than 255 bytes is cut at a character boundary and ends in `~` and 16 digits of its path's hash.
+/// make the whole longer than 255 bytes is cut at a character boundary; that of a copy then also ends in `~` and 16 digits
+/// of its path's hash.
 pub fn copy_path(path: &SyncPath, version: &Version, distinguish: bool) -> SyncPath {
     stamped(path, version.rank, version.value.content().hash(), version.dot.actor.device, distinguish)
 }
@@ -52,14 +53,14 @@ pub fn late_copy_path(
     stamped(path, written, content, device, distinguish)
 }
 
-/// True if a value of `path` may be shown at `copy`: a sibling that carries a stamp, and is either longer or holds the
-/// hash of `path`, as [`copy_path`] makes them.
+/// True if a value of `path` may be shown at `copy`: a sibling that carries a stamp, where `path` has none, or that is
+/// either longer or holds the hash of `path`, as [`copy_path`] makes them.
 ///
 /// What remotes say was settled is shown only there, so that no path is, through whatever others, its own copy.
 pub fn is_copy_of(copy: &SyncPath, path: &SyncPath) -> bool {
     let mark = || mark(path).into_bytes();
-    contains(copy.name(), STAMP.as_bytes())
-        && (copy.name().len() > path.name().len() || contains(copy.name(), &mark()))
+    has_stamp(copy)
+        && (!has_stamp(path) || copy.name().len() > path.name().len() || contains(copy.name(), &mark()))
         && (copy.parent() == path.parent() || (copy.depth() == 1 && is_near_limit(path)))
 }
 
@@ -92,6 +93,10 @@ fn is_near_limit(path: &SyncPath) -> bool {
     path.as_bytes().len() + NAME_BYTES_MAX > PATH_BYTES_MAX
 }
 
+fn has_stamp(path: &SyncPath) -> bool {
+    contains(path.name(), STAMP.as_bytes())
+}
+
 fn contains(name: &[u8], part: &[u8]) -> bool {
     name.windows(part.len()).any(|window| window == part)
 }
@@ -105,11 +110,14 @@ fn split_extension(name: &[u8], room: usize) -> (&[u8], &[u8]) {
     }
 }
 
-/// Cuts a stem to the room there is, and marks it with a hash of its path, so that no two paths can each be the other's
-/// copy: names either grow or hold the hash of the name they came from.
+/// Cuts a stem to the room there is. That of a copy is marked with a hash of its path, so that no two paths can each be
+/// the other's copy: names get a stamp, grow, or hold the hash of the name they came from.
 fn shorten(path: &SyncPath, stem: &[u8], room: usize) -> Vec<u8> {
     if stem.len() <= room {
         return stem.to_vec();
+    }
+    if !has_stamp(path) {
+        return cut(stem, room).to_vec();
     }
     [cut(stem, room.saturating_sub(MARK_BYTES)), mark(path).as_bytes()].concat()
 }
@@ -199,6 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn w1_only_as_much_of_a_name_is_cut_as_has_to_be() {
+        const STAMPED: &str = ".sync-conflict-19700101-000000-abababa";
+        let room = 255 - STAMPED.len();
+        check(&"x".repeat(255), 0, &("x".repeat(room) + STAMPED));
+        check(&("x".repeat(251) + ".txt"), 0, &("x".repeat(room - 4) + STAMPED + ".txt"));
+        // A copy of a copy that has to be cut is told from the copy itself.
+        let copy = SyncPath::parse(("x".repeat(room) + STAMPED).as_bytes()).expect("a valid path");
+        let second = copy_path(&copy, &version(0), false);
+        assert!(second != copy && is_copy_of(&second, &copy) && !is_copy_of(&copy, &second), "{second}");
+        assert!(is_copy_of(&copy, &SyncPath::parse("x".repeat(255).as_bytes()).expect("a valid path")));
+    }
+
+    #[test]
     fn w1_the_extension_is_what_follows_the_last_dot_but_no_stamp() {
         const STAMPED: &str = ".sync-conflict-19700101-000000-abababa";
         check(".a.b", 0, &format!(".a{STAMPED}.b"));
@@ -236,22 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn w1_a_name_is_cut_only_if_it_must_be_and_says_so_by_a_hash() {
+    fn w1_a_name_is_cut_only_if_it_must_be_and_between_characters() {
         let stamp_bytes = ".sync-conflict-19700101-000000-abababa".len();
         let fits = "x".repeat(255 - stamp_bytes);
         check(&fits, 0, &format!("{fits}.sync-conflict-19700101-000000-abababa"));
         let path = SyncPath::parse(format!("d/{fits}x").as_bytes()).expect("a valid path");
         let copy = copy_path(&path, &version(0), false).to_string();
-        let kept = "x".repeat(255 - stamp_bytes - 17);
-        let hash = &ContentHash::of(path.as_bytes()).to_string()[..16];
-        assert_eq!(copy, format!("d/{kept}~{hash}.sync-conflict-19700101-000000-abababa"));
+        assert_eq!(copy, format!("d/{fits}.sync-conflict-19700101-000000-abababa"));
         // One character of four bytes lies across the cut: it goes as a whole.
         for n_bytes in 0..4 {
-            let name = "x".repeat(kept.len() - n_bytes) + &"\u{1f980}".repeat(10);
+            let name = "x".repeat(fits.len() - n_bytes) + &"\u{1f980}".repeat(9);
             let path = SyncPath::parse(name.as_bytes()).expect("a valid path");
             let copy = copy_path(&path, &version(0), false).to_string();
-            let stem = copy.split('~').next().unwrap_or_default();
-            assert!(name.starts_with(stem) && stem.len() > kept.len() - 4 && stem.len() <= kept.len());
+            let stem = copy.split(".sync").next().unwrap_or_default();
+            assert!(name.starts_with(stem) && stem.len() > fits.len() - 4 && stem.len() <= fits.len());
         }
     }
 
