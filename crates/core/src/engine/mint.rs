@@ -28,8 +28,11 @@ impl Engine {
         for path in &missing {
             self.mint_missing(path, &copies);
         }
+        self.prune_paces();
         for (path, found) in found {
-            self.pace(&path);
+            if self.tree.record(&path).is_some() || self.local_changes.contains_key(&path) {
+                self.pace(&path);
+            }
             self.mint_found(&path, found, &copies);
         }
         for path in paths {

@@ -554,13 +554,18 @@ impl Engine {
         self.observer.pace.insert(path.clone(), Pace { not_before: now + interval_ms, interval_ms });
     }
 
+    /// Forgets the paces of what has rested.
+    pub(super) fn prune_paces(&mut self) {
+        let now = self.now.monotonic_ms;
+        self.observer.pace.retain(|_, pace| now < pace.not_before + PACE_MS_MAX);
+    }
+
     /// A path that is found changed at its earliest time, again and again, is looked at less and less often.
     pub(super) fn pace(&mut self, path: &SyncPath) {
         let now = self.now.monotonic_ms;
         match self.observer.pace.get(path) {
             Some(pace) if now < pace.not_before + pace.interval_ms / 2 => self.slow_down(path),
             _ => {
-                self.observer.pace.retain(|_, pace| now < pace.not_before + PACE_MS_MAX);
                 let pace = Pace { not_before: now + PACE_MS_MIN, interval_ms: PACE_MS_MIN };
                 self.observer.pace.insert(path.clone(), pace);
             }

@@ -84,8 +84,23 @@ fn c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere() {
     assert_eq!(world.devices[A].disk.show(), world.devices[B].disk.show());
     let shown = world.devices[A].disk.show();
     assert!(shown.contains(&"f = new".to_owned()), "{shown:?}");
-    assert!(shown.iter().any(|line| line.starts_with("f.sync-conflict") && line.ends_with("= old")), "{shown:?}");
+    let is_copy = |line: &String| line.starts_with("f.sync-conflict") && line.ends_with("= old");
+    assert!(shown.iter().any(is_copy), "{shown:?}");
     assert!(shown.contains(&"same = same".to_owned()) && shown.len() == 3, "{shown:?}");
     let modes = [A, B].map(|device| world.devices[device].disk.get(&path("same")).map(|item| item.mode));
     assert_eq!(modes, [Some(0o600); 2]);
+}
+
+#[test]
+fn a_new_files_first_edit_is_looked_at_at_once() {
+    let mut world = world(&[Mode::TwoWay]);
+    world.options.work_us_max = 300;
+    rests(&mut world);
+    let n_versions = |world: &World| world.devices[A].durable.counters.counter;
+    world.write(A, "f", "new");
+    let until = world.now_us + 2_000_000;
+    while n_versions(&world) == 0 && world.advance(until) {}
+    world.write(A, "f", "edited");
+    world.run_us(30_000);
+    assert_eq!(n_versions(&world), 2);
 }
