@@ -196,6 +196,7 @@ impl House {
             Message::Joined { directory, result } => self.on_joined(device, directory, result),
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
+                self.remember_joined(&device, &directory);
                 self.pass_to_engine(device, directory, message);
             }
             Message::Entries(entries) => {
@@ -245,16 +246,33 @@ impl House {
             self.send(&device, Message::Joined { directory, result });
             return;
         };
-        let Ok(Some(remote)) = self.home.remote(&device) else { return };
         let members = self.rooms[&directory].room.engine().members().clone();
         if !members.get(&device).is_some_and(|member| member.active) {
-            let change = add_member(&members, device, remote.key, true);
-            self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &change));
+            self.admit(device, &directory);
         }
         let members = self.rooms[&directory].room.engine().members().clone();
         let terms = Terms { only_author: row.only_author, members };
         self.send(&device, Message::Joined { directory, result: Ok(terms) });
         self.connect_members(&directory);
+    }
+
+    /// Takes a device in again that has joined and that a crash right afterwards made this one forget: it is in the list
+    /// neither as a member nor as one that has left.
+    fn remember_joined(&mut self, device: &DeviceId, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get(directory) else { return };
+        let is_unknown = resident.room.engine().members().get(device).is_none();
+        if is_unknown && is_offered_to(&resident.room.row, device) {
+            self.admit(*device, directory);
+            self.connect_members(directory);
+        }
+    }
+
+    /// Puts a paired device into a directory's member list.
+    fn admit(&mut self, device: DeviceId, directory: &DirectoryId) {
+        let Ok(Some(remote)) = self.home.remote(&device) else { return };
+        let Some(resident) = self.rooms.get(directory) else { return };
+        let change = add_member(resident.room.engine().members(), device, remote.key, true);
+        self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
     }
 }
 
