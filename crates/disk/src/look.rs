@@ -57,7 +57,9 @@ impl Root {
         for _ in 0..N_LOOKS_MAX {
             let seen = match self.kind_of(&met) {
                 Some(Kind::File) if name == IGNORE_NAME && met.stat.size > RULES_BYTES_MAX => {
-                    return Err(other("cannot read the rules: an ignore file has at most 1 MiB; make it shorter"));
+                    return Err(other(
+                        "cannot read the rules: an ignore file has at most 1 MiB; make it shorter",
+                    ));
                 }
                 Some(Kind::File) if name == IGNORE_NAME => {
                     read_rules(parent, name, &met.stat).map(|rules| (Kind::File, Some(rules)))

@@ -40,7 +40,8 @@ impl DirectoryReader {
     /// When the database cannot be read.
     pub fn kept(&self) -> Result<Vec<Kept>, IndexError> {
         let mut kept = Vec::new();
-        each_kept(&self.connection, |one| kept.push(one)).map_err(|error| IndexError::sql(&self.path, error))?;
+        each_kept(&self.connection, |one| kept.push(one))
+            .map_err(|error| IndexError::sql(&self.path, error))?;
         Ok(kept)
     }
 

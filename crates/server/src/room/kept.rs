@@ -312,7 +312,7 @@ mod tests {
         let scene = Scene::new();
         let kept = scene.displaced("f", "bytes");
         assert_eq!(scene.sweep_after(30 * DAY, &kept), KeptSweep::default());
-        assert_eq!(scene.sweep_after(30 * DAY + 1, &kept).removed, [kept.name.clone()]);
+        assert_eq!(scene.sweep_after(30 * DAY + 1, &kept).removed, std::slice::from_ref(&kept.name));
         assert!(scene.names().is_empty() && scene.root.kept_list().unwrap().is_empty());
     }
 

@@ -34,8 +34,14 @@ fn h2_a_preamble_is_short_whatever_is_announced() {
 
 #[test]
 fn content_frames_survive() {
-    let request =
-        |what| ContentFrame::Request(ContentRequest { id: 9, directory: DirectoryId([1; 16]), window_bytes: 5, what });
+    let request = |what| {
+        ContentFrame::Request(ContentRequest {
+            id: 9,
+            directory: DirectoryId([1; 16]),
+            window_bytes: 5,
+            what,
+        })
+    };
     let piece = |error| ContentPiece { id: 1, item: 2, data_bytes: 3, ends: true, content_length: 4, error };
     let frames = [
         request(ContentWhat::Small(vec![ContentHash([1; 32]), ContentHash([2; 32])])),

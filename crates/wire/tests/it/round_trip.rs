@@ -83,7 +83,14 @@ fn a_fresh_file_costs_less_than_200_bytes_with_its_signature() {
         }
     };
     let entries = (0..1000).map(entry).collect();
-    let batch = Entries { directory: DirectoryId([1; 16]), index_id: 1, after: 0, through: 1000, latest: 1000, entries };
+    let batch = Entries {
+        directory: DirectoryId([1; 16]),
+        index_id: 1,
+        after: 0,
+        through: 1000,
+        latest: 1000,
+        entries,
+    };
     let bytes = encode_message(&Message::Entries(batch)).len();
     assert!(bytes < 180 * 1000, "{bytes}");
     assert!(encode_register(&entry(1).register).len() < 200);
