@@ -29,6 +29,8 @@ pub enum TroubleKind {
     Unsupported,
     /// A directory that was to be removed still holds something.
     NotEmpty,
+    /// An op met something else than expected again and again, whatever a look said.
+    Restless,
     /// Anything else: I/O errors, descriptors, a vanished parent.
     Other,
 }

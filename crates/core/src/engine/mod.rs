@@ -27,7 +27,7 @@ pub use peer::PeerProgress;
 pub use status::{Problem, State, Status};
 pub use wait::WaitId;
 
-use crate::effect::{ChunkList, HashItem, HashOutcome, Kept, Op, OpOutcome, Trouble};
+use crate::effect::{ChunkList, HashItem, HashOutcome, Kept, Op, OpOutcome, Trouble, TroubleKind};
 use crate::ignore::Rules;
 use crate::message::{Members, Message};
 use crate::path::SyncPath;
@@ -434,8 +434,11 @@ impl Engine {
         let due: Vec<SyncPath> =
             self.troubles.iter().filter(|(_, (_, at))| *at <= now).map(|(path, _)| path.clone()).collect();
         for path in due {
-            if let Some((_, at)) = self.troubles.get_mut(&path) {
-                *at = now + TROUBLE_RETRY_MS;
+            match self.troubles.get_mut(&path) {
+                Some((trouble, at)) if trouble.kind != TroubleKind::Restless => *at = now + TROUBLE_RETRY_MS,
+                _ => {
+                    self.troubles.remove(&path);
+                }
             }
             self.planner.reconsider(path.clone());
             if self.tree.record(&path).is_some_and(|record| record.content == Content::Directory) {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, RootState, RulesSnapshot};
-use crate::effect::{ChunkList, HashItem, HashOutcome, Trouble};
+use crate::effect::{ChunkList, HashItem, HashOutcome, Trouble, TroubleKind};
 use crate::path::{IGNORE_NAME, SyncPath};
 use crate::record::{Kind, Record, Seen};
 use crate::version::{Content, ContentHash};
@@ -364,9 +364,12 @@ impl Engine {
         }
     }
 
-    /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again.
+    /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again. Where ops meet
+    /// something else than looks do, only time tells.
     fn is_over_trouble(&mut self, path: &SyncPath) {
-        if self.troubles.remove(path).is_some() {
+        let is_over = |trouble: &Trouble| trouble.kind != TroubleKind::Restless;
+        if self.troubles.get(path).is_some_and(|(trouble, _)| is_over(trouble)) {
+            self.troubles.remove(path);
             self.planner.reconsider(path.clone());
         }
         self.observer.mounts.remove(path);

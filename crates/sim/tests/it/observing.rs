@@ -2,7 +2,8 @@
 
 use file_sync_core::engine::Mode;
 use file_sync_core::path::SyncPath;
-use file_sync_sim::{Options, World};
+use file_sync_core::version::Time;
+use file_sync_sim::{Body, Options, World};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -103,4 +104,38 @@ fn a_new_files_first_edit_is_looked_at_at_once() {
     world.write(A, "f", "edited");
     world.run_us(30_000);
     assert_eq!(n_versions(&world), 2);
+}
+
+/// Makes a file where a receiver's user has a directory of its own.
+fn meet_a_local_directory(world: &mut World) {
+    world.write(B, "d/x", "local");
+    rests(world);
+    world.write(A, "d", "file");
+}
+
+#[test]
+fn s2_a_receivers_own_directory_gives_way_to_a_file_with_all_that_is_in_it() {
+    let mut world = world(&[Mode::TwoWay, Mode::ReceiveOnly]);
+    meet_a_local_directory(&mut world);
+    rests(&mut world);
+    let shown = world.devices[B].disk.show();
+    assert!(shown.contains(&"d = file".to_owned()), "{shown:?}");
+    let is_copy = |line: &String| line.starts_with("d.sync-conflict") && line.ends_with("/x = local");
+    assert!(shown.iter().any(is_copy), "{shown:?}");
+}
+
+#[test]
+fn s2_what_is_never_as_expected_is_tried_now_and_then_only() {
+    let mut world = world(&[Mode::TwoWay, Mode::ReceiveOnly]);
+    rests(&mut world);
+    world.mkdir(B, "d");
+    world.devices[B].disk.create(&path("d/fifo"), Body::Fifo, 0o644, Time::default());
+    meet_a_local_directory(&mut world);
+    world.run_us(60_000_000);
+    let n_surprises = world.stats.n_surprises;
+    assert!((1..=50).contains(&n_surprises), "{n_surprises}");
+    is_shown(&world, B, &["d/", "d/fifo |", "d/x = local"]);
+    world.devices[B].disk.remove(&path("d/fifo"));
+    rests(&mut world);
+    assert!(world.devices[B].disk.show().contains(&"d = file".to_owned()));
 }

@@ -168,13 +168,17 @@ impl Engine {
 
     fn op_met_something_else(&mut self, op: &Op, rescued: Option<SyncPath>) {
         let path = op.path().clone();
-        let counted = if let Op::MoveDirectory { from, .. } = op { from.clone() } else { path.clone() };
+        let counted = match op {
+            Op::MoveDirectory { from, .. } => from.clone(),
+            Op::Move { from, .. } if self.local_changes.contains_key(from) => from.clone(),
+            _ => path.clone(),
+        };
         let surprises = self.planner.surprises.entry(counted.clone()).or_default();
         *surprises += 1;
         if *surprises > SURPRISES_MAX {
             self.planner.surprises.remove(&counted);
             let message = "something keeps changing it; waiting until it rests".to_owned();
-            self.trouble(&counted, Trouble { kind: TroubleKind::Other, message });
+            self.trouble(&counted, Trouble { kind: TroubleKind::Restless, message });
         }
         if let Op::MoveDirectory { from, to, .. } = op {
             self.planner.unmovable.insert(from.clone());
