@@ -18,6 +18,11 @@ const ENTRIES_BYTES_MAX: usize = 4 << 20;
 /// Sequence numbers that may be under way to a remote before it has said that it merged them.
 const WINDOW: u64 = 65_536;
 
+/// Members that are remembered, those included that have left.
+const MEMBERS_MAX: usize = 1_024;
+/// No member changes that often; a higher number would leave none for its next change.
+const MEMBER_NUMBER_MAX: u64 = 1 << 32;
+
 /// How far a remote's entries are merged, as it is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PeerProgress {
@@ -50,6 +55,8 @@ pub(super) struct Peer {
     pub(super) awaiting: BTreeMap<SyncPath, u64>,
     awaiting_numbers: BTreeSet<(u64, SyncPath)>,
     told: Option<Progress>,
+    /// It wants to hear that this disk has been looked at.
+    pub(super) check: Option<super::wait::Check>,
 }
 
 impl Peer {
@@ -105,6 +112,7 @@ impl Peer {
         self.has_detached = false;
         self.outbox.clear();
         self.told = None;
+        self.check = None;
         self.latest = 0;
     }
 }
@@ -130,7 +138,11 @@ impl Engine {
             let newer = |ours: &crate::message::Member| {
                 theirs.number > ours.number || (theirs.number == ours.number && !theirs.active && ours.active)
             };
-            if self.members.get(device).is_none_or(newer) {
+            let is_news = match self.members.get(device) {
+                Some(ours) => newer(ours),
+                None => self.members.len() < MEMBERS_MAX,
+            };
+            if is_news && theirs.number <= MEMBER_NUMBER_MAX {
                 self.members.insert(*device, theirs.clone());
             }
         }

@@ -13,11 +13,12 @@ use crate::version::DeviceId;
 /// Names one wait of this engine.
 pub type WaitId = u64;
 
+/// Tokens of a remote that are remembered; where there are more, the oldest are forgotten.
+const TOKENS_MAX: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Wait {
     id: WaitId,
-    /// A remote that wants to hear that this disk has been looked at; none: somebody here waits.
-    asked_by: Option<DeviceId>,
     /// The walk of everything that has to have ended.
     walk: u64,
     /// This device's sequence number once its disk has been looked at.
@@ -28,62 +29,85 @@ pub(super) struct Wait {
     expected: BTreeSet<DeviceId>,
 }
 
+/// A remote's wish to hear that this disk has been looked at.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// The walk of everything that has to have ended.
+    walk: u64,
+    /// All answered then.
+    tokens: Vec<u64>,
+    /// What it asked after that walk had begun: looked at once more for all of them.
+    later: Vec<u64>,
+}
+
 impl Engine {
     /// Starts a wait; [`Effect::WaitDone`] ends it.
     pub fn wait(&mut self, now: super::Now, id: WaitId) -> Vec<Effect> {
         self.now = now;
-        self.begin_wait(id, None);
+        let walk = self.begin_check();
+        let expected = self.connected().filter(|device| !self.peers[device].is_detached()).collect();
+        self.waits.push(Wait { id, walk, sequence: None, checks: BTreeMap::new(), expected });
         self.settle()
     }
 
     /// Nobody waits for it any more.
     pub fn cancel_wait(&mut self, id: WaitId) {
-        self.waits.retain(|wait| wait.asked_by.is_some() || wait.id != id);
+        self.waits.retain(|wait| wait.id != id);
     }
 
-    pub(super) fn begin_wait(&mut self, id: WaitId, asked_by: Option<DeviceId>) {
+    /// Has the whole disk looked at; returns the walk that has to have ended then.
+    fn begin_check(&mut self) -> u64 {
         self.retry_troubles_now();
         self.ask_everybody_again();
         self.hurry_looks();
         let walk = self.observer.next_walk();
         self.request_walk(SyncPath::root());
-        let expected = self.connected().filter(|device| !self.peers[device].is_detached()).collect();
-        self.waits.push(Wait { id, asked_by, walk, sequence: None, checks: BTreeMap::new(), expected });
+        walk
     }
 
     pub(super) fn advance_waits(&mut self) {
+        self.answer_checks();
         for mut wait in std::mem::take(&mut self.waits) {
-            if wait.sequence.is_none() {
-                self.finish_local_check(&mut wait);
+            if wait.sequence.is_none() && self.is_checked(wait.walk) {
+                wait.sequence = Some(self.commits.committed);
             }
-            let is_done = match (wait.sequence, wait.asked_by) {
-                (None, None) => self.paused || (self.connected().next().is_none() && !self.is_missed(&wait)),
-                (None, Some(_)) => false,
-                (Some(_), Some(_)) => true,
-                (Some(sequence), None) => self.paused || self.is_everywhere(&mut wait, sequence),
+            let is_done = match wait.sequence {
+                None => self.paused || (self.connected().next().is_none() && !self.is_missed(&wait)),
+                Some(sequence) => self.paused || self.is_everywhere(&mut wait, sequence),
             };
-            match (is_done, wait.asked_by) {
-                (true, None) => self.effects.push(Effect::WaitDone(wait.id)),
-                (true, Some(_)) => {}
-                (false, _) => self.waits.push(wait),
+            if is_done {
+                self.effects.push(Effect::WaitDone(wait.id));
+            } else {
+                self.waits.push(wait);
             }
         }
     }
 
-    fn finish_local_check(&mut self, wait: &mut Wait) {
+    /// True if everything was looked at by this walk, and what was found is durable.
+    fn is_checked(&mut self, walk: u64) -> bool {
         if !self.observer.is_idle() {
             self.hurry_looks();
         }
-        let is_checked =
-            self.observer.full_walk_ended >= wait.walk && self.observer.is_idle() && self.commits.is_idle();
-        if !is_checked {
-            return;
-        }
-        let sequence = self.commits.committed;
-        wait.sequence = Some(sequence);
-        if let Some(device) = wait.asked_by {
-            let message = Message::Checked { directory: self.config.directory, token: wait.id, sequence };
-            self.effects.push(Effect::Send { to: device, message });
+        self.observer.full_walk_ended >= walk && self.observer.is_idle() && self.commits.is_idle()
+    }
+
+    fn answer_checks(&mut self) {
+        let asked = self.peers.iter().filter_map(|(device, peer)| Some((*device, peer.check.as_ref()?.walk)));
+        for (to, walk) in asked.collect::<Vec<_>>() {
+            if !self.is_checked(walk) {
+                continue;
+            }
+            let Some(check) = self.peers.get_mut(&to).and_then(|peer| peer.check.take()) else { continue };
+            let (directory, sequence) = (self.config.directory, self.commits.committed);
+            let answers = check.tokens.into_iter().map(|token| Effect::Send {
+                to,
+                message: Message::Checked { directory, token, sequence },
+            });
+            self.effects.extend(answers);
+            if !check.later.is_empty() {
+                self.start_check(to, check.later);
+                self.advance_observation();
+            }
         }
     }
 
@@ -134,20 +158,37 @@ impl Engine {
         }
     }
 
+    /// One walk answers all that a remote has asked before it began, and one more all that came since: however often
+    /// it asks, nothing piles up.
     pub(super) fn on_check(&mut self, from: DeviceId, token: u64) {
-        self.begin_wait(token, Some(from));
+        let next_walk = self.observer.next_walk();
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(check) = &mut peer.check else { return self.start_check(from, vec![token]) };
+        let tokens = if check.walk >= next_walk { &mut check.tokens } else { &mut check.later };
+        if tokens.len() == TOKENS_MAX {
+            tokens.remove(0);
+        }
+        tokens.push(token);
+    }
+
+    fn start_check(&mut self, from: DeviceId, tokens: Vec<u64>) {
+        let walk = self.begin_check();
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.check = Some(Check { walk, tokens, later: Vec::new() });
+        }
     }
 
     pub(super) fn on_checked(&mut self, from: DeviceId, token: u64, sequence: u64) {
-        let asked = self.waits.iter_mut().filter(|wait| wait.asked_by.is_none() && wait.id == token);
-        for wait in asked {
+        for wait in self.waits.iter_mut().filter(|wait| wait.id == token) {
             wait.checks.insert(from, Some(sequence));
         }
     }
 
     /// A remote that comes back has to be asked again.
     pub(super) fn forget_checks(&mut self, device: &DeviceId) {
-        self.waits.retain(|wait| wait.asked_by != Some(*device));
+        if let Some(peer) = self.peers.get_mut(device) {
+            peer.check = None;
+        }
         for wait in &mut self.waits {
             wait.checks.remove(device);
         }

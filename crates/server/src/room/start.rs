@@ -281,7 +281,7 @@ pub(crate) fn add_member(
     key: [u8; 32],
     active: bool,
 ) -> file_sync_core::message::Members {
-    let number = members.get(&device).map_or(1, |member| member.number + 1);
+    let number = members.get(&device).map_or(1, |member| member.number.saturating_add(1));
     let member = file_sync_core::message::Member { number, active, key };
     std::iter::once((device, member)).collect()
 }

@@ -1,7 +1,8 @@
 //! What remotes may say, true or not, and what follows from it.
 
 use file_sync_core::engine::{Event, Mode};
-use file_sync_core::message::{Entries, Entry, Message};
+use file_sync_core::message::{Entries, Entry, Member, Message};
+use file_sync_core::version::DeviceId;
 use file_sync_sim::{Options, World};
 
 const SECOND_US: u64 = 1_000_000;
@@ -49,4 +50,42 @@ fn s2_removals_wait_for_what_a_remote_never_says_for_a_while_only() {
     world.delete(2, "g");
     world.run_us(2 * SECOND_US);
     assert!(world.devices[0].disk.show().is_empty(), "nor does the next one wait again");
+}
+
+#[test]
+fn h3_many_checks_of_a_remote_are_answered_together() {
+    let mut world = star(2);
+    take_over(&mut world);
+    let (n_scans_before, directory) = (n_walks(&world), world.devices[0].config.directory);
+    world.options.is_traced = true;
+    for token in 0..1_000 {
+        say(&mut world, Message::Check { directory, token });
+    }
+    world.run_us(60 * SECOND_US);
+    assert!(n_walks(&world) - n_scans_before <= 2, "{}", n_walks(&world) - n_scans_before);
+    let answers = world.trace.iter().filter(|line| line.contains("Checked")).count();
+    assert!((1..=32).contains(&answers), "{answers}");
+    assert!(world.trace.iter().any(|line| line.contains("Checked") && line.contains("token: 999,")), "the newest is answered");
+}
+
+/// How often the first device has been looked through.
+fn n_walks(world: &World) -> usize {
+    world.trace.iter().filter(|line| line.contains("-> Walk")).count()
+}
+
+#[test]
+fn h3_members_are_remembered_up_to_a_limit_and_numbers_that_leave_none_are_not() {
+    let mut world = star(2);
+    take_over(&mut world);
+    let directory = world.devices[0].config.directory;
+    let member = |number| Member { number, active: true, key: [9; 32] };
+    let device = |n: u64| DeviceId(std::array::from_fn(|index| (n >> (8 * (index % 2))) as u8));
+    let many = (0..4_000).map(|n| (device(n), member(2))).collect();
+    say(&mut world, Message::Members { directory, members: many });
+    let own = world.devices[0].id;
+    let spent = [(own, Member { active: false, ..member(u64::MAX) })].into_iter().collect();
+    say(&mut world, Message::Members { directory, members: spent });
+    let members = world.devices[0].engine.as_ref().expect("it runs").members();
+    assert_eq!(members.len(), 1_024);
+    assert_eq!((members[&own].number, members[&own].active), (1, true));
 }
