@@ -348,8 +348,8 @@ impl Engine {
         let retry = self.troubles.values().map(|(_, at)| *at).min();
         [
             retry,
-            self.observer.deadline(),
-            self.planner.deadline(),
+            self.observation_deadline(),
+            self.plan_deadline(),
             self.fetcher.deadline(),
             self.peers_deadline(),
         ]

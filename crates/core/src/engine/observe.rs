@@ -111,12 +111,6 @@ struct Pace {
 }
 
 impl Observer {
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let look = if self.looking.is_empty() { self.look_queue.values().min().copied() } else { None };
-        let pairing = self.pairing_since.map(|since| since + PAIRING_MS);
-        look.into_iter().chain(pairing).min()
-    }
-
     /// True if nothing is being walked, looked at, hashed or waited for.
     pub(super) fn is_idle(&self) -> bool {
         self.walk.is_none()
@@ -280,6 +274,17 @@ impl Engine {
         }
         let below: Vec<SyncPath> = self.tree.below(directory).map(|(path, _)| path.clone()).collect();
         below.into_iter().for_each(|path| self.planner.reconsider(path));
+    }
+
+    /// When there is something to look at, or to make versions of, that is not waiting for an answer.
+    pub(super) fn observation_deadline(&self) -> Option<u64> {
+        if self.root != RootState::Proved {
+            return None;
+        }
+        let observer = &self.observer;
+        let look =
+            if observer.looking.is_empty() { observer.look_queue.values().min().copied() } else { None };
+        look.into_iter().chain(self.pairing_until()).min()
     }
 
     pub(super) fn advance_observation(&mut self) {
@@ -635,8 +640,16 @@ impl Engine {
     }
 
     fn is_pairing_over(&self) -> bool {
+        self.is_drained() || self.pairing_until().is_some_and(|until| self.now.monotonic_ms >= until)
+    }
+
+    /// Until when what is missing waits for its other halves.
+    fn pairing_until(&self) -> Option<u64> {
         let observer = &self.observer;
-        let now = self.now.monotonic_ms;
+        let since = observer.pairing_since?;
+        if observer.hashing.is_empty() {
+            return Some(since + PAIRING_MS);
+        }
         let missing_sizes: BTreeSet<u64> = observer
             .missing
             .iter()
@@ -645,8 +658,7 @@ impl Engine {
             .collect();
         let is_candidate_hashing =
             observer.hashing.values().flatten().any(|(_, size)| missing_sizes.contains(size));
-        let allowed_ms = if is_candidate_hashing { PAIRING_HASHING_MS } else { PAIRING_MS };
-        self.is_drained() || observer.pairing_since.is_some_and(|since| now >= since + allowed_ms)
+        Some(since + if is_candidate_hashing { PAIRING_HASHING_MS } else { PAIRING_MS })
     }
 
     fn begin(&mut self, transaction: Transaction) {

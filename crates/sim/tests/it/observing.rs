@@ -1,6 +1,7 @@
 //! What is found on a disk, and what is not made of it.
 
-use file_sync_core::engine::Mode;
+use file_sync_core::engine::{Event, Mode};
+use file_sync_core::message::{Entries, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::Time;
 use file_sync_sim::{Body, Options, World};
@@ -138,4 +139,61 @@ fn s2_what_is_never_as_expected_is_tried_now_and_then_only() {
     world.devices[B].disk.remove(&path("d/fifo"));
     rests(&mut world);
     assert!(world.devices[B].disk.show().contains(&"d = file".to_owned()));
+}
+
+const SECOND_US: u64 = 1_000_000;
+
+/// Lets time pass; only so many events may come of it.
+#[track_caller]
+fn is_calm(world: &mut World, span_us: u64) {
+    let before = world.stats.n_events;
+    world.run_us(span_us);
+    let n_events = world.stats.n_events - before;
+    assert!(n_events <= 100, "{n_events} events");
+}
+
+#[test]
+fn s3_hints_while_the_root_is_lost_wait_without_a_look_at_the_clock() {
+    let mut world = world(&[Mode::TwoWay]);
+    rests(&mut world);
+    world.set_root_lost(A, true);
+    world.run_us(5 * SECOND_US);
+    world.write(A, "f", "while it is lost");
+    is_calm(&mut world, 20 * SECOND_US);
+}
+
+#[test]
+fn s3_a_missing_file_waits_for_its_other_half_without_a_look_at_the_clock() {
+    let mut world = world(&[Mode::TwoWay]);
+    world.write(A, "f", "renamed");
+    rests(&mut world);
+    let n_hashes = world.stats.n_hashes;
+    world.write(A, "g", "renamed");
+    world.delete(A, "f");
+    let until = world.now_us + 2 * SECOND_US;
+    while world.stats.n_hashes == n_hashes && world.advance(until) {}
+    world.options.work_us_max = 120 * SECOND_US; // It takes long to read.
+    is_calm(&mut world, 10 * SECOND_US);
+    assert_eq!(world.devices[A].durable.counters.counter, 1, "nothing is deleted yet");
+}
+
+#[test]
+fn s3_what_is_deferred_waits_for_the_end_of_a_pause_without_a_look_at_the_clock() {
+    let mut world = world(&[Mode::TwoWay; 3]);
+    world.write(A, "f", "f");
+    rests(&mut world);
+    world.devices[B].engine = None; // The test speaks for it: much is to come, and never does.
+    let (from, counters) = (world.devices[B].id, world.devices[B].durable.counters);
+    let (directory, index_id) = (world.devices[B].config.directory, counters.index_id);
+    let (after, through) = (counters.sequence, counters.sequence);
+    let entries = Entries { directory, index_id, after, through, latest: u64::MAX, entries: Vec::new() };
+    world.step(A, Event::Message { from, message: Message::Entries(entries) });
+    world.delete(2, "f");
+    world.run_us(2 * SECOND_US);
+    world.set_paused(A, true);
+    is_calm(&mut world, 60 * SECOND_US);
+    is_shown(&world, A, &["f = f"]);
+    world.set_paused(A, false);
+    world.run_us(10 * SECOND_US);
+    is_shown(&world, A, &[]);
 }

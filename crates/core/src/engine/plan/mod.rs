@@ -117,10 +117,6 @@ impl Planner {
     pub(super) fn is_idle(&self) -> bool {
         !self.is_applying && self.todo.is_empty() && self.deferred.is_empty() && self.needed.is_empty()
     }
-
-    pub(super) fn deadline(&self) -> Option<u64> {
-        self.deferred_since.map(|since| since + HEARING_MS)
-    }
 }
 
 /// What an assessment says.
@@ -140,6 +136,12 @@ impl Engine {
             && self.observer.is_ready
             && !self.paused
             && self.config.mode != Mode::SendOnly
+    }
+
+    /// When what is deferred is taken up whatever remotes say, if nothing else is waited for.
+    pub(super) fn plan_deadline(&self) -> Option<u64> {
+        let may_take_up = self.may_change_disk() && !self.planner.is_applying;
+        self.planner.deferred_since.filter(|_| may_take_up).map(|since| since + HEARING_MS)
     }
 
     pub(super) fn advance_plan(&mut self) {
