@@ -197,3 +197,23 @@ fn s3_what_is_deferred_waits_for_the_end_of_a_pause_without_a_look_at_the_clock(
     world.run_us(10 * SECOND_US);
     is_shown(&world, A, &[]);
 }
+
+#[test]
+fn l7_a_fifo_in_place_of_a_directory_stays_and_what_was_in_the_directory_is_deleted() {
+    let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
+    world.write(A, "d/x", "x");
+    rests(&mut world);
+    world.crash(B);
+    world.delete(B, "d");
+    world.devices[B].disk.create(&path("d"), Body::Fifo, 0o644, Time::default());
+    world.start(B);
+    rests(&mut world);
+    is_shown(&world, A, &["d/"]);
+    world.write(A, "d/y", "y");
+    rests(&mut world);
+    is_shown(&world, B, &["d |"]);
+    world.devices[B].disk.remove(&path("d"));
+    world.mkdir(B, "d");
+    rests(&mut world);
+    is_shown(&world, B, &["d/", "d/y = y"]);
+}
