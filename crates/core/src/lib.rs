@@ -14,5 +14,6 @@ pub mod projection;
 pub mod record;
 pub mod register;
 pub mod retention;
+pub mod size;
 pub mod tree;
 pub mod version;

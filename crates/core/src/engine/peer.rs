@@ -11,10 +11,15 @@ use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Members, Message, Progress};
 use crate::path::SyncPath;
 use crate::register::Register;
+use crate::size::entry_bytes_max;
 use crate::version::{DeviceId, Dot};
 
 const ENTRIES_MAX: usize = 8_192;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
+/// An entry that would get longer than this is not taken in, so that all that is can be passed on.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
+/// Paths of a remote's refused entries that are remembered, to be listed.
+const REFUSED_MAX: usize = 1_024;
 /// Sequence numbers that may be under way to a remote before it has said that it merged them.
 const WINDOW: u64 = 65_536;
 
@@ -54,6 +59,9 @@ pub(super) struct Peer {
     /// Paths heard of from it that this disk has not followed yet, with the number that holds back the progress.
     pub(super) awaiting: BTreeMap<SyncPath, u64>,
     awaiting_numbers: BTreeSet<(u64, SyncPath)>,
+    /// Paths whose entries were too long to be taken in, and the lowest number that holds back the progress for them.
+    pub(super) refused: BTreeSet<SyncPath>,
+    refused_from: Option<u64>,
     told: Option<Progress>,
     /// It wants to hear that this disk has been looked at.
     pub(super) check: Option<super::wait::Check>,
@@ -101,9 +109,23 @@ impl Peer {
         }
     }
 
+    fn refuse(&mut self, path: SyncPath, number: u64) {
+        self.refused_from = Some(self.refused_from.map_or(number, |earlier| earlier.min(number)));
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.insert(path);
+        }
+    }
+
+    fn is_taken_in(&mut self, path: &SyncPath) {
+        if self.refused.remove(path) && self.refused.is_empty() {
+            self.refused_from = None;
+        }
+    }
+
     fn applied(&self) -> u64 {
-        let before_first = self.awaiting_numbers.first().map(|(number, _)| number - 1);
-        before_first.unwrap_or(self.merged_durable).min(self.merged_durable)
+        let awaited = self.awaiting_numbers.first().map(|(number, _)| *number);
+        let missing = awaited.into_iter().chain(self.refused_from).min();
+        missing.map_or(self.merged_durable, |number| (number - 1).min(self.merged_durable))
     }
 
     fn forget_connection(&mut self) {
@@ -285,6 +307,8 @@ impl Engine {
             (peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0);
             peer.awaiting.clear();
             peer.awaiting_numbers.clear();
+            peer.refused.clear();
+            peer.refused_from = None;
             self.commits.note_state();
         }
         let knows_ours = attach.known_index_id == ours.index_id && attach.known_sequence <= ours.sequence;
@@ -338,7 +362,7 @@ impl Engine {
         peer.merged = peer.merged.max(entries.through);
         self.commits.note_state();
         for entry in entries.entries {
-            self.merge_entry(from, entries.after + 1, entry);
+            self.merge_entry(from, entries.after.saturating_add(1), entry);
         }
         self.ask_again(&from);
     }
@@ -350,6 +374,13 @@ impl Engine {
             Some(author) => only_by(&author, &register),
             None => register,
         };
+        let is_too_long = self.would_be_too_long(&path, &register);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            if is_too_long {
+                return peer.refuse(path, number);
+            }
+            peer.is_taken_in(&path);
+        }
         if self.tree.merge(&path, &register) {
             let is_same = self.tree.get(&path).is_some_and(|node| node.register == register);
             self.planner.note_origin(&path, from, is_same);
@@ -365,6 +396,24 @@ impl Engine {
             }
         }
         self.planner.reconsider(path);
+    }
+
+    /// True for a register that, joined with what is known here, could not be passed on.
+    fn would_be_too_long(&self, path: &SyncPath, register: &Register) -> bool {
+        let alone = entry_bytes_max(path, register);
+        let Some(node) = self.tree.get(path) else { return alone > ENTRY_BYTES_MAX };
+        if alone + entry_bytes_max(path, &node.register) <= ENTRY_BYTES_MAX || node.register.covers(register)
+        {
+            return false;
+        }
+        let mut joined = node.register.clone();
+        joined.merge(register);
+        entry_bytes_max(path, &joined) > ENTRY_BYTES_MAX
+    }
+
+    /// Paths of which remotes have said more than is taken in.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &SyncPath> {
+        self.peers.values().flat_map(|peer| &peer.refused)
     }
 
     /// True while a connected remote is about to say more: the other half of a rename may be in it.
@@ -402,17 +451,18 @@ impl Engine {
                 return;
             }
             let after = peer.sent_through;
-            let mut bytes = 0;
+            let mut bytes = 0_usize;
             let mut paths = Vec::new();
             let mut through = committed;
             while let Some(first) = peer.outbox.first_entry().filter(|entry| *entry.key() <= committed) {
-                if paths.len() >= ENTRIES_MAX || bytes >= ENTRIES_BYTES_MAX {
+                let node = self.tree.get(first.get()).filter(|node| node.sequence == *first.key());
+                bytes += node.map_or(0, |node| entry_bytes_max(first.get(), &node.register));
+                if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
                     through = *first.key() - 1;
                     break;
                 }
-                let (sequence, path) = first.remove_entry();
-                if let Some(node) = self.tree.get(&path).filter(|node| node.sequence == sequence) {
-                    bytes += path.as_bytes().len() + 400 * (1 + node.register.versions().len());
+                let path = first.remove();
+                if node.is_some() {
                     paths.push(path);
                 }
             }

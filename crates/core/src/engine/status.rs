@@ -120,11 +120,16 @@ impl Engine {
             path: path.as_bytes().to_vec(),
             message: trouble.message.clone(),
         }));
+        problems.extend(self.refused().map(|path| Problem {
+            path: path.as_bytes().to_vec(),
+            message: "a remote has too many versions of it: not taken in".to_owned(),
+        }));
         problems
     }
 
     pub(super) fn is_troubled(&self) -> bool {
         self.root != RootState::Proved
+            || self.refused().next().is_some()
             || self.troubles.values().any(|(trouble, _)| trouble.kind != TroubleKind::NotEmpty)
     }
 }

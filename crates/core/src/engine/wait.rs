@@ -99,10 +99,10 @@ impl Engine {
             }
             let Some(check) = self.peers.get_mut(&to).and_then(|peer| peer.check.take()) else { continue };
             let (directory, sequence) = (self.config.directory, self.commits.committed);
-            let answers = check.tokens.into_iter().map(|token| Effect::Send {
-                to,
-                message: Message::Checked { directory, token, sequence },
-            });
+            let answers = check
+                .tokens
+                .into_iter()
+                .map(|token| Effect::Send { to, message: Message::Checked { directory, token, sequence } });
             self.effects.extend(answers);
             if !check.later.is_empty() {
                 self.start_check(to, check.later);

@@ -1,8 +1,11 @@
 //! What remotes may say, true or not, and what follows from it.
 
+use file_sync_core::context::Context;
 use file_sync_core::engine::{Event, Mode};
 use file_sync_core::message::{Entries, Entry, Member, Message};
-use file_sync_core::version::DeviceId;
+use file_sync_core::path::SyncPath;
+use file_sync_core::register::Register;
+use file_sync_core::version::{Actor, Changed, Content, DeviceId, Dot, Signature, Time, Value, Version};
 use file_sync_sim::{Options, World};
 
 const SECOND_US: u64 = 1_000_000;
@@ -65,7 +68,10 @@ fn h3_many_checks_of_a_remote_are_answered_together() {
     assert!(n_walks(&world) - n_scans_before <= 2, "{}", n_walks(&world) - n_scans_before);
     let answers = world.trace.iter().filter(|line| line.contains("Checked")).count();
     assert!((1..=32).contains(&answers), "{answers}");
-    assert!(world.trace.iter().any(|line| line.contains("Checked") && line.contains("token: 999,")), "the newest is answered");
+    assert!(
+        world.trace.iter().any(|line| line.contains("Checked") && line.contains("token: 999,")),
+        "the newest is answered"
+    );
 }
 
 /// How often the first device has been looked through.
@@ -88,4 +94,61 @@ fn h3_members_are_remembered_up_to_a_limit_and_numbers_that_leave_none_are_not()
     let members = world.devices[0].engine.as_ref().expect("it runs").members();
     assert_eq!(members.len(), 1_024);
     assert_eq!((members[&own].number, members[&own].active), (1, true));
+}
+
+/// A register of so many deletes that nobody had seen of each other.
+fn many_deletes(actor_epoch: u64, n: u64) -> Register {
+    let actor = Actor { device: DeviceId([0x22; 32]), epoch: actor_epoch };
+    let delete = |counter| Version {
+        dot: Dot { actor, counter },
+        value: Value::ABSENT,
+        rank: Time::default(),
+        replaced: Vec::new(),
+        base: Content::Absent,
+        changed: Changed::ALL,
+        born_at: None,
+        signature: Signature(Some([0; 64])),
+    };
+    Register::from_parts((1..=n).map(delete).collect(), Context::default(), Vec::new())
+}
+
+#[test]
+fn s2_what_could_not_be_passed_on_is_not_taken_in_and_said() {
+    let mut world = star(2);
+    take_over(&mut world);
+    world.options.is_traced = true;
+    let path = SyncPath::parse(b"x").expect("a good path");
+    let entry = |epoch| Entry { path: path.clone(), register: many_deletes(epoch, 3_000), holds: true };
+    let first = entries(&world, 100, vec![entry(1)]);
+    say(&mut world, first);
+    world.run_us(SECOND_US);
+    let n_versions = |world: &World| {
+        let engine = world.devices[0].engine.as_ref().expect("it runs");
+        engine.tree().get(&path).expect("it was told").register.versions().len()
+    };
+    assert_eq!(n_versions(&world), 3_000);
+    world.devices[1].durable.counters.sequence += 1;
+    let second = entries(&world, 100, vec![entry(1), entry(2)]);
+    let before = world.devices[1].durable.counters.sequence;
+    say(&mut world, second);
+    world.run_us(30 * SECOND_US);
+    assert_eq!(n_versions(&world), 3_000, "the second would not fit");
+    let status = world.devices[0].engine.as_ref().expect("it runs").status();
+    assert!(status.problems.iter().any(|problem| problem.path == b"x"), "{:?}", status.problems);
+    let said = world.trace.iter().rev().find(|line| line.contains("-> Send") && line.contains("Progress"));
+    assert!(said.is_some_and(|line| line.contains(&format!("applied: {before},"))), "{said:?}");
+}
+
+#[test]
+fn h3_numbers_at_their_end_are_borne() {
+    let mut world = star(2);
+    take_over(&mut world);
+    let path = SyncPath::parse(b"x").expect("a good path");
+    let Message::Entries(last) = entries(&world, u64::MAX, Vec::new()) else { return };
+    say(&mut world, Message::Entries(Entries { through: u64::MAX, ..last.clone() }));
+    let entry = Entry { path, register: many_deletes(1, 1), holds: true };
+    let end = Entries { after: u64::MAX, through: u64::MAX, entries: vec![entry], ..last };
+    say(&mut world, Message::Entries(end));
+    world.run_us(SECOND_US);
+    assert_eq!(world.devices[0].disk.show(), ["f = one"]);
 }

@@ -4,3 +4,4 @@ mod connection;
 mod generate;
 mod hostile;
 mod round_trip;
+mod sizes;
