@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Engine};
+use super::{Counters, Effect, Engine};
 use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Members, Message, Progress};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{DeviceId, Dot};
+use crate::version::{Actor, DeviceId, Dot};
 
 const ENTRIES_MAX: usize = 8_192;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
@@ -361,8 +361,14 @@ impl Engine {
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
         self.commits.note_state();
+        let mut has_lost_counters = false;
         for entry in entries.entries {
+            let path = entry.path.clone();
             self.merge_entry(from, entries.after.saturating_add(1), entry);
+            has_lost_counters |= self.is_ahead_of_counters(&path);
+        }
+        if has_lost_counters {
+            self.start_new_epoch();
         }
         self.ask_again(&from);
     }
@@ -396,6 +402,15 @@ impl Engine {
             }
         }
         self.planner.reconsider(path);
+    }
+
+    /// True if a path's register knows dots of this device's present epoch that it has not made, as it remembers: its
+    /// state is older than it was, and who knows better may be connected to others only.
+    fn is_ahead_of_counters(&self, path: &SyncPath) -> bool {
+        let Counters { epoch, counter, .. } = self.commits.counters;
+        let actor = Actor { device: self.config.device, epoch };
+        let next = Dot { actor, counter: counter.saturating_add(1) };
+        self.tree.get(path).is_some_and(|node| node.register.context().has_born(&next))
     }
 
     /// True for a register that, joined with what is known here, could not be passed on.

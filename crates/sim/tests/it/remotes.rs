@@ -152,3 +152,25 @@ fn h3_numbers_at_their_end_are_borne() {
     world.run_us(SECOND_US);
     assert_eq!(world.devices[0].disk.show(), ["f = one"]);
 }
+
+/// The one who remembers them said nothing of them when it attached: it has heard of them only now.
+#[test]
+fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
+    let mut world = star(2);
+    take_over(&mut world);
+    let (own, counters) = (world.devices[0].id, world.devices[0].durable.counters);
+    let actor = Actor { device: own, epoch: counters.epoch };
+    let mut forgotten = many_deletes(1, 1).versions()[0].clone();
+    forgotten.dot = Dot { actor, counter: counters.counter + 1 };
+    let register = Register::from_parts(vec![forgotten], Context::default(), Vec::new());
+    let path = SyncPath::parse(b"x").expect("a good path");
+    let relayed = entries(&world, 100, vec![Entry { path: path.clone(), register, holds: true }]);
+    say(&mut world, relayed);
+    world.write(0, "x", "new");
+    world.run_us(5 * SECOND_US);
+    let engine = world.devices[0].engine.as_ref().expect("it runs");
+    let versions = engine.tree().get(&path).expect("it was written").register.versions();
+    let written = versions.iter().find(|version| version.value.is_present()).expect("it was written");
+    assert_ne!(written.dot.actor, actor);
+    assert_eq!(world.devices[0].disk.show(), ["f = one", "x = new"]);
+}
