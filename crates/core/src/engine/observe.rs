@@ -397,6 +397,8 @@ impl Engine {
             self.set_rules(&parent, None);
         }
         self.local_creation_is_gone(path);
+        let mounts = self.observer.mounts.iter().filter(|mount| path.is_ancestor_of(mount));
+        mounts.cloned().collect::<Vec<_>>().into_iter().for_each(|mount| self.request_look(mount));
         let below: Vec<SyncPath> = self.recorded_below(path);
         if self.tree.record(path).is_some() && !self.is_recorded_ignored(path) {
             self.found_missing(path.clone());

@@ -217,3 +217,19 @@ fn l7_a_fifo_in_place_of_a_directory_stays_and_what_was_in_the_directory_is_dele
     rests(&mut world);
     is_shown(&world, B, &["d/", "d/y = y"]);
 }
+
+#[test]
+fn l6_what_a_mount_hid_is_deleted_with_the_directory_above_it_once_it_is_unmounted() {
+    let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
+    world.write(A, "d/m/x", "x");
+    rests(&mut world);
+    world.devices[B].disk.mounts = vec![path("d/m")];
+    world.rescan(B);
+    rests(&mut world);
+    world.options.lost_hints_percent = 100;
+    world.devices[B].disk.mounts.clear();
+    world.delete(B, "d");
+    world.rescan(B);
+    rests(&mut world);
+    is_shown(&world, A, &[]);
+}
