@@ -149,6 +149,33 @@ fn c7_a_file_that_is_too_big_keeps_no_small_one_away() {
     listed(&beta, "big", false);
 }
 
+/// S1: what cannot be shown is listed. The only member that had the bytes left, and its user deleted them meanwhile.
+#[test]
+fn s1_a_file_whose_bytes_nobody_has_any_more_is_listed() {
+    if !is_root_or_skips("a small disk") {
+        return;
+    }
+    let (alpha, beta) = (Device::start("alpha"), Device::start("beta"));
+    let Some(mount) = Mount::at(alpha.root(), "48m") else { return };
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    beta.user().write("big", noise(1, 80 << 20), JANUARY);
+    listed(&alpha, "big", true);
+    beta.ok(["sync", "down", "docs"]);
+    beta.user().remove("big");
+    join(&beta, &alpha, &[]);
+    mount.grow("256m");
+    eventually(PATIENCE, || {
+        let errors = alpha.directory()["errors"].to_string();
+        if errors.contains("no connected member has its bytes") { Ok(()) } else { Err(errors) }
+    });
+    // Everything else goes on.
+    beta.user().write("small", "fits", FEBRUARY);
+    eventually(PATIENCE, || if alpha.user().has("small") { Ok(()) } else { Err("not there yet") });
+    assert!(!alpha.user().has("big") && !beta.user().has("big"));
+}
+
 #[test]
 fn c7_a_home_whose_disk_is_full_harms_no_file_and_goes_on_when_there_is_room() {
     if !is_root_or_skips("a small disk for the home") {

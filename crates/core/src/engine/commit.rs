@@ -142,7 +142,9 @@ impl Commits {
         let sets = [&self.numbered, &self.numbered_under_way];
         let is_in = |path: &SyncPath| sets.iter().any(|set| set.contains(path));
         let is_above_one = sets.iter().any(|set| {
-            set.range(path.clone()..).find(|later| *later != path).is_some_and(|later| path.is_ancestor_of(later))
+            set.range(path.clone()..)
+                .find(|later| *later != path)
+                .is_some_and(|later| path.is_ancestor_of(later))
         });
         is_in(path) || is_above_one || origins(path).iter().any(is_in)
     }

@@ -15,6 +15,8 @@ const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
 /// How long a want that nobody could serve is left alone: at first, for it may just be moving there, and at the longest.
 const RETRY_FIRST_MS: u64 = 50;
 const RETRY_LONGEST_MS: u64 = 10_000;
+/// The wait from which on users are told: it has been asked for several times.
+const UNHELD_AFTER_MS: u64 = 1_600;
 /// How long after a broken transfer it is tried again.
 const BROKEN_RETRY_MS: u64 = 500;
 
@@ -89,6 +91,13 @@ impl Fetcher {
 
     pub(super) fn is_idle(&self) -> bool {
         self.wants.is_empty()
+    }
+
+    /// Paths whose bytes no connected member has had for a while.
+    pub(super) fn unheld(&self) -> impl Iterator<Item = &SyncPath> {
+        let is_long = self.retry_in_ms >= UNHELD_AFTER_MS;
+        let unheld = self.wants.values().filter(move |want| is_long && !want.refused_by.is_empty());
+        unheld.flat_map(|want| &want.paths)
     }
 
     /// Contents that are wanted or staged.

@@ -124,6 +124,10 @@ impl Engine {
             path: path.as_bytes().to_vec(),
             message: "a remote has too many versions of it: not taken in".to_owned(),
         }));
+        problems.extend(self.fetcher.unheld().map(|path| Problem {
+            path: path.as_bytes().to_vec(),
+            message: "no connected member has its bytes; it comes when one that has them is back".to_owned(),
+        }));
         problems
     }
 
