@@ -1,7 +1,7 @@
 //! One seed's history: faults and acts, then healing, then rest, then the questions.
 
 use crate::world::{Options, Stats, World, name};
-use file_sync_core::engine::{Mode, State};
+use file_sync_core::engine::{Mode, Problem, State};
 
 /// Events after which an engine is said to run hot.
 const EVENTS_MAX: u64 = 200_000;
@@ -322,7 +322,11 @@ impl World {
             let status = device.engine.as_ref()?.status();
             let need_files = if device.config.mode == Mode::SendOnly { 0 } else { status.need_files };
             let n_pending = self.pending_for_good(index).len() as u64;
-            let is_quiet = status.problems.is_empty()
+            // What nobody has the bytes of any more is said to be so, and is no unrest.
+            let has_said = |problem: &&Problem| problem.message.contains("no connected member has its bytes");
+            let n_said = status.problems.iter().filter(has_said).count();
+            let is_quiet = status.problems.len() == n_said
+                && n_said as u64 <= n_pending
                 && need_files == n_pending
                 && (status.state == State::Idle || (n_pending > 0 && status.state == State::Syncing));
             (!is_quiet).then(|| format!("{} {status:?}", name(index)))
