@@ -113,12 +113,16 @@ impl Engine {
         self.config.doubted && !self.observer.is_ready
     }
 
-    /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that.
+    /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that, or at the one
+    /// that it was to have when the engine was started: what is heard since may have given it its own name back.
     fn is_moved_to_copy(&self, path: &SyncPath, before: Content, copies: &Copies) -> bool {
         let is_before = |loser: &Loser| loser.value.content() == before;
-        let Some(loser) = self.tree.project(path).losers.into_iter().find(is_before) else { return false };
-        let is_copy = |copy: &SyncPath| origins(copy).contains(path);
-        self.tree.record(&loser.copy).is_some_and(|copy| copy.content == before)
+        let loser = self.tree.project(path).losers.into_iter().find(is_before);
+        let is_copy = |copy: &SyncPath| {
+            origins(copy).contains(path) && (loser.is_some() || self.planner.was_to_hold(copy, before))
+        };
+        let is_there = |copy: &SyncPath| self.tree.record(copy).is_some_and(|copy| copy.content == before);
+        loser.as_ref().is_some_and(|loser| is_there(&loser.copy))
             || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy))
             || copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
     }

@@ -226,7 +226,10 @@ impl Engine {
         let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
         let gone: BTreeSet<SyncPath> = gone.into_iter().chain(busy).collect();
         for child in gone {
-            let has_record = self.tree.record(&child).is_some() || self.busy.contains(&child);
+            // What lies in a directory may be recorded while the directory itself is not yet.
+            let has_record = self.tree.record(&child).is_some()
+                || self.busy.contains(&child)
+                || self.tree.below(&child).any(|(_, node)| node.record.is_some());
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);
             }
@@ -442,8 +445,7 @@ impl Engine {
         if self.is_ignored(&path, is_directory) {
             return None;
         }
-        let record = self.tree.record(&path).cloned();
-        if record.as_ref().is_some_and(|record| record.matches(&seen)) {
+        if self.tree.record(&path).is_some_and(|record| record.matches(&seen)) {
             self.local_change_is_undone(&path);
             return None;
         }
@@ -453,7 +455,7 @@ impl Engine {
         if seen.kind == Kind::Mount {
             self.observer.mounts.insert(path.clone());
         }
-        if record.is_some_and(|record| record.content == Content::Directory) && !is_directory {
+        if !is_directory {
             self.recorded_below(&path).into_iter().for_each(|below| self.found_missing(below));
         }
         self.found_kind(path, seen)
@@ -555,6 +557,7 @@ impl Engine {
             self.look_at(path.clone(), 0);
         }
         self.planner.reconsider(path.clone());
+        self.reconsider_waiting_for_copy(path);
     }
 
     fn slow_down(&mut self, path: &SyncPath) {

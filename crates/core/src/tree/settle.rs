@@ -74,9 +74,9 @@ impl Tree {
         self.settle(path, &moves);
     }
 
-    /// The copy at which this disk shows a value that by now has the name, and the value's dots: so where a directory
-    /// was deleted elsewhere, and the disk has not followed.
-    fn shown_as_copy(&self, path: &SyncPath, content: Content) -> Option<(SyncPath, Vec<Dot>)> {
+    /// Returns the copy at which this disk shows a value that by now has the name, and the value's dots: so where a
+    /// directory was deleted elsewhere, and the disk has not followed.
+    pub fn shown_as_copy(&self, path: &SyncPath, content: Content) -> Option<(SyncPath, Vec<Dot>)> {
         let standing = self.standing(path);
         let versions = || standing.iter().filter(|version| version.value.content() == content);
         let mut names =

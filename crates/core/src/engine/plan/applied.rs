@@ -2,6 +2,7 @@
 
 use super::super::{ActRecord, Engine};
 use super::round::touched;
+use crate::conflict::origins;
 use crate::effect::{Kept, Op, OpOutcome, Source, Trouble, TroubleKind};
 use crate::path::SyncPath;
 use crate::record::{Record, Stat};
@@ -80,6 +81,13 @@ impl Engine {
         let below = self.planner.needed.range(path.clone()..).skip_while(|needed| *needed == path);
         let below: Vec<SyncPath> = below.take_while(|needed| path.is_ancestor_of(needed)).cloned().collect();
         self.planner.todo.extend(below);
+    }
+
+    /// A path that is to get its copy's value waits while something is at work on the copy.
+    pub(in super::super) fn reconsider_waiting_for_copy(&mut self, copy: &SyncPath) {
+        let waiting = origins(copy).into_iter().filter(|path| self.planner.needed.contains(path));
+        let waiting: Vec<SyncPath> = waiting.collect();
+        self.planner.todo.extend(waiting);
     }
 
     pub(in super::super) fn reconsider_parent(&mut self, path: &SyncPath) {
@@ -243,6 +251,10 @@ impl Engine {
         for path in touched(op) {
             self.planner.in_doubt.insert(path.clone(), self.tree.project(&path).value);
         }
+        let stays = trouble.kind == TroubleKind::NotEmpty;
         self.trouble(path, trouble);
+        if stays {
+            self.reconsider_parent(path); // What it lies in cannot go either.
+        }
     }
 }

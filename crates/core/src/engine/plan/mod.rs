@@ -74,6 +74,11 @@ impl Planner {
         self.in_doubt.contains_key(path)
     }
 
+    /// True if the engine may have put this at a path already.
+    pub(super) fn was_to_hold(&self, path: &SyncPath, content: Content) -> bool {
+        self.in_doubt.get(path).is_some_and(|value| value.content() == content)
+    }
+
     /// Everything was looked at since the start.
     pub(super) fn is_out_of_doubt(&mut self) {
         self.in_doubt.clear();
@@ -155,7 +160,8 @@ impl Engine {
         }
         self.take_up_deferred();
         let mut changes = BTreeMap::new();
-        for path in std::mem::take(&mut self.planner.todo) {
+        let mut todo = std::mem::take(&mut self.planner.todo);
+        while let Some(path) = todo.pop_first() {
             match self.assess(&path) {
                 Assessment::Fine => self.is_fine(&path),
                 Assessment::NotNow => {
@@ -167,6 +173,7 @@ impl Engine {
                         self.fetch_ahead(&path, &value);
                         self.planner.awaiting_commit.insert(path);
                     } else {
+                        todo.extend(self.clear_way(&path, &value));
                         changes.insert(path, value);
                     }
                 }
@@ -256,13 +263,24 @@ impl Engine {
         self.troubles.get(path).is_some_and(|(trouble, _)| trouble.kind == TroubleKind::NotEmpty)
     }
 
-    /// True if a copy that is to take its name back was found to be something else: a user may just have dealt with it.
+    /// True if a copy that is to take its name back was found to be something else, or is at this moment being found out
+    /// about: a user may just have dealt with it.
     fn is_copy_unsure(&self, path: &SyncPath, value: &Value) -> bool {
         let is_shown_at = |copy: &SyncPath| {
             self.tree.record(copy).is_some_and(|record| record.content == value.content())
                 && origins(copy).contains(path)
         };
-        value.is_present() && self.planner.unsure.iter().any(is_shown_at)
+        let is_busy =
+            || self.copy_to_take_back(path, value.content()).is_some_and(|copy| self.busy.contains(&copy));
+        value.is_present() && (self.planner.unsure.iter().any(is_shown_at) || is_busy())
+    }
+
+    /// The copy at which this disk shows a value that is to be put at its path.
+    fn copy_to_take_back(&self, path: &SyncPath, content: Content) -> Option<SyncPath> {
+        if self.tree.record(path).is_some_and(|record| record.content == content) {
+            return None;
+        }
+        self.tree.shown_as_copy(path, content).map(|(copy, _)| copy)
     }
 
     /// True if what is on the disk is what ought to be there.
@@ -310,6 +328,28 @@ impl Engine {
             return true;
         }
         false
+    }
+
+    /// On a member that may not send: where a directory was deleted or replaced here, and something newer is to be put
+    /// into it, it is needed again; what took its place is only here. Returns what has to be assessed for that.
+    fn clear_way(&mut self, path: &SyncPath, value: &Value) -> Vec<SyncPath> {
+        if self.local_changes.is_empty() || !value.is_present() {
+            return Vec::new();
+        }
+        let is_in_the_way = |above: &SyncPath| {
+            let is_no_directory = |local: &Option<Record>| {
+                local.as_ref().is_none_or(|local| local.content != Content::Directory)
+            };
+            self.local_changes.get(above).is_some_and(is_no_directory) && self.tree.record(above).is_some()
+        };
+        let blocked: Vec<SyncPath> = path.ancestors().filter(is_in_the_way).collect();
+        for above in &blocked {
+            if matches!(self.local_changes.get(above), Some(None)) {
+                self.local_changes.remove(above);
+            }
+            self.set_record(above, None);
+        }
+        blocked
     }
 
     fn take_up_deferred(&mut self) {

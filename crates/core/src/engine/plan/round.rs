@@ -266,9 +266,14 @@ impl Engine {
             round.changes.push(Op::Move { from, expect: record, to: path, metadata });
             return;
         }
+        let copy = self.copy_to_take_back(&path, value.content());
+        if self.is_deferring() && copy.is_some() {
+            self.defer(path); // With its copy, which is to be moved and not seen twice.
+            return;
+        }
         match value {
             Value::Symlink { target } => round.changes.push(Op::PlaceSymlink { path, target, expect }),
-            Value::File { content, length, mode, mtime } => match self.source(round, &path, &content) {
+            Value::File { content, length, mode, mtime } => match self.source(round, &path, &content, copy) {
                 Some(Source::Local { .. } | Source::Kept { .. }) if self.is_deferring() => self.defer(path),
                 Some(source) => round.changes.push(Op::Place { path, content, source, mode, mtime, expect }),
                 None => self.want(content, length, &path),
@@ -284,7 +289,18 @@ impl Engine {
     }
 
     /// Where the bytes are on this disk, if they are.
-    fn source(&self, round: &mut Round, path: &SyncPath, content: &ContentHash) -> Option<Source> {
+    ///
+    /// A copy that is to take its name back is taken itself: if a user has just dealt with it, it is not to be had.
+    fn source(
+        &self,
+        round: &mut Round,
+        path: &SyncPath,
+        content: &ContentHash,
+        copy: Option<SyncPath>,
+    ) -> Option<Source> {
+        if let Some(path) = copy {
+            return Some(Source::Local { path });
+        }
         if self.fetcher.staged.contains(content) {
             let left = round.uses.get_mut(content)?;
             *left -= 1;
@@ -325,7 +341,10 @@ impl Engine {
         }
         for path in std::mem::take(&mut round.remove_directories).into_iter().rev() {
             let is_empty = self.tree.children(&path).iter().all(|child| {
-                going.contains(child) || self.tree.record(child).is_none() || self.is_frozen(child)
+                going.contains(child)
+                    || self.tree.record(child).is_none()
+                    || self.is_frozen(child)
+                    || self.is_not_empty(child) // It stays, and so will this one.
             });
             if let (true, Some(expect)) = (is_empty, self.tree.record(&path).cloned()) {
                 going.insert(path.clone());

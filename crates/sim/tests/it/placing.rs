@@ -1,0 +1,190 @@
+//! What is put on a disk, moved back or taken away, and what a user finds meanwhile.
+
+use file_sync_core::engine::{Event, Hint, Mode};
+use file_sync_core::message::{Entries, Message};
+use file_sync_core::path::SyncPath;
+use file_sync_sim::{Options, World};
+
+const A: usize = 0;
+const B: usize = 1;
+const SECOND_US: u64 = 1_000_000;
+
+/// Starts two linked devices.
+fn world(modes: [Mode; 2]) -> World {
+    let mut world = World::new(1, &modes, Options::default());
+    [A, B].into_iter().for_each(|device| world.start(device));
+    world.connect(A, B);
+    world.run_us(SECOND_US);
+    world
+}
+
+#[track_caller]
+fn rests(world: &mut World) {
+    assert_eq!(world.rest(), None);
+}
+
+#[track_caller]
+fn is_shown(world: &World, device: usize, lines: &[&str]) {
+    assert_eq!(world.devices[device].disk.show(), lines);
+}
+
+/// How often something is shown under a conflict copy's name, or another.
+fn n_shown(world: &World, device: usize, end: &str) -> usize {
+    world.devices[device].disk.show().iter().filter(|line| line.ends_with(end)).count()
+}
+
+#[test]
+fn d1_a_copy_takes_its_name_back_by_a_move_while_a_remote_is_still_telling() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.write(A, "d/f", "f");
+    rests(&mut world);
+    world.cut(A, B);
+    world.write(A, "d/f", "edited");
+    world.symlink(B, "d", "target");
+    world.run_us(SECOND_US);
+    world.connect(A, B);
+    rests(&mut world);
+    let shown = world.devices[A].disk.show();
+    assert!(n_shown(&world, A, "-> target") == 1 && shown[..2] == ["d/", "d/f = edited"], "{shown:?}");
+    world.devices[B].engine = None; // From now on it says only that there is more to come.
+    let (from, counters) = (world.devices[B].id, world.devices[B].durable.counters);
+    let (directory, sequence) = (world.devices[B].config.directory, counters.sequence);
+    let message = Message::Entries(Entries {
+        directory,
+        index_id: counters.index_id,
+        after: sequence,
+        through: sequence,
+        latest: u64::MAX,
+        entries: Vec::new(),
+    });
+    world.step(A, Event::Message { from, message });
+    world.delete(A, "d");
+    let until = world.now_us + 12 * SECOND_US;
+    while world.advance(until) {
+        assert_eq!(n_shown(&world, A, "-> target"), 1, "whoever deletes one of two has not deleted it");
+    }
+    is_shown(&world, A, &["d -> target"]);
+}
+
+/// Nobody has looked yet when the copy's value is to have the name again.
+#[test]
+fn d1_a_copy_that_a_user_has_just_renamed_does_not_take_its_name_back() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.cut(A, B);
+    world.write(A, "f", "a");
+    world.touch(A, "f", 1_000);
+    world.write(B, "f", "b");
+    world.run_us(SECOND_US);
+    world.set_full(B, true); // So that its user sees no copy.
+    world.connect(A, B);
+    world.run_us(3 * SECOND_US);
+    let copy = "f.sync-conflict-19700101-001640-1111111";
+    is_shown(&world, A, &["f = b", &format!("{copy} = a")]);
+    is_shown(&world, B, &["f = b"]);
+    world.options.lost_hints_percent = 100;
+    world.mv(A, copy, "a");
+    world.step(A, Event::Hints(vec![Hint::Path(path("a"))]));
+    world.set_full(B, false);
+    world.write(B, "f", "edited");
+    world.touch(B, "f", 500);
+    world.step(B, Event::Hints(vec![Hint::Path(path("f"))]));
+    world.run_us(2 * SECOND_US);
+    world.rescan(A);
+    assert_eq!(world.rest_and_check(), Vec::<String>::new());
+    is_shown(&world, A, &["a = a", "f = edited"]);
+}
+
+#[test]
+fn c1_what_was_moved_to_its_copys_name_before_a_crash_is_not_taken_for_deleted() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.cut(A, B);
+    world.mkdir(A, "f");
+    world.write(B, "f", "f");
+    world.run_us(SECOND_US);
+    world.options.failed_fetches_percent = 100; // So that the user of A sees no copy.
+    world.connect(A, B);
+    let until = world.now_us + 10 * SECOND_US;
+    while n_shown(&world, B, " = f") == 1
+        && world.devices[B].disk.get(&path("f")).is_some()
+        && world.advance(until)
+    {}
+    world.crash(B);
+    assert_eq!(n_shown(&world, B, " = f"), 1, "{:?}", world.devices[B].disk.show());
+    world.delete(A, "f");
+    world.run_us(2 * SECOND_US);
+    world.options.failed_fetches_percent = 0;
+    // What it is told comes long before the walk of its disk has ended.
+    world.options.work_us_max = SECOND_US;
+    world.options.link_us_max = 300;
+    world.start(B);
+    assert_eq!(world.rest_and_check(), Vec::<String>::new());
+    is_shown(&world, A, &["f = f"]);
+}
+
+#[test]
+fn s2_directories_that_hold_what_is_ignored_stay_and_nothing_waits_for_them() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.write(A, ".syncignore", "*.o\n");
+    rests(&mut world);
+    world.write(A, "d/e/f", "f");
+    rests(&mut world);
+    world.write(B, "d/e/f.o", "built");
+    for directory in ["d/e", "d"] {
+        world.delete(A, directory);
+        rests(&mut world);
+    }
+    is_shown(&world, B, &[".syncignore = *.o\n", "d/", "d/e/", "d/e/f.o = built"]);
+    world.wait(A, 1);
+    world.run_us(20 * SECOND_US);
+    assert!(world.is_wait_done(A, 1));
+}
+
+#[test]
+fn a_receivers_deleted_directory_comes_back_with_what_is_new_in_it_alone() {
+    let mut world = world([Mode::TwoWay, Mode::ReceiveOnly]);
+    world.write(A, "d/e/old", "old");
+    rests(&mut world);
+    world.delete(B, "d");
+    rests(&mut world);
+    world.write(A, "d/e/new", "new");
+    rests(&mut world);
+    is_shown(&world, B, &["d/", "d/e/", "d/e/new = new"]);
+}
+
+#[test]
+fn what_took_a_directorys_place_on_a_receiver_gives_way_to_what_is_new_in_it() {
+    let mut world = world([Mode::TwoWay, Mode::ReceiveOnly]);
+    world.write(A, "d/old", "old");
+    rests(&mut world);
+    world.delete(B, "d");
+    world.write(B, "d", "mine");
+    rests(&mut world);
+    is_shown(&world, B, &["d = mine"]);
+    world.write(A, "d/new", "new");
+    rests(&mut world);
+    let shown = world.devices[B].disk.show();
+    assert_eq!(shown[..2], ["d/".to_owned(), "d/new = new".to_owned()]);
+    assert!(shown.len() == 3 && shown[2].starts_with("d.sync-conflict") && shown[2].ends_with(" = mine"));
+}
+
+/// The watcher's word of the directory was lost, that of its file was not.
+#[test]
+fn s5_what_was_in_a_directory_that_was_never_looked_at_is_missed_all_the_same() {
+    for replacement in [None, Some("instead")] {
+        let mut world = world([Mode::TwoWay, Mode::SendOnly]);
+        world.options.lost_hints_percent = 100;
+        world.write(B, "d/f", "f");
+        world.step(B, Event::Hints(vec![Hint::Path(path("d/f"))]));
+        rests(&mut world);
+        is_shown(&world, A, &["d/", "d/f = f"]);
+        world.delete(B, "d");
+        replacement.into_iter().for_each(|bytes| world.write(B, "d", bytes));
+        world.rescan(B);
+        rests(&mut world);
+        assert_eq!(world.devices[A].disk.show(), world.devices[B].disk.show());
+    }
+}
+
+fn path(text: &str) -> SyncPath {
+    SyncPath::parse(text.as_bytes()).expect("a valid path")
+}
