@@ -4,7 +4,11 @@
 
 use file_sync_sim::{Report, Settings, Stats, run_seed};
 
-/// Known to fail, by level, causes not found yet.
+/// Seeds within the default runs that are known to fail, by level.
+///
+/// Open beyond them, causes not found yet: a directory is lost at a conflict copy's name (level 0: 5164, promise L1), one
+/// device alone makes a copy (level 1: 3594, L5), a version more than there were changes (level 1: 7612, 7680; level 2:
+/// 6726, 7612, 8556, 12379, 12930; S3).
 const OPEN: [(u64, u64); 0] = [];
 
 fn number(variable: &str) -> Option<u64> {
