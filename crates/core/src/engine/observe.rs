@@ -2,30 +2,25 @@
 //!
 //! A walk and a hint only name paths. What counts is a look, which is carried out in order with the engine's own changes
 //! of the disk, so that its answer is never older than they are. What differs from its record then becomes part of a
-//! transaction: both halves of a rename in one, as far as they are found within the time allowed.
+//! transaction: both halves of a rename in one, as far as they are found within the time allowed (`transact`).
+
+mod transact;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, RootState, RulesSnapshot};
-use crate::effect::{ChunkList, HashItem, HashOutcome, Trouble, TroubleKind};
+use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::{IGNORE_NAME, SyncPath};
 use crate::record::{Kind, Record, Seen};
 use crate::version::{Content, ContentHash};
 
 /// How long hints are collected before they are looked at.
 const DEBOUNCE_MS: u64 = 5;
-/// A file that is written over and over is looked at this often at first, then less and less.
-const PACE_MS_MIN: u64 = 50;
-const PACE_MS_MAX: u64 = 10_000;
 /// How long new paths wait for the deletes found with them, or the other way round.
 const PAIRING_MS: u64 = 1_000;
-/// The same while a file is being hashed that may be the other half.
-const PAIRING_HASHING_MS: u64 = 60_000;
 const LOOKS_MAX: usize = 65_536;
 /// New paths found by a walk before they are looked at while it goes on.
 const WALK_FLUSH: usize = 4_096;
-const HASH_FILES_MAX: usize = 256;
-const HASH_BYTES_MAX: u64 = 64 << 20;
 
 /// A word from the watcher.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -499,199 +494,6 @@ impl Engine {
     fn content_by_inode(&self, seen: &Seen) -> Option<Content> {
         let record = self.tree.record(self.inodes.get(&seen.stat.inode)?)?;
         record.matches(seen).then_some(record.content)
-    }
-
-    fn start_hashes(&mut self, mut to_hash: Vec<(SyncPath, u64)>) {
-        to_hash.sort();
-        let (large, small): (Vec<_>, Vec<_>) =
-            to_hash.into_iter().partition(|(_, size)| *size > HASH_BYTES_MAX / 8);
-        large.into_iter().for_each(|item| self.start_hash(vec![item], true));
-        let mut group = Vec::new();
-        let mut group_bytes = 0;
-        for (path, size) in small {
-            group_bytes += size;
-            group.push((path, size));
-            if group.len() >= HASH_FILES_MAX || group_bytes >= HASH_BYTES_MAX {
-                self.start_hash(std::mem::take(&mut group), false);
-                group_bytes = 0;
-            }
-        }
-        if !group.is_empty() {
-            self.start_hash(group, false);
-        }
-    }
-
-    fn start_hash(&mut self, group: Vec<(SyncPath, u64)>, large: bool) {
-        self.observer.n_batches += 1;
-        let batch = self.observer.n_batches;
-        let items = group.iter().map(|(path, _)| HashItem { path: path.clone() }).collect();
-        self.busy.extend(group.iter().map(|(path, _)| path.clone()));
-        self.observer.hashing.insert(batch, group);
-        self.effects.push(Effect::Hash { batch, items, large });
-    }
-
-    pub(super) fn on_hashed(&mut self, batch: u64, outcomes: Vec<(SyncPath, HashOutcome)>) {
-        self.observer.hashing.remove(&batch);
-        for (path, outcome) in outcomes {
-            match outcome {
-                HashOutcome::Hashed { seen, content, chunks } => {
-                    let record = Record { content: Content::File(content), stat: seen.stat };
-                    self.observer.found.insert(path, Found { record, target: None, chunks });
-                    continue; // Stays busy until it is minted.
-                }
-                HashOutcome::Changing => {
-                    self.slow_down(&path);
-                    self.look_at(path.clone(), PACE_MS_MIN);
-                }
-                HashOutcome::Differs => self.look_at(path.clone(), DEBOUNCE_MS),
-                HashOutcome::Trouble(trouble) => self.trouble(&path, trouble),
-            }
-            self.release(&path);
-        }
-    }
-
-    /// Nothing is at work on the path any more.
-    pub(super) fn release(&mut self, path: &SyncPath) {
-        self.busy.remove(path);
-        if self.observer.again.remove(path) {
-            self.look_at(path.clone(), 0);
-        }
-        self.planner.reconsider(path.clone());
-        self.reconsider_waiting_for_copy(path);
-    }
-
-    fn slow_down(&mut self, path: &SyncPath) {
-        let now = self.now.monotonic_ms;
-        let interval_ms =
-            self.observer.pace.get(path).map_or(PACE_MS_MIN, |pace| (pace.interval_ms * 2).min(PACE_MS_MAX));
-        self.observer.pace.insert(path.clone(), Pace { not_before: now + interval_ms, interval_ms });
-    }
-
-    /// Forgets the paces of what has rested.
-    pub(super) fn prune_paces(&mut self) {
-        let now = self.now.monotonic_ms;
-        self.observer.pace.retain(|_, pace| now < pace.not_before + PACE_MS_MAX);
-    }
-
-    /// A path that is found changed at its earliest time, again and again, is looked at less and less often.
-    pub(super) fn pace(&mut self, path: &SyncPath) {
-        let now = self.now.monotonic_ms;
-        match self.observer.pace.get(path) {
-            Some(pace) if now < pace.not_before + pace.interval_ms / 2 => self.slow_down(path),
-            _ => {
-                let pace = Pace { not_before: now + PACE_MS_MIN, interval_ms: PACE_MS_MIN };
-                self.observer.pace.insert(path.clone(), pace);
-            }
-        }
-    }
-
-    /// Makes transactions of what was found: edits at once; what is new and what is missing together, since they may
-    /// be the two halves of renames, once nothing more is being found out or the time is up.
-    fn pair(&mut self) {
-        if self.observer.found.is_empty() && self.observer.missing.is_empty() {
-            return;
-        }
-        let wait = !self.observer.missing.is_empty() && !self.is_pairing_over();
-        let mut transaction = Transaction::default();
-        if wait {
-            // What took the place of a directory waits with what is missing in it, which else would ask for it back.
-            let is_edit = |(path, found): &(&SyncPath, &Found)| {
-                self.tree.record(path).is_some_and(|record| {
-                    record.content != Content::Directory || found.record.content == Content::Directory
-                })
-            };
-            let edits: Vec<SyncPath> =
-                self.observer.found.iter().filter(is_edit).map(|(path, _)| path.clone()).collect();
-            for path in edits {
-                transaction.found.extend(self.observer.found.remove_entry(&path));
-            }
-        } else {
-            transaction.found = std::mem::take(&mut self.observer.found);
-            transaction.missing = std::mem::take(&mut self.observer.missing);
-            self.observer.pairing_since = None;
-        }
-        self.hold_back_doubtful(&mut transaction);
-        self.begin(transaction);
-    }
-
-    /// What may be the engine's own work of before the start is judged together with its copies, found elsewhere.
-    fn hold_back_doubtful(&mut self, transaction: &mut Transaction) {
-        if self.observer.is_ready || self.is_drained() {
-            return;
-        }
-        let (planner, observer) = (&self.planner, &mut self.observer);
-        let is_doubtful = |path: &&SyncPath| planner.is_in_doubt(path);
-        let found: Vec<SyncPath> = transaction.found.keys().filter(is_doubtful).cloned().collect();
-        let missing: Vec<SyncPath> = transaction.missing.iter().filter(is_doubtful).cloned().collect();
-        for path in found {
-            observer.found.extend(transaction.found.remove_entry(&path));
-        }
-        for path in missing {
-            observer.missing.extend(transaction.missing.take(&path));
-        }
-        if !observer.missing.is_empty() {
-            observer.pairing_since.get_or_insert(self.now.monotonic_ms);
-        }
-    }
-
-    /// True if nothing more is being found out at present.
-    fn is_drained(&self) -> bool {
-        let observer = &self.observer;
-        observer.walk.is_none()
-            && observer.walk_queue.is_empty()
-            && observer.looking.is_empty()
-            && observer.hashing.is_empty()
-            && observer.look_queue.values().all(|due| *due > self.now.monotonic_ms + DEBOUNCE_MS)
-    }
-
-    fn is_pairing_over(&self) -> bool {
-        self.is_drained() || self.pairing_until().is_some_and(|until| self.now.monotonic_ms >= until)
-    }
-
-    /// Until when what is missing waits for its other halves.
-    fn pairing_until(&self) -> Option<u64> {
-        let observer = &self.observer;
-        let since = observer.pairing_since?;
-        if observer.hashing.is_empty() {
-            return Some(since + PAIRING_MS);
-        }
-        let missing_sizes: BTreeSet<u64> = observer
-            .missing
-            .iter()
-            .filter_map(|path| self.tree.record(path))
-            .map(|record| record.stat.size)
-            .collect();
-        let is_candidate_hashing =
-            observer.hashing.values().flatten().any(|(_, size)| missing_sizes.contains(size));
-        Some(since + if is_candidate_hashing { PAIRING_HASHING_MS } else { PAIRING_MS })
-    }
-
-    fn begin(&mut self, transaction: Transaction) {
-        if transaction.found.is_empty() && transaction.missing.is_empty() {
-            return;
-        }
-        self.observer.n_batches += 1;
-        let batch = self.observer.n_batches;
-        let needs_sync =
-            |found: &Found| !matches!(found.record.content, Content::File(_)) || found.chunks.is_none();
-        let named =
-            transaction.found.iter().filter(|(_, found)| needs_sync(found)).map(|(path, _)| path.clone());
-        let paths: Vec<SyncPath> = named.chain(transaction.missing.iter().cloned()).collect();
-        self.observer.transactions.insert(batch, transaction);
-        self.effects.push(Effect::Sync { batch, paths });
-    }
-
-    pub(super) fn on_synced(&mut self, batch: u64, result: Result<(), Trouble>) {
-        let Some(transaction) = self.observer.transactions.remove(&batch) else { return };
-        match result {
-            Ok(()) => self.mint(transaction),
-            Err(trouble) => {
-                for path in transaction.found.into_keys().chain(transaction.missing) {
-                    self.trouble(&path, trouble.clone());
-                    self.release(&path);
-                }
-            }
-        }
     }
 
     /// Forgets everything that was being found out: the root is not what it was.
