@@ -1,4 +1,6 @@
 //! Conflict copies as ordinary files, joins of directories that hold files, and edits in odd moments.
+//!
+//! Promises checked here, beside others: D4, L4, W2 and W3.
 
 use crate::device::Device;
 use crate::world::{APRIL, FEBRUARY, JANUARY, MARCH, check, copy_name, join, offer, paired, settle, sharing};

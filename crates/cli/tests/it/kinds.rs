@@ -1,6 +1,8 @@
 //! Kinds, modes and times: whatever a directory may hold arrives as it is, or is left alone and listed.
 //!
 //! Names have a file of their own (`names.rs`), as have the rules of `.syncignore` (`ignored.rs`).
+//!
+//! Promises checked here, beside others: H1 and M4.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! One-way directories and offers to some: receive-only, send-only, `--read-only` and `--to`.
 //!
 //! Trees differ here by intent, so that each side is asserted on its own.
+//!
+//! Promise checked here, beside others: H4.
 
 use crate::device::Device;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, holds};

@@ -2,6 +2,8 @@
 //!
 //! A kill is SIGKILL to the test's own child. After each the promises hold with no command: equal trees, no partial
 //! file under a final name, an empty stage.
+//!
+//! Promises checked here, beside others: C1 and S5.
 
 use std::path::Path;
 

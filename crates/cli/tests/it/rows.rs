@@ -1,6 +1,8 @@
 //! Every row of the table of docs/guarantees.md, "What happens when", between two real servers.
 //!
 //! Each row runs with either side as "here", made concurrent by a pause and by a stopped server: four times in all.
+//!
+//! Promises checked here, beside others: M2 and M3.
 
 use crate::device::Device;
 use crate::user::User;

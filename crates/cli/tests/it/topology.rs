@@ -1,4 +1,6 @@
 //! Three devices: a full mesh, a hub with spokes, members that leave, return, join again and are removed.
+//!
+//! Promise checked here, beside others: S4.
 
 use crate::device::Device;
 use crate::world::{

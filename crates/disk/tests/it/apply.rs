@@ -1,4 +1,6 @@
 //! Every op: done, and refused.
+//!
+//! Promise checked here, beside others: M1.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -1,4 +1,6 @@
 //! The staging area.
+//!
+//! Promise checked here, beside others: V3.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,6 @@
 //! A paired device that says what no device should: its link ends with a reason, and others go on.
+//!
+//! Promise checked here, beside others: H3.
 
 use file_sync_core::message::{Entries, Entry, MESSAGE_BYTES_MAX, Message};
 use file_sync_core::path::SyncPath;

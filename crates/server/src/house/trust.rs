@@ -2,6 +2,8 @@
 //!
 //! What comes from its author's own device is vouched for by the link. A version of a device that is in no member list is
 //! not taken: whoever relays it had it from a member, and told the member list before.
+//!
+//! Promise kept here: H5.
 
 use file_sync_core::message::{Entries, Entry, Members};
 use file_sync_core::path::SyncPath;
