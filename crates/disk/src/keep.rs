@@ -12,7 +12,7 @@ use file_sync_core::version::ContentHash;
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
-use crate::at;
+use crate::at::{self, Spot};
 use crate::copy::digest;
 use crate::root::Root;
 use crate::trouble::{other, trouble};
@@ -92,6 +92,23 @@ impl Root {
             },
         };
         self.apply(&[op]).pop().unwrap_or(OpOutcome::NoSource)
+    }
+
+    /// Gives a directory that a stop left in the store a free name in the tree, with all that is in it: the engine keeps no
+    /// directories, so it is a user's that was taken for a file and not put back.
+    ///
+    /// # Errors
+    /// When the name is none of this store, is no directory's, or the file system refuses.
+    pub fn bring_back_directory(&self, name: &str, to: &SyncPath) -> Result<(), Trouble> {
+        match self.kept_stat(name)?.map(|seen| seen.kind) {
+            Some(Kind::Directory) => {}
+            _ => return Err(other(format!(".file-sync/kept/{name} is no directory"))),
+        }
+        let spot = Spot::open(self.fd(), to).map_err(|errno| trouble("enter the parent directory", errno))?;
+        let place = (spot.parent.as_fd(), spot.name());
+        at::rename_new((self.kept(), name.as_bytes()), place)
+            .map_err(|errno| trouble("bring a directory back", errno))?;
+        self.sync_paths(std::slice::from_ref(to))
     }
 
     /// Opens a kept file for reading.

@@ -12,10 +12,11 @@ use file_sync_core::version::{Content, Time};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use crate::at::{self, Met, Spot};
+use crate::at::{self, Met};
 use crate::keep::hash_all;
 use crate::prepare::timestamps;
 use crate::root::Root;
+use crate::swap::Out;
 use crate::trouble::trouble;
 
 /// What an item is to be given.
@@ -31,13 +32,13 @@ impl Root {
     /// Returns its stat afterwards, or none if it is, or has meanwhile become, something else.
     pub(crate) fn give_metadata(
         &self,
-        spot: &Spot,
+        place: Out<'_>,
         known: &Stat,
         content: Content,
         metadata: Metadata,
     ) -> Result<Option<Stat>, Trouble> {
         let fail = |errno| trouble("set mode and time", errno);
-        let item = match at::open_item(spot.parent.as_fd(), spot.name()) {
+        let item = match at::open_item(place.0, place.1) {
             Ok(item) => item,
             Err(errno) if at::is_absence(errno) => return Ok(None),
             Err(errno) => return Err(fail(errno)),

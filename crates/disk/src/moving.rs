@@ -14,11 +14,14 @@ use crate::at::{self, Spot, with_writable};
 use crate::metadata::Metadata;
 use crate::root::Root;
 use crate::scan::{Flow, Listing};
-use crate::swap::{Step, rename_trouble};
+use crate::swap::{Out, Step, rename_trouble};
 use crate::trouble::{Refusal, trouble};
 
 impl Root {
     /// Moves a file or symlink to a free name and gives it its metadata.
+    ///
+    /// It goes by way of the store of kept versions, where nobody else puts anything: what is looked at there is what was
+    /// taken, and what a user puts at the new name a moment later is that user's.
     pub(crate) fn move_item(
         &self,
         from: &Spot,
@@ -30,30 +33,38 @@ impl Root {
             return refusal.into();
         }
         self.between("checked");
+        let name = self.kept_name(expect);
+        let out = (self.kept(), name.as_bytes());
         let (old, new) = ((from.parent.as_fd(), from.name()), (to.parent.as_fd(), to.name()));
-        match with_writable(&[old.0, new.0], || at::rename_new(old, new)) {
+        match with_writable(&[old.0], || at::rename_new(old, out)) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Step::differs(),
-            Err(Errno::NOENT) if matches!(at::stat_at(old.0, old.1), Err(Errno::NOENT)) => {
-                return Step::differs();
-            }
+            Err(Errno::NOENT) => return Step::differs(),
             Err(errno) => return Step::Over(OpOutcome::Trouble(rename_trouble("move it", errno))),
         }
         self.between("moved");
-        let Some(seen) = self.came_out(new, expect) else {
-            return Step::Over(self.move_back(from, to));
+        let given = match (self.came_out(out, expect), metadata) {
+            (Some(seen), None) => Ok(Some(seen.stat)),
+            (Some(seen), Some(metadata)) => self.give_metadata(out, &seen.stat, expect.content, metadata),
+            (None, _) => Ok(None),
         };
-        let Some(metadata) = metadata else {
-            return Step::Changed { stat: Some(seen.stat), kept: None };
+        let stat = match given {
+            Ok(Some(stat)) => stat,
+            Ok(None) => return Step::Over(self.put_back(out, from, None)),
+            Err(trouble) => return self.give_back(out, from, OpOutcome::Trouble(trouble)),
         };
-        match self.give_metadata(to, &seen.stat, expect.content, metadata) {
-            Ok(Some(stat)) => Step::Changed { stat: Some(stat), kept: None },
-            // A user wrote to it, or renamed it, under its new name: it is that user's from now on, and stays there.
-            Ok(None) => Step::differs(),
-            Err(trouble) => match self.move_back(from, to) {
-                OpOutcome::Differs { rescued: None } => Step::Over(OpOutcome::Trouble(trouble)),
-                outcome => Step::Over(outcome),
-            },
+        self.between("given");
+        match with_writable(&[new.0], || at::rename_new(out, new)) {
+            Ok(()) => Step::Changed { stat: Some(moved_stat(new, stat)), kept: None },
+            Err(Errno::EXIST) => Step::Over(self.put_back(out, from, None)),
+            Err(errno) => self.give_back(out, from, OpOutcome::Trouble(rename_trouble("move it", errno))),
+        }
+    }
+
+    /// Puts back what was taken from a name; what stopped the op is its outcome, unless that name was taken meanwhile.
+    fn give_back(&self, out: Out<'_>, from: &Spot, outcome: OpOutcome) -> Step {
+        match self.put_back(out, from, None) {
+            OpOutcome::Differs { rescued: None } => Step::Over(outcome),
+            other => Step::Over(other),
         }
     }
 
@@ -95,7 +106,7 @@ impl Root {
             return Step::Over(self.move_back(from, to));
         };
         let metadata = Metadata { mode, mtime: None };
-        match self.give_metadata(to, &moved.stat, Content::Directory, metadata) {
+        match self.give_metadata(new, &moved.stat, Content::Directory, metadata) {
             Ok(Some(stat)) => Step::Changed { stat: Some(stat), kept: None },
             Ok(None) => Step::differs(),
             Err(trouble) => match self.move_back(from, to) {
@@ -132,7 +143,7 @@ impl Root {
             return refusal.into();
         }
         self.between("checked");
-        match self.give_metadata(spot, &expect.stat, expect.content, metadata) {
+        match self.give_metadata((spot.parent.as_fd(), spot.name()), &expect.stat, expect.content, metadata) {
             Ok(Some(stat)) => Step::Changed { stat: Some(stat), kept: None },
             Ok(None) => Step::differs(),
             Err(trouble) => Step::Over(OpOutcome::Trouble(trouble)),
@@ -157,5 +168,13 @@ impl Root {
                 Step::Over(OpOutcome::Trouble(trouble))
             }
         }
+    }
+}
+
+/// The stat of what has just been moved to a name; if something else is there already, one that it does not match.
+fn moved_stat(place: Out<'_>, known: Stat) -> Stat {
+    match at::stat_at(place.0, place.1) {
+        Ok(met) if Stat { ctime: known.ctime, ..met.stat } == known => met.stat,
+        _ => known,
     }
 }

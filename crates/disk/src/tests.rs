@@ -261,6 +261,48 @@ fn l2_an_edit_of_a_file_being_moved_is_moved_back() {
 }
 
 #[test]
+fn l2_what_a_user_puts_where_a_file_is_being_moved_stays_there() {
+    for step in ["moved", "given"] {
+        let scene = Scene::new();
+        let expect = scene.write("f", "old");
+        let path = scene.at("g");
+        scene.at_step(step, move || fs::write(path, "a user's").unwrap());
+        let op = Op::Move { from: sync("f"), expect, to: sync("g"), metadata: Some((0o600, MTIME)) };
+        assert_eq!(scene.apply(op), UNTOUCHED);
+        assert_eq!((scene.read("f"), scene.read("g")), ("old".to_owned(), "a user's".to_owned()));
+        assert!(scene.root.kept_list().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn l2_a_file_that_was_made_anew_while_it_was_moved_leaves_the_old_one_a_name() {
+    let scene = Scene::new();
+    let expect = scene.write("f", "old");
+    let (old, new) = (scene.at("f"), scene.at("g"));
+    scene.at_step("moved", move || {
+        fs::write(old, "made again").unwrap();
+        fs::write(new, "a user's").unwrap();
+    });
+    let outcome = scene.apply(Op::Move { from: sync("f"), expect, to: sync("g"), metadata: None });
+    let OpOutcome::Differs { rescued: Some(rescued) } = outcome else { panic!("{outcome:?}") };
+    let read = [scene.read("f"), scene.read("g"), scene.read(&rescued.to_string())];
+    assert_eq!(read, ["made again", "a user's", "old"]);
+}
+
+#[test]
+fn c1_a_directory_that_a_stop_left_in_the_store_gets_a_name_again() {
+    let scene = Scene::new();
+    let kept = scene.at(".file-sync/kept/1-2-abc");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("x"), "a user's").unwrap();
+    let to = sync("back");
+    assert_eq!(scene.root.bring_back_directory("1-2-abc", &to), Ok(()));
+    assert_eq!(scene.read("back/x"), "a user's");
+    assert!(scene.root.bring_back_directory("1-2-abc", &to).is_err(), "it is not there any more");
+    assert!(scene.root.bring_back_directory("../marker", &to).is_err(), "no name of the store's");
+}
+
+#[test]
 fn l2_a_write_while_a_time_is_set_is_not_hidden_by_it() {
     let scene = Scene::new();
     let expect = scene.write("f", "old");

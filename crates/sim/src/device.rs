@@ -10,7 +10,7 @@ use file_sync_core::record::{Record, Seen};
 use file_sync_core::register::Register;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 
-use crate::apply::Prepared;
+use crate::apply::{Prepared, Progress};
 use crate::disk::Disk;
 use crate::oracle::family;
 
@@ -63,6 +63,7 @@ impl Durable {
             members: self.members.clone(),
             peers: self.peers.clone(),
             kept: self.kept.values().cloned().collect(),
+            found_kept: Default::default(),
             first_scan_done: self.first_scan_done,
         }
     }
@@ -72,8 +73,16 @@ impl Durable {
 #[derive(Debug)]
 pub(crate) enum LaneTask {
     Prove,
-    Look { left: VecDeque<SyncPath>, results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)> },
-    Apply { left: VecDeque<Op>, prepared: Option<VecDeque<Prepared>>, outcomes: Vec<(Op, OpOutcome)> },
+    Look {
+        left: VecDeque<SyncPath>,
+        results: Vec<(SyncPath, Result<Option<Seen>, Trouble>)>,
+    },
+    Apply {
+        left: VecDeque<Op>,
+        prepared: Option<VecDeque<Prepared>>,
+        progress: Progress,
+        outcomes: Vec<(Op, OpOutcome)>,
+    },
 }
 
 /// One device.
@@ -93,6 +102,12 @@ pub struct Device {
     pub durable: Durable,
     /// How far its wall clock is off, in seconds.
     pub wall_offset_seconds: i64,
+    /// How much faster its wall clock runs, in millionths.
+    pub drift_ppm: i64,
+    /// When its wall clock stopped, if it did.
+    pub frozen_at_us: Option<u64>,
+    /// How often its user had changed something when the first scan was done.
+    pub(crate) n_first_changes: u64,
     pub(crate) lane: VecDeque<LaneTask>,
     pub(crate) is_lane_running: bool,
     pub(crate) report_at_us: u64,
@@ -101,6 +116,8 @@ pub struct Device {
     /// Its root is not there at present, and whether its engine knows.
     pub(crate) is_root_lost: bool,
     pub(crate) is_root_told_lost: bool,
+    /// Its kept versions were kept under a home that it has no more.
+    pub(crate) is_other_home: bool,
     /// It has left the directory for the time being.
     pub(crate) is_away: bool,
     /// An older copy of what is durable.
@@ -112,16 +129,6 @@ pub struct Device {
 }
 
 impl Device {
-    /// Lists kept versions that a crash kept from being listed, as is done at every start.
-    pub(crate) fn list_kept(&mut self, at: Time) {
-        for (name, item) in &self.disk.kept {
-            let Some(content) = item.content() else { continue };
-            let path = SyncPath::root();
-            let kept = Kept { name: name.clone(), path, content, stat: item.stat(), at };
-            self.durable.kept.entry(name.clone()).or_insert(kept);
-        }
-    }
-
     /// True if a batch under way is to put this at a name of this family.
     pub(crate) fn is_placing(&self, content: Content, home: &SyncPath) -> bool {
         let ops = self.lane.iter().filter_map(|task| match task {
@@ -146,9 +153,11 @@ impl Device {
 
     /// What its wall clock says.
     pub fn wall(&self, now_us: u64) -> Time {
+        let true_us = self.frozen_at_us.unwrap_or(now_us) as i64;
+        let own_us = true_us + true_us / 1_000_000 * self.drift_ppm;
         Time {
-            seconds: 1_700_000_000 + self.wall_offset_seconds + (now_us / 1_000_000) as i64,
-            nanoseconds: (now_us % 1_000_000) as u32 * 1_000,
+            seconds: 1_700_000_000 + self.wall_offset_seconds + own_us.div_euclid(1_000_000),
+            nanoseconds: own_us.rem_euclid(1_000_000) as u32 * 1_000,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A disk in memory: items by path, with all that `statx` would say of them, a staging area and kept versions.
 //!
 //! No two changes have the same change time, so that a stat vouches for what was read under it: that the real disk
-//! waits for that is its own tests' business. Inode numbers are used again, as file systems do.
+//! waits for that is its own tests' business. Inode numbers are used again, as file systems do, but not while a file is
+//! kept or open: what is written through a descriptor goes into the inode that was opened, wherever it is by then.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use file_sync_core::record::{Kind, Seen, Stat};
 use file_sync_core::version::{Content, ContentHash, Time};
 
 /// What an item is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Body {
     /// A regular file's bytes.
     File(Vec<u8>),
@@ -84,18 +85,32 @@ pub struct Disk {
     pub kept: BTreeMap<String, Item>,
     /// Staged contents.
     pub stage: BTreeMap<ContentHash, Vec<u8>>,
+    /// Files without a name that somebody still has open, by inode.
+    pub orphans: BTreeMap<u64, Item>,
+    /// Open descriptors: the inode of each.
+    pub descriptors: BTreeMap<u64, u64>,
     /// Paths that cannot be read at present.
     pub unreadable: Vec<SyncPath>,
+    /// Paths whose bytes cannot be read, or which cannot be changed, at present: I/O errors.
+    pub failing: Vec<SyncPath>,
     /// Directories that another file system is mounted over.
     pub mounts: Vec<SyncPath>,
     /// True while nothing more fits.
     pub is_full: bool,
+    /// True while nothing can be changed.
+    pub is_read_only: bool,
     /// Times are stored in steps of so many nanoseconds.
     pub step_ns: u64,
     /// A rename changes the change time, as on most file systems.
     pub renames_change_ctime: bool,
-    /// Records that matched items of other bytes: such an op would have destroyed a user's bytes unseen (promise L2).
+    /// Promises that were seen broken on the way.
     pub broken: Vec<String>,
+    /// What was in a file before each write since it was last made durable, by inode; the act that wrote over it.
+    pub(crate) unsynced: BTreeMap<u64, Vec<(Vec<u8>, usize)>>,
+    /// What was taken into the store and may still be put back: its path, and what was in it.
+    pub(crate) out: BTreeMap<String, (SyncPath, Vec<(SyncPath, Item)>)>,
+    /// Where an inode was when it was last taken into the store.
+    pub(crate) displaced_from: BTreeMap<u64, SyncPath>,
     pub(crate) n_kept: u64,
     pub(crate) last: Time,
     pub(crate) last_inode: u64,
@@ -155,11 +170,20 @@ impl Disk {
     /// # Errors
     /// While the path, or a directory above it, cannot be read, and below a mount.
     pub fn look(&self, path: &SyncPath) -> Result<Option<Seen>, Trouble> {
-        let is_unreadable = self.unreadable.iter().any(|bad| bad == path || bad.is_ancestor_of(path));
-        if is_unreadable || self.mounts.iter().any(|mount| mount.is_ancestor_of(path)) {
+        if self.is_unreadable(path) || self.mounts.iter().any(|mount| mount.is_ancestor_of(path)) {
             return Err(denied());
         }
         Ok(self.seen(path))
+    }
+
+    /// True if it, or a directory above it, cannot be read.
+    pub(crate) fn is_unreadable(&self, path: &SyncPath) -> bool {
+        self.unreadable.iter().any(|bad| bad == path || bad.is_ancestor_of(path))
+    }
+
+    /// True if the medium fails at it, or at a directory above it.
+    pub(crate) fn is_failing(&self, path: &SyncPath) -> bool {
+        self.failing.iter().any(|bad| bad == path || bad.is_ancestor_of(path))
     }
 
     /// What `statx` says of an item, whether it can be read or not.
@@ -173,28 +197,69 @@ impl Disk {
         assert!(self.has_parent(path) && !self.items.contains_key(path), "{path} is free and has a parent");
         let ctime = self.stamp(wall);
         let mtime = self.stored(ctime);
-        let inode = self.free_inodes.pop().unwrap_or_else(|| {
-            self.last_inode += 1;
-            self.last_inode
-        });
+        let inode = self.new_inode();
         self.items.insert(path.clone(), Item { body, inode, mode, mtime, ctime });
         self.items.get_mut(path).expect("inserted just now")
     }
 
-    /// Takes an item (no directory that still has something in it) away.
+    /// An inode that nothing has.
+    pub(crate) fn new_inode(&mut self) -> u64 {
+        self.free_inodes.pop().unwrap_or_else(|| {
+            self.last_inode += 1;
+            self.last_inode
+        })
+    }
+
+    /// Takes an item (no directory that still has something in it) away. Whoever has it open keeps it.
     pub fn remove(&mut self, path: &SyncPath) -> Item {
         let item = self.items.remove(path).expect("it is there");
-        self.free_inodes.push(item.inode);
+        if self.descriptors.values().any(|inode| *inode == item.inode) {
+            self.orphans.insert(item.inode, item.clone());
+        } else {
+            self.unsynced.remove(&item.inode);
+            self.free_inodes.push(item.inode);
+        }
         item
     }
 
     /// Puts something in place of a file's bytes, in the same inode.
     pub fn overwrite(&mut self, path: &SyncPath, bytes: Vec<u8>, wall: Time) {
+        let inode = self.items.get(path).expect("it is there").inode;
+        self.write_inode(inode, bytes, wall);
+    }
+
+    /// Opens a file for writing.
+    pub fn open(&mut self, path: &SyncPath, descriptor: u64) {
+        if let Some(item) = self.items.get(path).filter(|item| matches!(item.body, Body::File(_))) {
+            self.descriptors.insert(descriptor, item.inode);
+        }
+    }
+
+    /// Writes through a descriptor, into whatever became of the file that was opened; says where that is.
+    pub fn write_late(&mut self, descriptor: u64, bytes: Vec<u8>, wall: Time) -> Option<Whereabouts> {
+        let inode = *self.descriptors.get(&descriptor)?;
+        self.write_inode(inode, bytes, wall);
+        self.whereabouts(inode)
+    }
+
+    /// Where an inode is.
+    pub(crate) fn whereabouts(&self, inode: u64) -> Option<Whereabouts> {
+        let at = self.items.iter().find(|(_, item)| item.inode == inode);
+        let kept = || self.kept.iter().find(|(_, item)| item.inode == inode);
+        match at {
+            Some((path, _)) => Some(Whereabouts::Path(path.clone())),
+            None => kept().map(|(name, _)| Whereabouts::Kept(name.clone())),
+        }
+    }
+
+    fn write_inode(&mut self, inode: u64, bytes: Vec<u8>, wall: Time) {
         let ctime = self.stamp(wall);
         let mtime = self.stored(ctime);
-        let item = self.items.get_mut(path).expect("it is there");
-        item.body = Body::File(bytes);
-        (item.mtime, item.ctime) = (mtime, ctime);
+        let mut all = self.items.values_mut().chain(self.kept.values_mut()).chain(self.orphans.values_mut());
+        if let Some(item) = all.find(|item| item.inode == inode) {
+            item.body = Body::File(bytes);
+            (item.mtime, item.ctime) = (mtime, ctime);
+        }
     }
 
     /// Sets mode and modification time.
@@ -233,6 +298,19 @@ impl Disk {
         };
         self.items.iter().map(line).collect()
     }
+}
+
+/// Where the bytes went that were written through a descriptor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Whereabouts {
+    /// Into the file at this path.
+    Path(SyncPath),
+    /// Into a kept version.
+    Kept(String),
+}
+
+pub(crate) fn failed() -> Trouble {
+    Trouble { kind: TroubleKind::Other, message: "input/output error".to_owned() }
 }
 
 pub(crate) fn denied() -> Trouble {

@@ -1,5 +1,5 @@
-//! What befalls devices beyond crashes and cuts: full disks, roots that are not there, power cuts, old and lost homes,
-//! users that are quicker than an op.
+//! What befalls devices beyond crashes and cuts: disks, roots, clocks and homes that fail, power that is cut, users that are
+//! quicker than an op.
 
 use file_sync_core::effect::Op;
 use file_sync_core::engine::{Counters, Event};
@@ -9,6 +9,13 @@ use file_sync_core::path::SyncPath;
 use crate::device::{Durable, LaneTask};
 use crate::disk::Body;
 use crate::world::{Happening, World, name};
+
+fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
+    paths.retain(|other| other != path);
+    if is_in {
+        paths.push(path.clone());
+    }
+}
 
 /// How often a root is proved when there is nothing to do.
 const PROVE_EVERY_US: u64 = 3_000_000;
@@ -48,6 +55,51 @@ impl World {
         machine.engine.is_none() && !machine.is_root_lost && !machine.is_away
     }
 
+    /// Lets nothing be changed on a device's disk, or lets it again.
+    pub fn set_read_only(&mut self, device: usize, is_read_only: bool) {
+        self.stats.n_read_only_disks += u64::from(is_read_only && !self.devices[device].disk.is_read_only);
+        self.devices[device].disk.is_read_only = is_read_only;
+        self.note(|| format!("{} disk read-only: {is_read_only}", name(device)));
+    }
+
+    /// Lets a path and all below it not be read, or lets it again.
+    pub fn set_unreadable(&mut self, device: usize, path: &SyncPath, is_unreadable: bool) {
+        self.stats.n_unreadable += u64::from(is_unreadable);
+        set(&mut self.devices[device].disk.unreadable, path, is_unreadable);
+        self.note(|| format!("{} {path} unreadable: {is_unreadable}", name(device)));
+    }
+
+    /// Lets a path and all below it give I/O errors, or no longer.
+    pub fn set_failing(&mut self, device: usize, path: &SyncPath, is_failing: bool) {
+        self.stats.n_io_errors += u64::from(is_failing);
+        set(&mut self.devices[device].disk.failing, path, is_failing);
+        self.note(|| format!("{} {path} fails: {is_failing}", name(device)));
+    }
+
+    /// Mounts another file system over a directory, or takes it off.
+    pub fn set_mounted(&mut self, device: usize, path: &SyncPath, is_mounted: bool) {
+        if is_mounted && !self.devices[device].disk.is_directory(path) {
+            return;
+        }
+        self.stats.n_mounts += u64::from(is_mounted);
+        set(&mut self.devices[device].disk.mounts, path, is_mounted);
+        self.note(|| format!("{} {path} mounted over: {is_mounted}", name(device)));
+    }
+
+    /// Steps a device's wall clock.
+    pub fn step_clock(&mut self, device: usize, seconds: i64) {
+        self.stats.n_clock_faults += 1;
+        self.devices[device].wall_offset_seconds += seconds;
+        self.note(|| format!("{} clock steps by {seconds} s", name(device)));
+    }
+
+    /// Stops a device's wall clock, or lets it go on from the true time.
+    pub fn freeze_clock(&mut self, device: usize, is_frozen: bool) {
+        self.stats.n_clock_faults += u64::from(is_frozen);
+        self.devices[device].frozen_at_us = is_frozen.then_some(self.now_us);
+        self.note(|| format!("{} clock frozen: {is_frozen}", name(device)));
+    }
+
     /// Notes what a disk is after a change, for a power cut that may lose it.
     pub(crate) fn checkpoint(&mut self, device: usize) {
         let mark = self.oracle.n_told();
@@ -57,8 +109,22 @@ impl World {
         }
     }
 
-    /// Everything on a device's disk is durable now: file systems keep the order of what they write.
+    /// Everything on a device's disk is durable now.
     pub(crate) fn is_durable(&mut self, device: usize) {
+        self.devices[device].disk.unsynced.clear();
+        self.names_are_durable(device);
+    }
+
+    /// One file's bytes are durable now, and so are all names: file systems keep the order in which names change.
+    pub(crate) fn file_is_durable(&mut self, device: usize, path: &SyncPath) {
+        let disk = &mut self.devices[device].disk;
+        if let Some(inode) = disk.items.get(path).map(|item| item.inode) {
+            disk.unsynced.remove(&inode);
+        }
+        self.names_are_durable(device);
+    }
+
+    fn names_are_durable(&mut self, device: usize) {
         let mark = self.oracle.n_told();
         let machine = &mut self.devices[device];
         if let Some(checkpoints) = &mut machine.checkpoints {
@@ -66,7 +132,7 @@ impl World {
         }
     }
 
-    /// Cuts a device's power: of what was not made durable, the latest is gone.
+    /// Cuts a device's power: of the changes of names that were not made durable the latest are gone, and of the bytes any.
     pub fn cut_power(&mut self, device: usize) {
         if self.devices[device].engine.is_none() {
             return;
@@ -77,30 +143,69 @@ impl World {
         if let Some((disk, mark)) = self.random.pick(&checkpoints) {
             let machine = &mut self.devices[device];
             let (last, is_full) = (machine.disk.last, machine.disk.is_full);
+            let is_read_only = machine.disk.is_read_only;
             machine.disk = disk.clone();
             (machine.disk.last, machine.disk.is_full) = (last, is_full);
+            (machine.disk.is_read_only, machine.disk.descriptors) = (is_read_only, Default::default());
             self.oracle.undo(device, *mark);
         }
+        self.lose_bytes(device);
         self.is_durable(device);
         let shown = self.devices[device].disk.show();
         self.note(|| format!("{} power cut; left: {shown:?}", name(device)));
     }
 
-    /// Has a user be quicker than the disk worker that puts back what it should not have displaced: what was displaced
-    /// gets another name, and something new is at its own.
-    pub(crate) fn rescue(&mut self, device: usize, op: &Op) -> Option<SyncPath> {
-        let (Op::Place { path, expect: Some(_), .. } | Op::Remove { path, .. }) = op else { return None };
-        let item = self.devices[device].disk.get(path)?;
-        if !matches!(item.body, Body::File(_)) || !self.random.percent(self.options.rescues_percent) {
-            return None;
+    /// Has files that were written and not made durable fall back to what was in them before, or to nothing.
+    fn lose_bytes(&mut self, device: usize) {
+        let unsynced = std::mem::take(&mut self.devices[device].disk.unsynced);
+        for (inode, older) in unsynced {
+            if !self.random.percent(self.options.lost_bytes_percent) {
+                continue;
+            }
+            let which = self.random.below(older.len() as u64 + 1) as usize;
+            let (bytes, act) = older.get(which).cloned().unwrap_or((Vec::new(), older[0].1));
+            let disk = &mut self.devices[device].disk;
+            let Some((path, item)) = disk.items.iter_mut().find(|(_, item)| item.inode == inode) else {
+                continue;
+            };
+            let (path, lost) = (path.clone(), item.body.clone());
+            let left = Body::File(bytes);
+            if lost == left {
+                continue;
+            }
+            item.body = left.clone();
+            self.stats.n_lost_bytes += 1;
+            self.oracle.lose_bytes(device, &lost, act);
+            self.oracle.appeared(&left, &path);
         }
-        self.stats.n_rescues += 1;
-        let number = self.random.bits() as u32;
-        let rescued = [path.name(), format!(".rescued-{number:08x}").as_bytes()].concat();
-        let rescued = path.parent()?.join(&rescued).ok()?;
-        self.rename(device, path, &rescued);
-        self.write_bytes(device, path, format!("r{number}").into_bytes());
-        Some(rescued)
+    }
+
+    /// Has a user be quicker than the disk worker between two of its calls.
+    pub(crate) fn be_quicker(&mut self, device: usize, op: &Op) {
+        if !self.random.percent(self.options.rescues_percent) {
+            return;
+        }
+        let path = match op {
+            Op::Place { path, expect: Some(_), .. } | Op::Remove { path, .. } => path.clone(),
+            Op::Move { from, .. } => from.clone(),
+            _ => return,
+        };
+        self.oracle.begin_act();
+        let token = format!("r{}", self.random.bits() as u32).into_bytes();
+        match self.random.below(5) {
+            0 => self.remove_all(device, &path),
+            1 => {
+                self.remove_all(device, &path);
+                self.make_directory(device, &path);
+                let inside = path.join(b"x").expect("short names");
+                self.write_bytes(device, &inside, token);
+            }
+            2 => {
+                self.remove_all(device, &path);
+                self.write_bytes(device, &path, token);
+            }
+            _ => self.write_bytes(device, &path, token),
+        }
     }
 
     /// Copies what is durable on a device, for [`World::restore_home`].
@@ -128,9 +233,17 @@ impl World {
         self.note(|| format!("{} leaves", name(device)));
         self.oracle.forgot();
         self.devices[device].is_away = true;
+        self.devices[device].is_other_home = true;
+        self.forget_late_bytes(device);
         self.devices[device].durable = Durable::default();
         self.devices[device].backup = None;
         self.tell_membership(device, false);
+    }
+
+    /// What was written late and has not come back stays among the kept versions when a home goes.
+    fn forget_late_bytes(&mut self, device: usize) {
+        let kept: Vec<String> = self.devices[device].disk.kept.keys().cloned().collect();
+        kept.iter().for_each(|kept| self.is_written_over(device, kept));
     }
 
     /// Has a device that left join again, as new.

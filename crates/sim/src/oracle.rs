@@ -1,19 +1,25 @@
-//! What ought to be, from the users' acts alone: it shares no decision with the core.
+//! What ought to be, from what users did and saw alone: it shares no decision with the core.
 //!
 //! Every write has bytes of its own (a token), unless a user wants equal ones. A token is *made* in a family (a path
-//! and its conflict copies) and *destroyed* there by a user who replaces, deletes or moves it. What was made and never
-//! destroyed has to be there in the end (L1). What was made once and destroyed by somebody must not be (D1, D3), nor
-//! may anything be there that nobody made (V2).
+//! and its conflict copies) and *destroyed* there by a user who replaces, deletes or moves it; whoever does that has
+//! seen it. What was made and never destroyed has to be there in the end (L1). What was destroyed by somebody who had
+//! seen all of its makings must not be (D1, D3), nor may anything be there that nobody made (V2). What is the only
+//! value left in a family has its name (W3).
+//!
+//! Who had seen what follows from times at which all members were at rest and equal: everything before such a time was
+//! seen by everybody, so that the oracle starts anew from what is there ([`Oracle::fold`]). Between two such times only
+//! what is certain whatever travelled when is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use file_sync_core::message::Entry;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Content, Dot, Version};
 
-use crate::disk::{Body, Disk};
+use crate::disk::{Body, Disk, Item};
 
-/// What was done to one token in one family.
+/// Late bytes and edits caught by a crash come back under this name, if it is not known where they belong.
+const RECOVERED: &str = "recovered";
+
+/// What was done to one token in one family since the last fold.
 #[derive(Clone, Debug, Default)]
 struct Fate {
     n_made: u32,
@@ -29,57 +35,117 @@ pub struct Destroyed {
     pub device: usize,
     /// In which life of its engine.
     pub life: u64,
-    /// That device's durable record knew of it: no crash makes the engine forget that it was seen.
-    pub is_durable: bool,
     /// It is not all that the device had of it: the same is, or is just being put, at another name of the family, or it is
-    /// a directory that was there only because of what lies in it, and whoever made it may say so later.
+    /// a directory that may be there only because of what lies in it.
     pub is_partial: bool,
+    /// It has been there since all were at rest, so that no crash makes the engine forget that it was seen.
+    pub is_rested: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Told {
+enum What {
     Made,
     Confirmed,
     Destroyed,
 }
 
+/// One thing that was told, until it is undone.
+#[derive(Clone, Debug)]
+struct Told {
+    device: usize,
+    act: usize,
+    token: Body,
+    path: SyncPath,
+    what: What,
+}
+
 /// All that users did.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    fates: BTreeMap<(Content, SyncPath), Fate>,
+    fates: BTreeMap<(Body, SyncPath), Fate>,
     crashed: BTreeSet<(usize, u64)>,
     /// Where users themselves put something, conflict copies' names included.
     made_at: BTreeSet<SyncPath>,
     /// Some device forgot what it had seen, with its home: what it still has on its disk is new again.
     is_forgetful: bool,
-    /// All that was told, in order, as long as it is not undone.
-    told: Vec<Option<(usize, Content, SyncPath, Told)>>,
-    /// Every version announced, by its name.
-    announced: BTreeMap<Dot, (SyncPath, Version)>,
-    /// Promises seen broken on the way.
-    broken: Vec<String>,
+    was_forgetful: bool,
+    told: Vec<Option<Told>>,
+    /// Everything that any user ever wrote, whole.
+    tokens: BTreeSet<Body>,
+    /// What a power cut, not a user, left somewhere: it may be there and need not be.
+    appeared: BTreeSet<(Body, SyncPath)>,
+    /// Tokens that were written into displaced files.
+    late: BTreeSet<Body>,
     /// Who did anything in a family.
     actors: BTreeMap<SyncPath, BTreeSet<usize>>,
+    /// What was at each device's paths when all were at rest, by inode.
+    rested: BTreeMap<(usize, SyncPath), u64>,
+    act: usize,
+    /// Changes of each device, for promise S3.
+    n_changes: BTreeMap<usize, usize>,
 }
 
 impl Oracle {
+    /// A new act begins: all that is told until the next belongs to it.
+    pub fn begin_act(&mut self) -> usize {
+        self.act += 1;
+        self.act
+    }
+
+    /// The act that is told of at present.
+    pub fn act(&self) -> usize {
+        self.act
+    }
+
+    /// True if the inode has been at a device's path since all were at rest.
+    pub fn is_rested(&self, device: usize, path: &SyncPath, inode: u64) -> bool {
+        self.rested.get(&(device, path.clone())) == Some(&inode)
+    }
+
     /// A user made this at a path.
-    pub fn made(&mut self, content: Content, path: &SyncPath, device: usize) {
-        self.acted(content, path, device, Told::Made);
+    pub fn made(&mut self, token: &Body, path: &SyncPath, device: usize) {
+        self.tokens.insert(token.clone());
+        self.tell(token, path, device, What::Made);
         self.made_at.insert(path.clone());
-        self.fate(content, path).n_made += 1;
+        self.fate(token, path).n_made += 1;
     }
 
     /// A user changed its metadata.
-    pub fn confirmed(&mut self, content: Content, path: &SyncPath, device: usize) {
-        self.acted(content, path, device, Told::Confirmed);
-        self.fate(content, path).n_confirmed += 1;
+    pub fn confirmed(&mut self, token: &Body, path: &SyncPath, device: usize) {
+        self.tell(token, path, device, What::Confirmed);
+        self.fate(token, path).n_confirmed += 1;
     }
 
     /// A user replaced, deleted or moved away what was at a path.
-    pub fn destroyed(&mut self, content: Content, path: &SyncPath, how: Destroyed) {
-        self.acted(content, path, how.device, Told::Destroyed);
-        self.fate(content, path).destroyed.push(how);
+    pub fn destroyed(&mut self, item: &Item, path: &SyncPath, mut how: Destroyed) {
+        how.is_rested = self.is_rested(how.device, path, item.inode);
+        self.tell(&item.body, path, how.device, What::Destroyed);
+        self.fate(&item.body, path).destroyed.push(how);
+    }
+
+    /// A crash left this at a path, which nobody wrote.
+    pub fn appeared(&mut self, token: &Body, path: &SyncPath) {
+        self.tokens.insert(token.clone());
+        self.appeared.insert((token.clone(), home_of(token, path)));
+    }
+
+    /// True if a user wrote exactly this, anywhere.
+    pub fn is_whole(&self, body: &Body) -> bool {
+        *body == Body::Directory || self.tokens.contains(body)
+    }
+
+    /// A user wrote this into a file that had been displaced from a path: it comes back as a copy.
+    ///
+    /// Where that directory is gone too, it comes back further up.
+    pub fn made_late(&mut self, token: &Body, path: &SyncPath, device: usize) {
+        self.made(token, path, device);
+        self.late.insert(token.clone());
+        self.actors.entry(family(path)).or_default().insert(usize::MAX);
+    }
+
+    /// True if a user wrote it into a file that had been displaced.
+    pub fn is_late(&self, token: &Body) -> bool {
+        self.late.contains(token)
     }
 
     /// How much was told up to now.
@@ -89,70 +155,63 @@ impl Oracle {
 
     /// How often a device's user changed an item.
     pub fn n_changes(&self, device: usize) -> usize {
-        self.told.iter().flatten().filter(|(actor, ..)| *actor == device).count()
+        self.n_changes.get(&device).copied().unwrap_or_default()
     }
 
     /// A power cut undid what a device's user did since so much was told.
     pub fn undo(&mut self, device: usize, mark: usize) {
         for index in (mark..self.told.len()).rev() {
-            if self.told[index].as_ref().is_none_or(|(actor, ..)| *actor != device) {
-                continue;
+            if self.told[index].as_ref().is_some_and(|told| told.device == device) {
+                self.undo_one(index);
             }
-            let Some((_, content, path, told)) = self.told[index].take() else { continue };
-            let fate = self.fate(content, &path);
-            match told {
-                Told::Made => fate.n_made -= 1,
-                Told::Confirmed => fate.n_confirmed -= 1,
-                Told::Destroyed => {
-                    if let Some(last) = fate.destroyed.iter().rposition(|how| how.device == device) {
-                        fate.destroyed.remove(last);
-                    }
+        }
+    }
+
+    /// A power cut lost the bytes that a device's user wrote: whatever acts had to do with them since count for nothing,
+    /// but what they took the place of is only asked for again if all had it when they were at rest.
+    pub fn lose_bytes(&mut self, device: usize, token: &Body, from_act: usize) {
+        let is_about = |told: &Told| told.device == device && told.act >= from_act && told.token == *token;
+        let acts: BTreeSet<usize> =
+            self.told.iter().flatten().filter(|told| is_about(told)).map(|told| told.act).collect();
+        for index in (0..self.told.len()).rev() {
+            let Some(told) = self.told[index].as_ref().filter(|told| acts.contains(&told.act)) else {
+                continue;
+            };
+            let is_rested = |how: &Destroyed| how.device == device && how.is_rested;
+            let may_undo = told.what != What::Destroyed
+                || told.token == *token
+                || self.fates.get(&key_of(told)).is_some_and(|fate| fate.destroyed.iter().any(is_rested));
+            if may_undo {
+                self.undo_one(index);
+            }
+        }
+    }
+
+    fn undo_one(&mut self, index: usize) {
+        let Some(told) = self.told[index].take() else { return };
+        *self.n_changes.entry(told.device).or_default() -= 1;
+        let fate = self.fates.entry(key_of(&told)).or_default();
+        match told.what {
+            What::Made => fate.n_made = fate.n_made.saturating_sub(1),
+            What::Confirmed => fate.n_confirmed = fate.n_confirmed.saturating_sub(1),
+            What::Destroyed => {
+                if let Some(last) = fate.destroyed.iter().rposition(|how| how.device == told.device) {
+                    fate.destroyed.remove(last);
                 }
             }
         }
+        // What may or may not be there afterwards is neither asked for nor refused.
+        self.appeared.insert(key_of(&told));
     }
 
     /// A device lost its home, or got an older one.
     pub fn forgot(&mut self) {
-        self.is_forgetful = true;
+        (self.is_forgetful, self.was_forgetful) = (true, true);
     }
 
-    /// True if a device lost its home, or got an older one.
-    pub fn is_forgetful(&self) -> bool {
-        self.is_forgetful
-    }
-
-    /// Entries were sent: no dot ever names two versions (promise C3).
-    pub fn announced(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            for version in entry.register.versions() {
-                let born_at = version.born_at.as_ref().unwrap_or(&entry.path);
-                let first =
-                    self.announced.entry(version.dot).or_insert_with(|| (born_at.clone(), version.clone()));
-                let (path, first) = first;
-                if path != born_at || first.value != version.value || first.replaced != version.replaced {
-                    self.broken
-                        .push(format!("C3: {:?} names {first:?} at {path} and {version:?}", version.dot));
-                }
-            }
-        }
-    }
-
-    fn acted(&mut self, content: Content, path: &SyncPath, device: usize, told: Told) {
-        self.told.push(Some((device, content, path.clone(), told)));
-        self.actors.entry(family(path)).or_default().insert(device);
-    }
-
-    /// Who did anything in a family, or to what it lies in or what lies in it.
-    pub fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
-        let is_around =
-            |path: &SyncPath| path == home || path.is_ancestor_of(home) || home.is_ancestor_of(path);
-        self.actors
-            .iter()
-            .filter(|(path, _)| is_around(path))
-            .flat_map(|(_, devices)| devices)
-            .copied()
-            .collect()
+    /// True if a device ever lost its home, or got an older one.
+    pub fn was_forgetful(&self) -> bool {
+        self.was_forgetful
     }
 
     /// A device's engine forgot what was not durable.
@@ -160,46 +219,139 @@ impl Oracle {
         self.crashed.insert((device, life));
     }
 
-    fn fate(&mut self, content: Content, path: &SyncPath) -> &mut Fate {
-        let home = if content == Content::Directory { path.clone() } else { family(path) };
-        self.fates.entry((content, home)).or_default()
+    fn tell(&mut self, token: &Body, path: &SyncPath, device: usize, what: What) {
+        let (token, path, act) = (token.clone(), path.clone(), self.act);
+        self.actors.entry(family(&path)).or_default().insert(device);
+        *self.n_changes.entry(device).or_default() += 1;
+        self.told.push(Some(Told { device, act, token, path, what }));
     }
 
-    /// Compares a disk, in the end, with what ought to be on it; returns what is wrong.
-    pub fn check(&self, disk: &Disk, is_ignored: &dyn Fn(&SyncPath) -> bool) -> Vec<String> {
-        let mut found: BTreeMap<(Content, SyncPath), Vec<SyncPath>> = BTreeMap::new();
-        let items = disk.items.iter().filter(|(path, _)| !is_ignored(path));
-        for (path, item) in items {
-            let Some(content) = item.content() else { continue };
-            let home = if content == Content::Directory { path.clone() } else { family(path) };
-            found.entry((content, home)).or_default().push(path.clone());
-        }
-        let mut wrong = self.broken.clone();
-        for ((content, home), fate) in &self.fates {
-            let is_there = found.contains_key(&(*content, home.clone()));
-            let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
-            let is_kept = is_there || (*content == Content::Directory && disk.get(home).is_some());
-            if is_safe && !is_kept && !is_ignored(home) {
-                wrong.push(format!("L1: {content:?} is lost at {home}"));
+    fn fate(&mut self, token: &Body, path: &SyncPath) -> &mut Fate {
+        self.fates.entry((token.clone(), home_of(token, path))).or_default()
+    }
+
+    /// Who did anything in a family, or to what it lies in or what lies in it.
+    pub fn actors_around(&self, home: &SyncPath) -> BTreeSet<usize> {
+        let is_around =
+            |path: &SyncPath| path == home || path.is_ancestor_of(home) || home.is_ancestor_of(path);
+        let around = self.actors.iter().filter(|(path, _)| is_around(path));
+        around.flat_map(|(_, devices)| devices).copied().collect()
+    }
+
+    /// All members are at rest and equal: everybody has seen what is there, and whatever is not there is gone for good.
+    ///
+    /// A directory that somebody removed while others put things into it may be there for these alone: it may go with them.
+    pub fn fold(&mut self, disks: &[&Disk]) {
+        let is_safe = |fate: &Fate| fate.n_made > 0 && fate.destroyed.is_empty();
+        let safe = self.fates.iter().filter(|(_, fate)| is_safe(fate));
+        let directories: BTreeSet<SyncPath> = safe
+            .filter(|((token, _), _)| *token == Body::Directory)
+            .map(|((_, path), _)| path.clone())
+            .collect();
+        self.fates.clear();
+        self.crashed.clear();
+        self.appeared.clear();
+        self.actors.clear();
+        self.rested.clear();
+        self.is_forgetful = false;
+        self.told.iter_mut().for_each(|told| *told = None);
+        let Some(first) = disks.first() else { return };
+        for (path, item) in &first.items {
+            if item.body == Body::Directory && !directories.contains(path) {
+                self.appeared.insert((Body::Directory, path.clone()));
+            } else {
+                self.fate(&item.body, path).n_made += 1;
             }
         }
-        for ((content, home), paths) in &found {
-            let is_parent =
-                *content == Content::Directory && disk.items.keys().any(|below| home.is_ancestor_of(below));
-            if is_parent {
+        self.made_at.extend(first.items.keys().cloned());
+        for (device, disk) in disks.iter().enumerate() {
+            let items = disk.items.iter().map(|(path, item)| ((device, path.clone()), item.inode));
+            self.rested.extend(items);
+        }
+    }
+
+    /// Compares a disk with what ought to be on it; returns what is wrong.
+    pub fn check(&self, disk: &Disk, is_ignored: &dyn Fn(&SyncPath) -> bool) -> Vec<String> {
+        let mut found: BTreeMap<(Body, SyncPath), Vec<SyncPath>> = BTreeMap::new();
+        let mut recovered: BTreeSet<&Body> = BTreeSet::new();
+        for (path, item) in disk.items.iter().filter(|(path, _)| !is_ignored(path)) {
+            if item.body == Body::Fifo {
                 continue;
             }
-            match self.fates.get(&(*content, home.clone())) {
-                None => wrong.push(format!("V2: nobody made {content:?} at {home}")),
-                Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate, home, paths) => {
-                    wrong.push(format!("D1: {content:?} came back at {paths:?}"));
-                }
-                Some(_) => {}
+            if is_recovered(path) || self.late.contains(&item.body) {
+                recovered.insert(&item.body);
             }
-            let is_copy = *content != Content::Directory
-                && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-            if is_copy && !self.is_forgetful && self.actors_around(home).len() < 2 {
-                wrong.push(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
+            found.entry((item.body.clone(), home_of(&item.body, path))).or_default().push(path.clone());
+        }
+        let mut wrong = Vec::new();
+        for ((token, home), fate) in &self.fates {
+            let is_there = found.contains_key(&(token.clone(), home.clone())) || recovered.contains(token);
+            let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
+            let is_kept = is_there || (*token == Body::Directory && disk.get(home).is_some());
+            if is_safe && !is_kept && !is_ignored(home) {
+                wrong.push(format!("L1: {} is lost at {home}", shown(token)));
+            }
+        }
+        for ((token, home), paths) in &found {
+            wrong.extend(self.check_found(disk, token, home, paths));
+        }
+        wrong.extend(self.check_names(disk, is_ignored));
+        wrong
+    }
+
+    fn check_found(&self, disk: &Disk, token: &Body, home: &SyncPath, paths: &[SyncPath]) -> Option<String> {
+        let is_parent =
+            *token == Body::Directory && disk.items.keys().any(|below| home.is_ancestor_of(below));
+        if is_parent
+            || self.appeared.contains(&(token.clone(), home.clone()))
+            || is_recovered(home)
+            || self.late.contains(token)
+        {
+            return None;
+        }
+        match self.fates.get(&(token.clone(), home.clone())) {
+            None => return Some(format!("V2: nobody made {} at {home}", shown(token))),
+            Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
+                return Some(format!("V2: nobody made {} at {home}", shown(token)));
+            }
+            Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate, home, paths) => {
+                return Some(format!("D1: {} came back at {paths:?}", shown(token)));
+            }
+            Some(_) => {}
+        }
+        let is_copy = *token != Body::Directory
+            && paths.iter().any(|path| path != home && !self.made_at.contains(path));
+        if is_copy && !self.is_forgetful && self.actors_around(home).len() < 2 {
+            return Some(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
+        }
+        None
+    }
+
+    /// Of a family in which one value alone was made and all others that were there are destroyed, it has the name (W3):
+    /// no clock gives it to what its user replaced.
+    fn check_names(&self, disk: &Disk, is_ignored: &dyn Fn(&SyncPath) -> bool) -> Vec<String> {
+        let mut values: BTreeMap<&SyncPath, Vec<(&Body, &Fate)>> = BTreeMap::new();
+        for ((token, home), fate) in &self.fates {
+            if fate.n_made + fate.n_confirmed > 0 || !fate.destroyed.is_empty() {
+                values.entry(home).or_default().push((token, fate));
+            }
+        }
+        let mut wrong = Vec::new();
+        for (home, values) in values {
+            let mut left = values.iter().filter(|(_, fate)| fate.destroyed.is_empty());
+            let (Some((token, _)), None) = (left.next(), left.next()) else { continue };
+            let is_gone = |(_, fate): &(&Body, &Fate)| {
+                fate.destroyed.is_empty()
+                    || (fate.n_made + fate.n_confirmed <= 1 && self.is_destroyed(fate, home, &[home.clone()]))
+            };
+            let is_alone = values.iter().all(|value| is_gone(value))
+                && !self.appeared.iter().any(|(_, path)| path == home);
+            let is_here = disk.get(home).is_some_and(|item| item.body == **token);
+            let was_made_here = self.made_at.contains(home)
+                && !self.made_at.iter().any(|path| path != home && family(path) == *home);
+            let is_other = disk.get(home).is_some_and(|item| item.body != Body::Directory);
+            if is_alone && was_made_here && !is_here && is_other && !is_ignored(home) {
+                wrong.push(format!("W3: {home} does not show {}, its only value", shown(token)));
             }
         }
         wrong
@@ -210,11 +362,33 @@ impl Oracle {
     /// A conflict copy that another user's act made a file of its own is kept against a removal that did not know of
     /// that (settling); who knew of what cannot be told from the acts, so a copy in a family of several is let pass.
     fn is_destroyed(&self, fate: &Fate, home: &SyncPath, paths: &[SyncPath]) -> bool {
-        let is_sure = |how: &&Destroyed| {
-            !how.is_partial && (how.is_durable || !self.crashed.contains(&(how.device, how.life)))
+        let is_sure = |how: &Destroyed| {
+            !how.is_partial && (how.is_rested || !self.crashed.contains(&(how.device, how.life)))
         };
         let may_be_settled = paths.iter().all(|path| path != home) && self.actors_around(home).len() > 1;
-        !self.is_forgetful && !may_be_settled && fate.destroyed.iter().any(|how| is_sure(&how))
+        !self.is_forgetful && !may_be_settled && fate.destroyed.iter().any(is_sure)
+    }
+}
+
+fn key_of(told: &Told) -> (Body, SyncPath) {
+    (told.token.clone(), home_of(&told.token, &told.path))
+}
+
+/// Where a token belongs: in its path's family; directories have no copies.
+fn home_of(token: &Body, path: &SyncPath) -> SyncPath {
+    if *token == Body::Directory { path.clone() } else { family(path) }
+}
+
+fn is_recovered(path: &SyncPath) -> bool {
+    family(path).as_bytes() == RECOVERED.as_bytes()
+}
+
+fn shown(token: &Body) -> String {
+    match token {
+        Body::File(bytes) => format!("file {:?}", String::from_utf8_lossy(bytes)),
+        Body::Symlink(target) => format!("symlink {:?}", String::from_utf8_lossy(target)),
+        Body::Directory => "a directory".to_owned(),
+        Body::Fifo => "a fifo".to_owned(),
     }
 }
 

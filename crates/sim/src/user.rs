@@ -1,48 +1,55 @@
 //! Users: what they do to a disk, at any moment, and what the oracle is told of it.
 
 use file_sync_core::path::SyncPath;
-use file_sync_core::register::Register;
-use file_sync_core::version::{Content, Time};
+use file_sync_core::version::Time;
 
-use crate::disk::{Body, Disk, Item};
+use crate::disk::{Body, Disk, Item, Whereabouts};
 use crate::oracle::{Destroyed, family};
 use crate::world::{World, name};
 
-const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-
 /// Reads a path written in a test.
 pub(crate) fn path(text: &str) -> SyncPath {
-    SyncPath::parse(text.as_bytes()).expect("a valid path")
+    try_path(text).expect("a valid path")
+}
+
+pub(crate) fn try_path(text: &str) -> Option<SyncPath> {
+    SyncPath::parse(text.as_bytes()).ok()
 }
 
 impl World {
     /// Writes bytes to a path: in place if a file is there, new otherwise. Parents are made.
     pub fn write(&mut self, device: usize, at: &str, bytes: &str) {
+        self.oracle.begin_act();
         self.write_bytes(device, &path(at), bytes.as_bytes().to_vec());
     }
 
     /// Makes a directory, and its parents.
     pub fn mkdir(&mut self, device: usize, at: &str) {
+        self.oracle.begin_act();
         self.make_directory(device, &path(at));
     }
 
     /// Deletes what is at a path, and below.
     pub fn delete(&mut self, device: usize, at: &str) {
+        self.oracle.begin_act();
         self.remove_all(device, &path(at));
     }
 
     /// Renames; what is at the new name gives way.
     pub fn mv(&mut self, device: usize, from: &str, to: &str) {
+        self.oracle.begin_act();
         self.rename(device, &path(from), &path(to));
     }
 
     /// Sets permission bits.
     pub fn chmod(&mut self, device: usize, at: &str, mode: u16) {
+        self.oracle.begin_act();
         self.set_metadata(device, &path(at), mode, None);
     }
 
     /// Sets a modification time, in seconds since 1970.
     pub fn touch(&mut self, device: usize, at: &str, seconds: i64) {
+        self.oracle.begin_act();
         let at = path(at);
         let mode = self.devices[device].disk.get(&at).map_or(0o644, |item| item.mode);
         self.set_metadata(device, &at, mode, Some(Time { seconds, nanoseconds: 0 }));
@@ -50,7 +57,89 @@ impl World {
 
     /// Makes a symlink.
     pub fn symlink(&mut self, device: usize, at: &str, target: &str) {
+        self.oracle.begin_act();
         self.link(device, &path(at), target.as_bytes());
+    }
+
+    /// Saves as editors do: the new bytes under another name, then renamed over the old.
+    pub fn save(&mut self, device: usize, at: &str, bytes: &str) {
+        self.oracle.begin_act();
+        let file = path(at);
+        let Some(temporary) = try_path(&format!("{at}.tmp")) else { return };
+        if self.devices[device].disk.get(&temporary).is_none() {
+            self.write_bytes(device, &temporary, bytes.as_bytes().to_vec());
+            self.rename(device, &temporary, &file);
+        }
+    }
+
+    /// Adds bytes to a file.
+    pub fn append(&mut self, device: usize, at: &str, more: &str) {
+        self.oracle.begin_act();
+        let at = path(at);
+        if let Some(Body::File(bytes)) = self.devices[device].disk.get(&at).map(|item| item.body.clone()) {
+            self.write_bytes(device, &at, [&bytes, more.as_bytes()].concat());
+        }
+    }
+
+    /// Exchanges two items by way of a third name.
+    pub fn swap(&mut self, device: usize, one: &str, two: &str) {
+        self.oracle.begin_act();
+        let (one, two, temporary) = (path(one), path(two), path("swap.tmp"));
+        let is_free = self.devices[device].disk.get(&temporary).is_none();
+        if one == two || one.is_ancestor_of(&two) || two.is_ancestor_of(&one) || !is_free {
+            return;
+        }
+        self.rename(device, &one, &temporary);
+        self.rename(device, &two, &one);
+        self.rename(device, &temporary, &two);
+    }
+
+    /// Opens a file, to write to it later through the descriptor, whatever becomes of it meanwhile.
+    pub fn open(&mut self, device: usize, at: &str, descriptor: u64) {
+        self.oracle.begin_act();
+        self.note_act(device, &format!("open {at} as {descriptor}"));
+        self.devices[device].disk.open(&path(at), descriptor);
+    }
+
+    /// Writes through a descriptor. Bytes that go into a file that was displaced have to come back (promise L2).
+    pub fn write_late(&mut self, device: usize, descriptor: u64, bytes: &str) {
+        self.oracle.begin_act();
+        let Some(inode) = self.devices[device].disk.descriptors.get(&descriptor).copied() else { return };
+        self.note_act(device, &format!("write {bytes} to descriptor {descriptor}"));
+        let token = Body::File(bytes.as_bytes().to_vec());
+        let whereabouts = self.devices[device].disk.whereabouts(inode);
+        match &whereabouts {
+            Some(Whereabouts::Path(at)) => {
+                self.is_going(device, at);
+                self.is_unsynced(device, at);
+            }
+            Some(Whereabouts::Kept(kept)) => self.is_written_over(device, kept),
+            None => {}
+        }
+        let (wall, disk) = self.wall_and_disk(device);
+        disk.write_late(descriptor, bytes.as_bytes().to_vec(), wall);
+        match whereabouts {
+            Some(Whereabouts::Path(at)) => self.is_made(device, &at),
+            Some(Whereabouts::Kept(_)) => {
+                self.stats.n_late_writes += 1;
+                if let Some(path) = self.devices[device].disk.displaced_from.get(&inode).cloned() {
+                    self.oracle.made_late(&token, &path, device);
+                }
+                self.checkpoint(device);
+            }
+            None => self.checkpoint(device),
+        }
+    }
+
+    /// What was written late before, and has not come back yet, goes by the next late write.
+    pub(crate) fn is_written_over(&mut self, device: usize, kept: &str) {
+        let machine = &self.devices[device];
+        let Some(item) = machine.disk.kept.get(kept).cloned() else { return };
+        let Some(path) = machine.disk.displaced_from.get(&item.inode).cloned() else { return };
+        if self.oracle.is_late(&item.body) {
+            let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
+            self.oracle.destroyed(&item, &path, how);
+        }
     }
 
     fn note_act(&mut self, device: usize, act: &str) {
@@ -64,8 +153,8 @@ impl World {
     }
 
     fn is_made(&mut self, device: usize, at: &SyncPath) {
-        if let Some(content) = self.devices[device].disk.get(at).and_then(|item| item.content()) {
-            self.oracle.made(content, at, device);
+        if let Some(body) = self.devices[device].disk.get(at).map(|item| item.body.clone()) {
+            self.oracle.made(&body, at, device);
         }
         self.hint(device, at);
         self.checkpoint(device);
@@ -73,22 +162,30 @@ impl World {
 
     fn is_going(&mut self, device: usize, at: &SyncPath) {
         let machine = &self.devices[device];
-        let Some(content) = machine.disk.get(at).and_then(|item| item.content()) else { return };
-        let record = machine.durable.rows.get(at).and_then(|(_, record, _)| record.as_ref());
-        let is_durable = record.is_some_and(|record| record.content == content);
-        let node = machine.engine.as_ref().and_then(|engine| engine.tree().get(at));
-        let register = node.map(|node| &node.register).or(machine.durable.rows.get(at).map(|row| &row.0));
-        let is_made = |register: &Register| {
-            register.versions().iter().any(|version| version.value.content() == Content::Directory)
+        let Some(item) = machine.disk.get(at).cloned() else { return };
+        let is_twin = |(path, other): (&SyncPath, &Item)| {
+            path != at && other.body == item.body && family(path) == family(at)
         };
-        let is_implied = content == Content::Directory && !register.is_some_and(is_made);
-        let is_twin = |(path, item): (&SyncPath, &Item)| {
-            path != at && item.content() == Some(content) && family(path) == family(at)
-        };
-        let is_partial =
-            is_implied || machine.disk.items.iter().any(is_twin) || machine.is_placing(content, &family(at));
-        let how = Destroyed { device, life: machine.life, is_durable, is_partial };
-        self.oracle.destroyed(content, at, how);
+        let is_placing = item.content().is_some_and(|content| machine.is_placing(content, &family(at)));
+        // A directory may be there for what lies in it alone; whoever made it may say so later.
+        let is_partial = machine.disk.items.iter().any(is_twin) || is_placing;
+        let is_partial = is_partial || (item.body == Body::Directory && !self.is_rested(device, at));
+        let how = Destroyed { device, life: machine.life, is_partial, is_rested: false };
+        self.oracle.destroyed(&item, at, how);
+    }
+
+    fn is_rested(&self, device: usize, at: &SyncPath) -> bool {
+        let inode = self.devices[device].disk.get(at).map(|item| item.inode);
+        inode.is_some_and(|inode| self.oracle.is_rested(device, at, inode))
+    }
+
+    /// Notes what is in a file before it is written over, for a power cut that brings it back.
+    fn is_unsynced(&mut self, device: usize, at: &SyncPath) {
+        let act = self.oracle.act();
+        let disk = &mut self.devices[device].disk;
+        if let Some(Item { body: Body::File(bytes), inode, .. }) = disk.items.get(at) {
+            disk.unsynced.entry(*inode).or_default().push((bytes.clone(), act));
+        }
     }
 
     fn make_parents(&mut self, device: usize, at: &SyncPath) {
@@ -99,7 +196,7 @@ impl World {
         }
     }
 
-    fn make_directory(&mut self, device: usize, at: &SyncPath) {
+    pub(crate) fn make_directory(&mut self, device: usize, at: &SyncPath) {
         if self.devices[device].disk.is_directory(at) {
             return;
         }
@@ -117,13 +214,16 @@ impl World {
         self.is_going_if_other(device, at, &bytes);
         if is_file(&self.devices[device].disk) {
             self.note_act(device, &format!("write {at} {}", String::from_utf8_lossy(&bytes)));
+            self.is_unsynced(device, at);
             let (wall, disk) = self.wall_and_disk(device);
             disk.overwrite(at, bytes, wall);
         } else {
             self.remove_all(device, at);
             self.note_act(device, &format!("create {at} {}", String::from_utf8_lossy(&bytes)));
             let (wall, disk) = self.wall_and_disk(device);
-            disk.create(at, Body::File(bytes), 0o644, wall);
+            let inode = disk.create(at, Body::File(bytes), 0o644, wall).inode;
+            let act = self.oracle.act();
+            self.devices[device].disk.unsynced.insert(inode, vec![(Vec::new(), act)]);
         }
         self.is_made(device, at);
     }
@@ -144,7 +244,7 @@ impl World {
         self.is_made(device, at);
     }
 
-    fn remove_all(&mut self, device: usize, at: &SyncPath) {
+    pub(crate) fn remove_all(&mut self, device: usize, at: &SyncPath) {
         if self.devices[device].disk.get(at).is_none() {
             return;
         }
@@ -175,8 +275,8 @@ impl World {
         disk.rename(from, to, wall);
         for path in &moved {
             let target = if path == from { to.clone() } else { from.rebase(path, to).expect("it is below") };
-            let content = self.devices[device].disk.get(&target).and_then(|item| item.content());
-            content.into_iter().for_each(|content| self.oracle.made(content, &target, device));
+            let body = self.devices[device].disk.get(&target).map(|item| item.body.clone());
+            body.into_iter().for_each(|body| self.oracle.made(&body, &target, device));
         }
         self.hint(device, from);
         self.hint(device, to);
@@ -184,110 +284,15 @@ impl World {
     }
 
     fn set_metadata(&mut self, device: usize, at: &SyncPath, mode: u16, mtime: Option<Time>) {
-        let Some(content) = self.devices[device].disk.get(at).and_then(|item| item.content()) else { return };
-        if matches!(content, Content::Symlink(_)) {
+        let Some(body) = self.devices[device].disk.get(at).map(|item| item.body.clone()) else { return };
+        if matches!(body, Body::Symlink(_)) {
             return;
         }
         self.note_act(device, &format!("metadata {at} {mode:o} {mtime:?}"));
         let (wall, disk) = self.wall_and_disk(device);
         disk.set_metadata(at, mode, mtime, wall);
-        self.oracle.confirmed(content, at, device);
+        self.oracle.confirmed(&body, at, device);
         self.hint(device, at);
         self.checkpoint(device);
-    }
-
-    /// Does something to a device's disk, whatever chance says.
-    pub fn act_randomly(&mut self, device: usize, counter: &mut u64) {
-        let existing: Vec<SyncPath> = self.devices[device].disk.items.keys().cloned().collect();
-        let some = self.random.pick(&existing).cloned();
-        let target = self.random_path();
-        let files: Vec<SyncPath> = existing
-            .iter()
-            .filter(|path| matches!(self.devices[device].disk.items[*path].body, Body::File(_)))
-            .cloned()
-            .collect();
-        let file = self.random.pick(&files).cloned();
-        *counter += 1;
-        let bytes = self.random_bytes(*counter);
-        match (self.random.below(100), some, file) {
-            (0..16, _, _) => self.write_bytes(device, &target, bytes),
-            (16..34, _, Some(file)) => self.write_bytes(device, &file, bytes),
-            (34..42, _, Some(file)) => self.save_by_rename(device, &file, bytes),
-            (42..46, _, Some(file)) => self.append(device, &file, *counter),
-            (46..56, Some(some), _) => self.remove_all(device, &some),
-            (56..62, _, Some(file)) => self.remove_all(device, &file),
-            (62..74, Some(some), _) => self.rename(device, &some, &target),
-            (74..79, Some(some), Some(file)) => self.swap(device, &some, &file),
-            (79..86, _, _) => self.make_directory(device, &target),
-            (86..91, Some(some), _) => {
-                let mode = [0o755, 0o700, 0o640, 0o600][self.random.below(4) as usize];
-                self.set_metadata(device, &some, mode, None);
-            }
-            (91..95, _, Some(file)) => {
-                let seconds = self.random.below(4_000_000_000) as i64 - 1_000_000_000;
-                let mode = self.devices[device].disk.items[&file].mode;
-                self.set_metadata(device, &file, mode, Some(Time { seconds, nanoseconds: 5 }));
-            }
-            (95..98, _, _) => self.link(device, &target, format!("to{counter}").as_bytes()),
-            (_, Some(some), _) => self.change_kind(device, &some, bytes),
-            _ => self.write_bytes(device, &target, bytes),
-        }
-    }
-
-    fn random_path(&mut self) -> SyncPath {
-        let depth = 1 + self.random.below(3).min(self.random.below(3));
-        let names: Vec<&str> = (0..depth).map(|_| NAMES[self.random.below(5) as usize]).collect();
-        path(&names.join("/"))
-    }
-
-    /// Mostly bytes of their own; sometimes the same as somebody else's.
-    fn random_bytes(&mut self, counter: u64) -> Vec<u8> {
-        if self.random.percent(8) {
-            return format!("same{}", self.random.below(3)).into_bytes();
-        }
-        let pad = ".".repeat(self.random.below(6) as usize);
-        format!("t{counter}{pad}").into_bytes()
-    }
-
-    /// As editors save: the new bytes under another name, then renamed over the old.
-    fn save_by_rename(&mut self, device: usize, file: &SyncPath, bytes: Vec<u8>) {
-        let temporary = [file.as_bytes(), b".tmp"].concat();
-        let Ok(temporary) = SyncPath::parse(&temporary) else { return };
-        if temporary.name().len() > 255 || self.devices[device].disk.get(&temporary).is_some() {
-            return;
-        }
-        self.write_bytes(device, &temporary, bytes);
-        self.rename(device, &temporary, file);
-    }
-
-    fn append(&mut self, device: usize, file: &SyncPath, counter: u64) {
-        let Some(Body::File(bytes)) = self.devices[device].disk.get(file).map(|item| item.body.clone())
-        else {
-            return;
-        };
-        self.write_bytes(device, file, [bytes, format!("+{counter}").into_bytes()].concat());
-    }
-
-    fn swap(&mut self, device: usize, one: &SyncPath, two: &SyncPath) {
-        let temporary = path("swap.tmp");
-        let is_free = self.devices[device].disk.get(&temporary).is_none();
-        if one == two || one.is_ancestor_of(two) || two.is_ancestor_of(one) || !is_free {
-            return;
-        }
-        self.rename(device, one, &temporary);
-        self.rename(device, two, one);
-        self.rename(device, &temporary, two);
-    }
-
-    fn change_kind(&mut self, device: usize, at: &SyncPath, bytes: Vec<u8>) {
-        if self.devices[device].disk.is_directory(at) {
-            self.remove_all(device, at);
-            self.write_bytes(device, at, bytes);
-        } else {
-            self.remove_all(device, at);
-            self.make_directory(device, at);
-            let inside = at.join(b"x").expect("short names");
-            self.write_bytes(device, &inside, bytes);
-        }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome};
+use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome, Trouble};
 use file_sync_core::engine::{Effect, Event, FetchOutcome, FetchRequest, Listing};
 use file_sync_core::ignore::Rules;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Seen};
-use file_sync_core::version::{ContentHash, Time};
+use file_sync_core::version::ContentHash;
 
+use crate::apply::{Prepared, Progress};
 use crate::device::{Device, LaneTask};
-use crate::disk::{Body, Disk, denied, no_space, unproved};
+use crate::disk::{Body, Disk, denied, failed, no_space, unproved};
 use crate::world::{Happening, World, name};
+
+/// What a look found.
+type Looked = (SyncPath, Result<Option<Seen>, Trouble>);
 
 /// Work that is not done in order.
 #[derive(Debug)]
@@ -34,7 +38,8 @@ impl World {
                 for op in &ops {
                     *self.stats.ops.entry(op_name(op)).or_default() += 1;
                 }
-                let task = LaneTask::Apply { left: ops.into(), prepared: None, outcomes: Vec::new() };
+                let (prepared, progress, outcomes) = (None, Progress::Begun, Vec::new());
+                let task = LaneTask::Apply { left: ops.into(), prepared, progress, outcomes };
                 self.queue(device, task);
             }
             Effect::Walk { walk, from, rules } => {
@@ -72,29 +77,22 @@ impl World {
 
     /// Does the next piece of the work that is done in order.
     pub(crate) fn run_lane(&mut self, device: usize) {
-        let machine = &mut self.devices[device];
-        let (life, wall) = (machine.life, machine.wall(self.now_us));
-        let Some(mut task) = machine.lane.pop_front() else {
-            machine.is_lane_running = false;
+        let Some(mut task) = self.devices[device].lane.pop_front() else {
+            self.devices[device].is_lane_running = false;
             return;
         };
+        let machine = &self.devices[device];
         if machine.is_root_told_lost != machine.is_root_lost {
             self.prove_root(device);
         }
-        let (is_over, touched, surprised) = self.devices[device].advance_lane(&mut task, wall);
-        if let Some(op) = touched {
-            self.note(|| format!("{} carries out {op:?}", name(device)));
-            self.hint_op(device, &op);
-            self.checkpoint(device);
-        }
-        if let (Some(op), LaneTask::Apply { outcomes, .. }) = (surprised, &mut task) {
-            self.stats.n_surprises += 1;
-            if let Some(rescued) = self.rescue(device, &op)
-                && let Some((_, outcome)) = outcomes.last_mut()
-            {
-                *outcome = OpOutcome::Differs { rescued: Some(rescued) };
+        let life = self.devices[device].life;
+        let is_over = match &mut task {
+            LaneTask::Prove => true,
+            LaneTask::Look { left, results } => self.devices[device].look_at_next(left, results),
+            LaneTask::Apply { left, prepared, progress, outcomes } => {
+                self.advance_apply(device, left, prepared, progress, outcomes)
             }
-        }
+        };
         if is_over {
             match task {
                 LaneTask::Prove => {}
@@ -109,6 +107,56 @@ impl World {
         }
         let pause_us = if self.random.percent(30) { self.options.work_us_max } else { 10 };
         self.after(pause_us, Happening::Lane { device, life });
+    }
+
+    /// Makes the next call for a batch of changes; true if all have their outcomes.
+    fn advance_apply(
+        &mut self,
+        device: usize,
+        left: &mut VecDeque<Op>,
+        prepared: &mut Option<VecDeque<Prepared>>,
+        progress: &mut Progress,
+        outcomes: &mut Vec<(Op, OpOutcome)>,
+    ) -> bool {
+        let wall = self.devices[device].wall(self.now_us);
+        let Some(prepared) = prepared else {
+            if self.devices[device].is_root_lost {
+                outcomes.extend(left.drain(..).map(|op| (op, OpOutcome::Trouble(unproved()))));
+            } else {
+                *prepared = Some(self.devices[device].disk.prepare_all(left));
+            }
+            return left.is_empty();
+        };
+        let Some((op, mut bytes)) = left.pop_front().zip(prepared.pop_front()) else { return true };
+        if *progress == Progress::Checked {
+            self.be_quicker(device, &op);
+        }
+        let ours = progress.ours();
+        let before = self.displaced_by(device, &op, ours);
+        let chance = self.random.bits() as u32;
+        match self.devices[device].disk.advance(&op, &mut bytes, progress, wall, chance) {
+            None => {
+                self.checkpoint(device);
+                left.push_front(op.clone());
+                prepared.push_front(bytes);
+            }
+            Some(outcome) => {
+                *progress = Progress::Begun;
+                if let OpOutcome::Done { .. } = outcome {
+                    self.note(|| format!("{} carries out {op:?}", name(device)));
+                    self.hint_op(device, &op);
+                    self.checkpoint(device);
+                }
+                if let OpOutcome::Differs { rescued } = &outcome {
+                    self.stats.n_surprises += 1;
+                    self.stats.n_rescues += u64::from(rescued.is_some());
+                    self.checkpoint(device);
+                }
+                outcomes.push((op.clone(), outcome));
+            }
+        }
+        self.check_moment(device, &op, before);
+        left.is_empty()
     }
 
     pub(crate) fn report_in_order(&mut self, device: usize, event: Event) {
@@ -146,10 +194,10 @@ impl World {
             return;
         };
         let disk = &self.devices[device].disk;
-        let is_unreadable =
-            disk.unreadable.iter().any(|bad| *bad == directory || bad.is_ancestor_of(&directory));
-        let result = if is_unreadable || !disk.is_directory(&directory) {
+        let result = if disk.is_unreadable(&directory) || !disk.is_directory(&directory) {
             Err(denied())
+        } else if disk.is_failing(&directory) {
+            Err(failed())
         } else if self.devices[device].is_root_lost {
             Ok(Vec::new()) // As an empty mount point looks.
         } else {
@@ -191,9 +239,15 @@ impl World {
             read.push((path, found));
             return self.work(device, Task::Hash { batch, left, read });
         }
+        if !machine.is_root_lost {
+            read.iter().for_each(|(path, _)| self.file_is_durable(device, path));
+        }
+        let machine = &self.devices[device];
+        let disk = if machine.is_root_lost { &Disk::default() } else { &machine.disk };
         let confirm = |(path, found): (SyncPath, Option<(Seen, ContentHash)>)| {
             let outcome = match (disk.look(&path), found) {
                 (Err(trouble), _) => HashOutcome::Trouble(trouble),
+                (Ok(Some(_)), _) if disk.is_failing(&path) => HashOutcome::Trouble(failed()),
                 (Ok(Some(now)), Some((seen, content))) if now == seen => {
                     HashOutcome::Hashed { seen, content, chunks: None }
                 }
@@ -203,7 +257,6 @@ impl World {
             (path, outcome)
         };
         let outcomes = read.into_iter().map(confirm).collect();
-        self.is_durable(device);
         self.deliver(device, Event::Hashed { batch, outcomes });
     }
 
@@ -220,7 +273,12 @@ impl World {
             FetchOutcome::Broken("it came to an end".to_owned())
         } else if self.devices[device].disk.is_full {
             FetchOutcome::Trouble(no_space())
-        } else if !self.is_linked(device, from) || !self.is_linked(from, device) {
+        } else if self.devices[device].disk.is_read_only {
+            FetchOutcome::Trouble(denied())
+        } else if !self.is_linked(device, from)
+            || !self.is_linked(from, device)
+            || self.is_stalled(device, from)
+        {
             FetchOutcome::Broken("the link is down".to_owned())
         } else {
             match self.serve(from, &request.content) {
@@ -248,39 +306,17 @@ impl World {
 }
 
 impl Device {
-    /// Does the next piece of a task; says whether it is over, and which op was done, or met something else.
-    fn advance_lane(&mut self, task: &mut LaneTask, wall: Time) -> (bool, Option<Op>, Option<Op>) {
-        match task {
-            LaneTask::Prove => (true, None, None),
-            LaneTask::Look { left, results } => {
-                if self.is_root_lost {
-                    left.clear();
-                    results.clear();
-                }
-                if let Some(path) = left.pop_front() {
-                    let result = self.disk.look(&path);
-                    results.push((path, result));
-                }
-                (left.is_empty(), None, None)
-            }
-            LaneTask::Apply { left, prepared: None, outcomes } if self.is_root_lost => {
-                outcomes.extend(left.drain(..).map(|op| (op, OpOutcome::Trouble(unproved()))));
-                (true, None, None)
-            }
-            LaneTask::Apply { left, prepared: prepared @ None, .. } if !left.is_empty() => {
-                *prepared = Some(self.disk.prepare_all(left));
-                (false, None, None)
-            }
-            LaneTask::Apply { left, prepared, outcomes } => {
-                let next = left.pop_front().zip(prepared.as_mut().and_then(VecDeque::pop_front));
-                let Some((op, prepared)) = next else { return (true, None, None) };
-                let outcome = self.disk.carry_out(&op, prepared, wall);
-                let touched = matches!(outcome, OpOutcome::Done { .. }).then(|| op.clone());
-                let surprised = matches!(outcome, OpOutcome::Differs { .. }).then(|| op.clone());
-                outcomes.push((op, outcome));
-                (left.is_empty(), touched, surprised)
-            }
+    /// Looks at the next path; true if it was the last.
+    fn look_at_next(&mut self, left: &mut VecDeque<SyncPath>, results: &mut Vec<Looked>) -> bool {
+        if self.is_root_lost {
+            left.clear();
+            results.clear();
         }
+        if let Some(path) = left.pop_front() {
+            let result = self.disk.look(&path);
+            results.push((path, result));
+        }
+        left.is_empty()
     }
 }
 

@@ -3,23 +3,31 @@
 //! Everything that takes time is a [`Happening`] with a moment of its own. Nothing happens but by taking the earliest
 //! one, so a seed gives the same history every time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, Mode};
+use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, Mode, Stored};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::version::{DeviceId, DirectoryId, Signature};
 
+use crate::announced::Announced;
 use crate::device::{Device, Durable};
 use crate::disk::Disk;
+use crate::link::{Link, pair, side};
 use crate::oracle::Oracle;
 use crate::random::Random;
+use crate::stats::Stats;
+use crate::trace::short;
 use crate::work::Task;
 
 /// How long the index waits before it tries a commit again.
 const COMMIT_RETRY_US: u64 = 2_000_000;
+/// No history is that long, unless something goes round in circles.
+const HAPPENINGS_MAX: u64 = 100_000;
+/// How often kept versions are looked after.
+const SWEEP_EVERY_US: u64 = 3_600_000_000;
 
 /// How adverse a world is.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Longest time that a piece of disk work, or its report, takes (microseconds).
     pub work_us_max: u64,
@@ -31,8 +39,16 @@ pub struct Options {
     pub overflows_percent: u64,
     /// Of 100 fetches, how many fail.
     pub failed_fetches_percent: u64,
-    /// Of 100 ops that meet a user's edit, after how many the user is too quick for it to be put back at its name.
+    /// Of 100 ops that are about to displace a user's file, before how many the user is quicker.
     pub rescues_percent: u64,
+    /// Of 100 messages, how many come twice.
+    pub doubled_messages_percent: u64,
+    /// Of 100 messages, how many may overtake earlier ones.
+    pub reordered_messages_percent: u64,
+    /// Of 100 files written and not made durable, how many fall back in a power cut to older bytes, or to none.
+    pub lost_bytes_percent: u64,
+    /// Not 0: power is cut, so that it has to be noted what is durable when.
+    pub cuts_power: u64,
     /// Keep a trace.
     pub is_traced: bool,
 }
@@ -46,84 +62,45 @@ impl Default for Options {
             overflows_percent: 0,
             failed_fetches_percent: 0,
             rescues_percent: 0,
+            doubled_messages_percent: 0,
+            reordered_messages_percent: 0,
+            lost_bytes_percent: 0,
+            cuts_power: 0,
             is_traced: false,
         }
     }
 }
 
-/// What has been counted.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// Events given to engines.
-    pub n_events: u64,
-    /// Engines dropped.
-    pub n_crashes: u64,
-    /// Links cut.
-    pub n_cuts: u64,
-    /// Of the crashes, those by power cut.
-    pub n_power_cuts: u64,
-    /// Users' acts.
-    pub n_acts: u64,
-    /// Messages that a cut or a crash swallowed.
-    pub n_lost_messages: u64,
-    /// Hints of the watcher that were lost, or came as "events were lost".
-    pub n_lost_hints: u64,
-    /// Fetches that failed.
-    pub n_failed_fetches: u64,
-    /// Times that a disk was full.
-    pub n_full_disks: u64,
-    /// Times that a root was not there.
-    pub n_lost_roots: u64,
-    /// Ops that met something else than expected.
-    pub n_surprises: u64,
-    /// Of those, how many could not put a user's bytes back at their name.
-    pub n_rescues: u64,
-    /// Homes restored from an older copy.
-    pub n_restored_homes: u64,
-    /// Members that left, or lost their home, and joined again.
-    pub n_rejoins: u64,
-    /// Ops by name.
-    pub ops: BTreeMap<&'static str, u64>,
-    /// Commits.
-    pub n_commits: u64,
-    /// Registers sent.
-    pub n_entries: u64,
-    /// Contents asked for.
-    pub n_fetches: u64,
-    /// Files hashed.
-    pub n_hashes: u64,
-}
+impl Options {
+    /// What a script may set.
+    pub const FIELDS: [&str; 10] = [
+        "work",
+        "link-delay",
+        "lost-hints",
+        "overflows",
+        "failed-fetches",
+        "rescues",
+        "doubled-messages",
+        "reordered-messages",
+        "lost-bytes",
+        "cuts-power",
+    ];
 
-impl Stats {
-    /// Adds another world's counts, for a sum over seeds.
-    pub fn add(&mut self, other: &Stats) {
-        let both = [
-            (&mut self.n_events, other.n_events),
-            (&mut self.n_crashes, other.n_crashes),
-            (&mut self.n_cuts, other.n_cuts),
-            (&mut self.n_power_cuts, other.n_power_cuts),
-            (&mut self.n_acts, other.n_acts),
-            (&mut self.n_lost_messages, other.n_lost_messages),
-            (&mut self.n_lost_hints, other.n_lost_hints),
-            (&mut self.n_failed_fetches, other.n_failed_fetches),
-            (&mut self.n_full_disks, other.n_full_disks),
-            (&mut self.n_lost_roots, other.n_lost_roots),
-            (&mut self.n_surprises, other.n_surprises),
-            (&mut self.n_rescues, other.n_rescues),
-            (&mut self.n_restored_homes, other.n_restored_homes),
-            (&mut self.n_rejoins, other.n_rejoins),
-            (&mut self.n_commits, other.n_commits),
-            (&mut self.n_entries, other.n_entries),
-            (&mut self.n_fetches, other.n_fetches),
-            (&mut self.n_hashes, other.n_hashes),
-        ];
-        both.into_iter().for_each(|(sum, count)| *sum += count);
-        other.ops.iter().for_each(|(name, count)| *self.ops.entry(name).or_default() += count);
-    }
-
-    /// Ops of all kinds.
-    pub fn n_ops(&self) -> u64 {
-        self.ops.values().sum()
+    /// A field by its name in scripts.
+    pub fn field(&mut self, name: &str) -> Option<&mut u64> {
+        Some(match name {
+            "work" => &mut self.work_us_max,
+            "link-delay" => &mut self.link_us_max,
+            "lost-hints" => &mut self.lost_hints_percent,
+            "overflows" => &mut self.overflows_percent,
+            "failed-fetches" => &mut self.failed_fetches_percent,
+            "rescues" => &mut self.rescues_percent,
+            "doubled-messages" => &mut self.doubled_messages_percent,
+            "reordered-messages" => &mut self.reordered_messages_percent,
+            "lost-bytes" => &mut self.lost_bytes_percent,
+            "cuts-power" => &mut self.cuts_power,
+            _ => return None,
+        })
     }
 }
 
@@ -139,16 +116,8 @@ pub(crate) enum Happening {
     Up { side: usize, other: usize, connection: u64 },
     Down { side: usize, other: usize, connection: u64 },
     Restart { device: usize },
+    Sweep { device: usize, life: u64 },
     Prove { device: usize },
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Link {
-    pub(crate) is_up: bool,
-    connection: u64,
-    /// Which connection each side, the lower one first, believes in.
-    told: [Option<u64>; 2],
-    arrivals: [u64; 2],
 }
 
 /// Everything.
@@ -166,12 +135,14 @@ pub struct World {
     pub stats: Stats,
     /// What ought to be.
     pub oracle: Oracle,
+    /// What was announced.
+    pub announced: Announced,
     /// What happened, if wanted.
     pub trace: Vec<String>,
     pub(crate) links: BTreeMap<(usize, usize), Link>,
     pub(crate) happenings: BTreeMap<(u64, u64), Happening>,
     n_scheduled: u64,
-    n_connections: u64,
+    pub(crate) n_connections: u64,
 }
 
 impl World {
@@ -184,6 +155,7 @@ impl World {
             options,
             stats: Stats::default(),
             oracle: Oracle::default(),
+            announced: Announced::default(),
             trace: Vec::new(),
             links: BTreeMap::new(),
             happenings: BTreeMap::new(),
@@ -216,6 +188,9 @@ impl World {
                 disk: Disk { step_ns: 1, renames_change_ctime: true, ..Disk::default() },
                 durable: Durable { members: members.clone(), counters, ..Durable::default() },
                 wall_offset_seconds: 0,
+                drift_ppm: 0,
+                frozen_at_us: None,
+                n_first_changes: 0,
                 lane: Default::default(),
                 is_lane_running: false,
                 report_at_us: 0,
@@ -223,6 +198,7 @@ impl World {
                 is_paused: false,
                 is_root_lost: false,
                 is_root_told_lost: false,
+                is_other_home: false,
                 is_away: false,
                 backup: None,
                 waits_done: Vec::new(),
@@ -238,13 +214,17 @@ impl World {
         let machine = &mut self.devices[device];
         machine.life += 1;
         let now = machine.now(now_us);
-        machine.list_kept(now.wall);
-        let engine = Engine::new(machine.config.clone(), machine.durable.stored(), machine.is_paused, now);
+        let found_kept = self.list_kept(device);
+        let machine = &mut self.devices[device];
+        let stored = Stored { found_kept, ..machine.durable.stored() };
+        let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
         machine.config.doubted = false;
         machine.is_root_told_lost = false;
         machine.engine = Some(engine);
         self.note(|| format!("{} starts", name(device)));
         self.step(device, Event::Tick);
+        let life = self.devices[device].life;
+        self.at(self.now_us + SWEEP_EVERY_US, Happening::Sweep { device, life });
         let others: Vec<usize> = (0..self.devices.len()).filter(|other| *other != device).collect();
         for other in others {
             if self.links.get(&pair(device, other)).is_some_and(|link| link.is_up) {
@@ -285,28 +265,6 @@ impl World {
         }
     }
 
-    /// Links two devices.
-    pub fn connect(&mut self, one: usize, two: usize) {
-        self.n_connections += 1;
-        let connection = self.n_connections;
-        let link = self.links.entry(pair(one, two)).or_default();
-        (link.is_up, link.connection) = (true, connection);
-        self.after(20_000, Happening::Up { side: one, other: two, connection });
-        self.after(20_000, Happening::Up { side: two, other: one, connection });
-    }
-
-    /// Cuts a link.
-    pub fn cut(&mut self, one: usize, two: usize) {
-        self.n_connections += 1;
-        let connection = self.n_connections;
-        let Some(link) = self.links.get_mut(&pair(one, two)).filter(|link| link.is_up) else { return };
-        (link.is_up, link.connection) = (false, connection);
-        self.stats.n_cuts += 1;
-        self.note(|| format!("link {}-{} is cut", name(one), name(two)));
-        self.after(20_000, Happening::Down { side: one, other: two, connection });
-        self.after(20_000, Happening::Down { side: two, other: one, connection });
-    }
-
     /// Pauses a device's engine, or lets it go on.
     pub fn set_paused(&mut self, device: usize, paused: bool) {
         self.note(|| format!("{} paused: {paused}", name(device)));
@@ -340,6 +298,8 @@ impl World {
             return false;
         }
         let (_, happening) = self.happenings.pop_first().expect("there is a first");
+        self.stats.n_happenings += 1;
+        assert!(self.stats.n_happenings < HAPPENINGS_MAX, "S3: runs hot: {happening:?}");
         self.now_us = self.now_us.max(at);
         self.happen(happening);
         true
@@ -353,7 +313,9 @@ impl World {
 
     /// True if nothing is going to happen but that engines look at their clocks.
     pub fn is_still(&self) -> bool {
-        self.happenings.values().all(|happening| matches!(happening, Happening::Tick { .. }))
+        let recurs =
+            |happening: &Happening| matches!(happening, Happening::Tick { .. } | Happening::Sweep { .. });
+        self.happenings.values().all(recurs)
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -367,13 +329,19 @@ impl World {
             }
             Happening::Arrive { from, to, connection, message } => self.arrive(from, to, connection, message),
             Happening::Durable { device, life, commit }
-                if self.is_alive(device, life) && self.devices[device].disk.is_full =>
+                if self.is_alive(device, life)
+                    && (self.devices[device].disk.is_full || self.devices[device].disk.is_read_only) =>
             {
                 self.at(self.now_us + COMMIT_RETRY_US, Happening::Durable { device, life, commit });
             }
             Happening::Durable { device, life, commit } if self.is_alive(device, life) => {
                 let sequence = commit.counters.sequence;
-                self.devices[device].durable.apply(*commit);
+                let n_changes = self.oracle.n_changes(device) as u64;
+                let machine = &mut self.devices[device];
+                if commit.first_scan_done && !machine.durable.first_scan_done {
+                    machine.n_first_changes = n_changes;
+                }
+                machine.durable.apply(*commit);
                 self.deliver(device, Event::Committed { sequence });
             }
             Happening::Tick { device, life }
@@ -384,58 +352,14 @@ impl World {
             }
             Happening::Up { side, other, connection } => self.tell_up(side, other, connection),
             Happening::Down { side, other, connection } => self.tell_down(side, other, connection),
+            Happening::Sweep { device, life } if self.is_alive(device, life) => {
+                self.sweep_kept(device);
+                self.at(self.now_us + SWEEP_EVERY_US, Happening::Sweep { device, life });
+            }
             Happening::Prove { device } => self.prove_root(device),
             Happening::Restart { device } if self.may_start(device) => self.start(device),
             _ => {}
         }
-    }
-
-    fn tell_up(&mut self, own: usize, other: usize, connection: u64) {
-        let is_alive = self.devices[own].engine.is_some() && self.devices[other].engine.is_some();
-        let Some(link) = self.links.get_mut(&pair(own, other)) else { return };
-        if !is_alive || !link.is_up || link.connection != connection {
-            return;
-        }
-        let told = &mut link.told[side(own, other)];
-        if *told == Some(connection) {
-            return;
-        }
-        let was_told = told.replace(connection).is_some();
-        let device = self.devices[other].id;
-        if was_told {
-            self.step(own, Event::PeerDown(device));
-        }
-        self.step(own, Event::PeerUp(device));
-    }
-
-    fn tell_down(&mut self, own: usize, other: usize, connection: u64) {
-        let Some(link) = self.links.get_mut(&pair(own, other)) else { return };
-        if link.told[side(own, other)].is_some_and(|told| told < connection) {
-            link.told[side(own, other)] = None;
-            let device = self.devices[other].id;
-            self.step(own, Event::PeerDown(device));
-        }
-    }
-
-    fn arrive(&mut self, from: usize, to: usize, connection: u64, message: Message) {
-        self.tell_up(to, from, connection);
-        let is_open = self
-            .links
-            .get(&pair(from, to))
-            .is_some_and(|link| link.is_up && link.told[side(to, from)] == Some(connection));
-        if is_open {
-            let from = self.devices[from].id;
-            self.step(to, Event::Message { from, message });
-        } else {
-            self.stats.n_lost_messages += 1;
-        }
-    }
-
-    /// True if `one` believes that it is linked to `two`, and it is.
-    pub(crate) fn is_linked(&self, one: usize, two: usize) -> bool {
-        self.links
-            .get(&pair(one, two))
-            .is_some_and(|link| link.is_up && link.told[side(one, two)] == Some(link.connection))
     }
 
     fn is_alive(&self, device: usize, life: u64) -> bool {
@@ -493,23 +417,6 @@ impl World {
         }
     }
 
-    /// Puts a message on its way.
-    pub(crate) fn send(&mut self, from: usize, to: DeviceId, message: Message) {
-        let to = self.index_of(to);
-        if let Message::Entries(entries) = &message {
-            self.stats.n_entries += entries.entries.len() as u64;
-            self.oracle.announced(&entries.entries);
-        }
-        let delay = 1 + self.random.below(self.options.link_us_max.max(1));
-        let now_us = self.now_us;
-        let Some(link) = self.links.get_mut(&pair(from, to)) else { return };
-        let Some(connection) = link.told[side(from, to)] else { return };
-        let arrival = &mut link.arrivals[side(from, to)];
-        *arrival = (now_us + delay).max(*arrival + 1);
-        let at = *arrival;
-        self.at(at, Happening::Arrive { from, to, connection, message });
-    }
-
     /// Gives an engine an event after a while.
     pub(crate) fn deliver(&mut self, device: usize, event: Event) {
         let life = self.devices[device].life;
@@ -532,50 +439,12 @@ impl World {
     }
 
     /// Restarts a device later.
-    pub fn restart_after(&mut self, device: usize, most_us: u64) {
-        self.after(most_us, Happening::Restart { device });
-    }
-
-    /// Notes a line, if a trace is wanted.
-    pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if self.options.is_traced {
-            self.trace.push(format!("{:>10.3} {}", self.now_us as f64 / 1e3, line()));
-        }
-    }
-
-    /// Which devices are linked to each other, directly or not, all counted.
-    pub fn linked_pairs(&self) -> BTreeSet<(usize, usize)> {
-        self.links.iter().filter(|(_, link)| link.is_up).map(|(pair, _)| *pair).collect()
+    pub fn restart_in(&mut self, device: usize, down_us: u64) {
+        self.at(self.now_us + down_us, Happening::Restart { device });
     }
 }
 
 /// A device's name: A, B, …
 pub(crate) fn name(device: usize) -> char {
     char::from(b'A' + device as u8)
-}
-
-pub(crate) fn pair(one: usize, two: usize) -> (usize, usize) {
-    (one.min(two), one.max(two))
-}
-
-fn side(own: usize, other: usize) -> usize {
-    usize::from(own > other)
-}
-
-fn short(item: &impl std::fmt::Debug) -> String {
-    let mut text = format!("{item:?}");
-    while let Some(start) = text.find("Stat { device: 1, inode: ") {
-        let inode = start + "Stat { device: 1, inode: ".len();
-        let Some(inode_end) = text[inode..].find(',').map(|at| inode + at) else { break };
-        let Some(end) = text[inode..].find("} }").map(|at| inode + at + 3) else { break };
-        let number = text[inode..inode_end].to_owned();
-        text.replace_range(start..end, &format!("#{number}"));
-    }
-    for noise in ["File { content: ", "Record { content: ", ", signature: signed", ", truth: ()"] {
-        text = text.replace(noise, "");
-    }
-    match text.char_indices().nth(2_000) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }

@@ -195,8 +195,10 @@ impl Engine {
         Some(FetchRequest { content, length: want.length, from, path, base })
     }
 
+    /// True if a path is still to get a content: others were replaced meanwhile, or are left as they are by now.
     fn wants_content(&self, path: &SyncPath, content: ContentHash) -> bool {
-        self.tree.project(path).value.content() == Content::File(content)
+        self.planner.needed.contains(path)
+            && self.tree.project(path).value.content() == Content::File(content)
     }
 
     /// The remote that the path was heard of from, else any that is connected.

@@ -50,7 +50,9 @@ impl Engine {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
-        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies) {
+        let is_at_copy =
+            || self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies);
+        if self.planner.was_taken(path, record.content) || is_at_copy() {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }

@@ -246,6 +246,8 @@ pub struct Stored {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// The kept versions.
     pub kept: Vec<Kept>,
+    /// Of the kept versions, the contents of those that a stop had left unlisted: the op that took them did not end.
+    pub found_kept: BTreeSet<ContentHash>,
     /// The whole disk has been looked at once, in this life or an earlier one.
     pub first_scan_done: bool,
 }
@@ -297,7 +299,7 @@ impl Engine {
         if !stored.first_scan_done {
             engine.observer.begin_first_scan();
         }
-        engine.doubt_what_was_under_way();
+        engine.doubt_what_was_under_way(stored.found_kept);
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
         engine.request_walk(SyncPath::root());

@@ -42,6 +42,10 @@ pub(super) fn reconcile(
     let known = known_contents(stored);
     let mut added = Vec::new();
     for (name, seen) in unlisted {
+        if seen.kind == Kind::Directory {
+            bring_back_directory(root, device, &name, &seen);
+            continue;
+        }
         let Some(mut kept) = describe(root, name, seen, now) else { continue };
         match known.get(&kept.content.hash()) {
             Some(path) => kept.path = path.clone(),
@@ -111,15 +115,31 @@ fn bring_back(root: &Root, device: DeviceId, kept: &Kept) {
     }
 }
 
-/// Puts a copy of a kept version beside the path that it was displaced from.
+/// A directory was displaced by a user's hand that was quicker than an op, and a stop kept it from being put back.
+fn bring_back_directory(root: &Root, device: DeviceId, name: &str, seen: &Seen) {
+    let Ok(path) = SyncPath::parse(UNKNOWN.as_bytes()) else { return };
+    let to = late_copy_path(&path, seen.stat.mtime, ContentHash::of(name.as_bytes()), device, true);
+    match root.bring_back_directory(name, &to) {
+        Ok(()) => tracing::warn!(path = %to, "a directory that a stop had caught half way is back"),
+        Err(trouble) => {
+            tracing::error!(name, %trouble, "a directory is whole among the kept versions, but not back")
+        }
+    }
+}
+
+/// Puts a copy of a kept version beside the path that it was displaced from, or as near to it as there still is a
+/// directory.
 fn restore(root: &Root, device: DeviceId, kept: &Kept) -> Result<SyncPath, String> {
     let mut refused = "its name is taken".to_owned();
-    for distinguish in [false, true] {
-        let to = late_copy_path(&kept.path, kept.stat.mtime, kept.content.hash(), device, distinguish);
-        match root.restore_kept(&kept.name, &to) {
-            OpOutcome::Done { .. } => return Ok(to),
-            OpOutcome::Trouble(trouble) => refused = trouble.message,
-            OpOutcome::Differs { .. } | OpOutcome::NoSource => {}
+    let near = kept.path.ancestors().filter_map(|directory| directory.join(kept.path.name()).ok());
+    for path in near {
+        for distinguish in [false, true] {
+            let to = late_copy_path(&path, kept.stat.mtime, kept.content.hash(), device, distinguish);
+            match root.restore_kept(&kept.name, &to) {
+                OpOutcome::Done { .. } => return Ok(to),
+                OpOutcome::Trouble(trouble) => refused = trouble.message,
+                OpOutcome::Differs { .. } | OpOutcome::NoSource => {}
+            }
         }
     }
     Err(refused)
@@ -291,6 +311,32 @@ mod tests {
         assert_eq!(swept.restored, [SyncPath::parse(name.as_bytes()).unwrap()]);
         assert_eq!(swept.changed[0].content, Content::File(ContentHash::of(b"late bytes")));
         assert_eq!(scene.sweep_after(2 * RESTED, &swept.changed[0]), KeptSweep::default(), "once");
+    }
+
+    #[test]
+    fn l2_late_bytes_come_back_further_up_where_their_directory_is_gone() {
+        let scene = Scene::new();
+        fs::create_dir(scene.directory.path().join("d")).unwrap();
+        let kept = scene.displaced("d/f", "early");
+        scene.write_late(&kept, "late bytes");
+        fs::remove_dir(scene.directory.path().join("d")).unwrap();
+        assert_eq!(scene.sweep_after(2 * RESTED, &kept).restored.len(), 1);
+        let (name, bytes) = scene.only_file();
+        assert!(name.starts_with("f.sync-conflict-") && bytes == "late bytes", "{name}: {bytes}");
+    }
+
+    #[test]
+    fn c1_a_directory_that_a_crash_left_among_the_kept_versions_comes_back() {
+        let scene = Scene::new();
+        let kept = scene.directory.path().join(".file-sync/kept/1-2-abc");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("x"), "a user's").unwrap();
+        let mut stored = Stored::default();
+        assert!(reconcile(&scene.root, DEVICE, Time::default(), &mut stored).unwrap().is_empty());
+        let names = scene.names();
+        assert!(names.len() == 1 && names[0].starts_with("recovered.sync-conflict-"), "{names:?}");
+        let inside = scene.directory.path().join(&names[0]).join("x");
+        assert_eq!(fs::read_to_string(inside).unwrap(), "a user's");
     }
 
     #[test]

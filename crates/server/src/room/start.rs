@@ -109,6 +109,7 @@ impl RoomContext {
         if !known.is_unlisted {
             let listed = kept::reconcile(&root, device, clock::now().wall, &mut stored);
             let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
+            stored.found_kept = kept_added.iter().map(|kept| kept.content.hash()).collect();
             index.commit(&Batch { kept_added, ..Default::default() })?;
         }
         let config = Config {
@@ -213,6 +214,7 @@ fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, In
         members: state.members.clone(),
         peers: state.remotes.iter().map(|(device, remote)| (*device, progress(remote))).collect(),
         kept: Vec::new(),
+        found_kept: Default::default(),
         first_scan_done: state.first_scan_done,
     };
     index.load(|row| stored.rows.push((row.path, row.register, row.record, row.sequence)))?;

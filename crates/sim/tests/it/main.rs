@@ -1,7 +1,9 @@
 //! Tests of whole engines in a simulated world.
 
+mod metamorphic;
 mod observing;
 mod placing;
 mod remotes;
+mod scripts;
 mod seeds;
 mod waits;

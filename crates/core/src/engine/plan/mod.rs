@@ -16,7 +16,7 @@ use crate::effect::TroubleKind;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::tree::{Node, Tree};
-use crate::version::{Content, DeviceId, Time, Value};
+use crate::version::{Content, ContentHash, DeviceId, Time, Value};
 
 /// How long removals wait for the rest of what a remote is saying.
 const HEARING_MS: u64 = 5_000;
@@ -41,6 +41,8 @@ pub(super) struct Planner {
     unsure: BTreeSet<SyncPath>,
     /// What the engine may have put where already without knowing: before a crash, or in an op that failed.
     in_doubt: BTreeMap<SyncPath, Value>,
+    /// What a stop had left in the store: it was taken from a path in doubt, and no user took it away.
+    taken: BTreeSet<ContentHash>,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
     /// Copies that are removed once their paths show their values again.
@@ -79,9 +81,16 @@ impl Planner {
         self.in_doubt.get(path).is_some_and(|value| value.content() == content)
     }
 
+    /// True if the engine has taken this from a path without having come to the end of what it was about.
+    pub(super) fn was_taken(&self, path: &SyncPath, content: Content) -> bool {
+        let was_to_go = self.in_doubt.get(path).is_some_and(|value| value.content() != content);
+        was_to_go && content.is_bytes() && self.taken.contains(&content.hash())
+    }
+
     /// Everything was looked at since the start.
     pub(super) fn is_out_of_doubt(&mut self) {
         self.in_doubt.clear();
+        self.taken.clear();
     }
 
     /// What was merged up to now is durable.
@@ -196,7 +205,8 @@ impl Engine {
     /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
     /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
-    pub(super) fn doubt_what_was_under_way(&mut self) {
+    pub(super) fn doubt_what_was_under_way(&mut self, taken: BTreeSet<ContentHash>) {
+        self.planner.taken = taken;
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
         let is_implied = |node: &Node, value: &Value| {
             matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()

@@ -272,7 +272,13 @@ impl Engine {
             return;
         }
         match value {
-            Value::Symlink { target } => round.changes.push(Op::PlaceSymlink { path, target, expect }),
+            Value::Symlink { target } => match self.symlink_to_take_back(copy.as_ref(), expect.as_ref()) {
+                Some((from, record)) => {
+                    round.remove.remove(&from);
+                    round.changes.push(Op::Move { from, expect: record, to: path, metadata: None });
+                }
+                None => round.changes.push(Op::PlaceSymlink { path, target, expect }),
+            },
             Value::File { content, length, mode, mtime } => match self.source(round, &path, &content, copy) {
                 Some(Source::Local { .. } | Source::Kept { .. }) if self.is_deferring() => self.defer(path),
                 Some(source) => round.changes.push(Op::Place { path, content, source, mode, mtime, expect }),
@@ -280,6 +286,17 @@ impl Engine {
             },
             Value::Absent { .. } | Value::Directory { .. } => {}
         }
+    }
+
+    /// The copy of a symlink that is to take its free name back: it is moved, so that if a user has just dealt with it, it is
+    /// not to be had.
+    fn symlink_to_take_back(
+        &self,
+        copy: Option<&SyncPath>,
+        expect: Option<&Record>,
+    ) -> Option<(SyncPath, Record)> {
+        let copy = copy.filter(|copy| expect.is_none() && !self.busy.contains(*copy))?;
+        self.tree.record(copy).map(|record| (copy.clone(), record.clone()))
     }
 
     fn take_leaving(&self, round: &mut Round, content: &Content) -> Option<(SyncPath, Record)> {

@@ -1,0 +1,33 @@
+//! What was announced: no dot ever names two versions (promise C3).
+
+use std::collections::BTreeMap;
+
+use file_sync_core::message::Entry;
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{Dot, Version};
+
+/// Every version announced, by its name.
+#[derive(Clone, Debug, Default)]
+pub struct Announced {
+    versions: BTreeMap<Dot, (SyncPath, Version)>,
+    /// Dots that named two.
+    pub broken: Vec<String>,
+}
+
+impl Announced {
+    /// Entries were sent.
+    pub fn note(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            for version in entry.register.versions() {
+                let born_at = version.born_at.as_ref().unwrap_or(&entry.path);
+                let first =
+                    self.versions.entry(version.dot).or_insert_with(|| (born_at.clone(), version.clone()));
+                let (path, first) = first;
+                if path != born_at || first.value != version.value || first.replaced != version.replaced {
+                    self.broken
+                        .push(format!("C3: {:?} names {first:?} at {path} and {version:?}", version.dot));
+                }
+            }
+        }
+    }
+}

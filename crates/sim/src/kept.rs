@@ -1,0 +1,136 @@
+//! Kept versions, looked after as the server does: at a start those that a crash left unlisted, and every hour all of
+//! them for bytes that were written late.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use file_sync_core::conflict::late_copy_path;
+use file_sync_core::effect::Kept;
+use file_sync_core::engine::KeptSweep;
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{Content, ContentHash, Time};
+
+use crate::device::Device;
+use crate::disk::{Body, Item};
+use crate::world::{World, name};
+
+/// Late bytes are left alone until nobody has written for this long, in seconds.
+const RESTED: i64 = 60;
+/// What unlisted files are called where nothing says what they were.
+const UNKNOWN: &str = "recovered";
+
+impl World {
+    /// Lists kept versions that a crash kept from being listed. What is known of nowhere was a user's edit that was about
+    /// to be put back: it comes back as a file.
+    pub(crate) fn list_kept(&mut self, device: usize) -> BTreeSet<ContentHash> {
+        let at = self.devices[device].wall(self.now_us);
+        let machine = &mut self.devices[device];
+        let listed = &machine.durable.kept;
+        let unlisted: Vec<(String, Item)> =
+            machine.disk.kept.iter().filter(|(name, _)| !listed.contains_key(*name)).map(owned).collect();
+        let mut found = BTreeSet::new();
+        if unlisted.is_empty() {
+            return found;
+        }
+        let known = machine.known_contents();
+        // Where the home is not the one that they were kept under nothing can be told apart, and nothing comes back.
+        let is_other_home = std::mem::take(&mut machine.is_other_home);
+        for (name, item) in unlisted {
+            let Some(content) = item.content() else { continue };
+            let path = SyncPath::parse(UNKNOWN.as_bytes()).expect("a valid path");
+            let mut kept = Kept { name, path, content, stat: item.stat(), at };
+            match known.get(&content.hash()) {
+                Some(path) if content.is_bytes() => kept.path = path.clone(),
+                _ if is_other_home => {}
+                _ => {
+                    machine.bring_back(&kept, at);
+                }
+            }
+            if content.is_bytes() {
+                found.insert(content.hash());
+                machine.durable.kept.insert(kept.name.clone(), kept);
+            }
+        }
+        self.checkpoint(device);
+        found
+    }
+
+    /// Looks at all kept versions; bytes that were written late come back beside what displaced the file (promise L2).
+    pub fn sweep_kept(&mut self, device: usize) {
+        let now = self.devices[device].now(self.now_us);
+        let machine = &mut self.devices[device];
+        if machine.is_root_lost
+            || machine.engine.is_none()
+            || machine.disk.is_read_only
+            || machine.disk.is_full
+        {
+            return;
+        }
+        let mut sweep = KeptSweep::default();
+        for kept in machine.durable.kept.values().cloned().collect::<Vec<_>>() {
+            let Some(item) = machine.disk.kept.get(&kept.name).cloned() else {
+                sweep.removed.push(kept.name);
+                continue;
+            };
+            let stat = item.stat();
+            let is_touched = (stat.size, stat.mtime) != (kept.stat.size, kept.stat.mtime);
+            let is_rested = stat.mtime.seconds.saturating_add(RESTED) <= now.wall.seconds;
+            let (true, true, Some(content)) = (is_touched, is_rested, item.content()) else { continue };
+            let now_kept = Kept { content, stat, ..kept.clone() };
+            if content != kept.content {
+                let Some(restored) = machine.bring_back(&now_kept, now.wall) else { continue };
+                sweep.restored.push(restored);
+            }
+            sweep.changed.push(now_kept);
+        }
+        if sweep == KeptSweep::default() {
+            return;
+        }
+        self.note(|| format!("{} sweeps {sweep:?}", name(device)));
+        self.is_durable(device);
+        self.with_engine(device, |engine, now| engine.kept_was_swept(now, sweep));
+    }
+}
+
+fn owned((name, item): (&String, &Item)) -> (String, Item) {
+    (name.clone(), item.clone())
+}
+
+impl Device {
+    fn known_contents(&self) -> BTreeMap<ContentHash, SyncPath> {
+        let mut known = BTreeMap::new();
+        for (path, (register, record, _)) in &self.durable.rows {
+            let versions = register.versions().iter().map(|version| version.value.content());
+            for content in versions.chain(record.as_ref().map(|record| record.content)) {
+                if content.is_bytes() {
+                    known.entry(content.hash()).or_insert_with(|| path.clone());
+                }
+            }
+        }
+        known
+    }
+
+    /// The name under which a kept version comes back, if one is free: beside where it was, or as near as there still
+    /// is a directory.
+    fn late_name(&self, kept: &Kept) -> Option<SyncPath> {
+        let near = kept.path.ancestors().filter_map(|directory| directory.join(kept.path.name()).ok());
+        let names = near.flat_map(|path| {
+            [false, true].map(|distinguish| {
+                late_copy_path(&path, kept.stat.mtime, kept.content.hash(), self.id, distinguish)
+            })
+        });
+        let is_free = |path: &SyncPath| self.disk.has_parent(path) && self.disk.get(path).is_none();
+        names.into_iter().find(is_free)
+    }
+
+    fn bring_back(&mut self, kept: &Kept, wall: Time) -> Option<SyncPath> {
+        let to = self.late_name(kept)?;
+        if kept.content == Content::Directory {
+            self.disk.bring_back(&kept.name, &to);
+            return Some(to);
+        }
+        let Item { body, mode, mtime, .. } = self.disk.kept.get(&kept.name).cloned()?;
+        debug_assert!(matches!(body, Body::File(_) | Body::Symlink(_)), "directories are moved");
+        self.disk.create(&to, body, mode, wall).mtime = mtime;
+        Some(to)
+    }
+}

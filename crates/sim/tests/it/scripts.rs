@@ -1,0 +1,34 @@
+//! Histories that failed once, shrunk: each is a file in `scripts/`, whose first lines say what was wrong.
+
+use file_sync_sim::{Script, run_script};
+
+#[track_caller]
+fn holds(text: &str) {
+    let script: Script = text.parse().expect("a script");
+    // A shrunk history may depend on how long things take; so each is tried with some other delays too.
+    for seed in std::iter::once(script.scene.seed).chain(1..=20) {
+        let mut script = script.clone();
+        script.scene.seed = seed;
+        let report = run_script(&script);
+        assert_eq!(report.failures, Vec::<String>::new(), "with seed {seed}: {:?}", report.shown);
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                holds(include_str!(concat!("scripts/", stringify!($name), ".txt")));
+            }
+        )*
+    };
+}
+
+scripts! {
+    d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
+    d3_a_directory_that_equals_one_deleted_before_the_first_scan
+    l2_bytes_written_late_come_back_where_the_directory_is_gone
+    l2_what_a_user_puts_where_a_file_is_being_moved_stays_there
+    s2_what_is_ignored_by_now_is_not_asked_for_any_more
+}
