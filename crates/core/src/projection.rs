@@ -11,7 +11,7 @@ use std::mem::discriminant;
 use crate::conflict::copy_path;
 use crate::path::SyncPath;
 use crate::register::Settled;
-use crate::version::{Content, ContentHash, Dot, RankKey, Value, Version};
+use crate::version::{Actor, Content, ContentHash, Dot, RankKey, Value, Version};
 
 /// Mode of a directory that exists only for what lives below it and whose own mode nobody remembers.
 const IMPLIED_MODE: u16 = 0o755;
@@ -117,7 +117,10 @@ impl Replacements {
         let mut bases: BTreeMap<Content, BTreeSet<Content>> = BTreeMap::new();
         let present = || versions.iter().filter(|version| version.value.is_present());
         let writes = present().filter(|version| version.changed.content);
-        for version in writes.filter(|version| version.base != version.value.content()) {
+        let writes = writes.filter(|version| version.base != version.value.content());
+        let replaced: BTreeSet<Content> = writes.clone().map(|version| version.base).collect();
+        let origins = Origins::of(groups.iter().filter(|group| replaced.contains(&group.content)));
+        for version in writes.filter(|version| origins.may_be_replaced_by(version)) {
             bases.entry(version.value.content()).or_default().insert(version.base);
         }
         for group in groups.iter().filter(|group| group.is_of_metadata_alone()) {
@@ -170,6 +173,41 @@ impl Replacements {
                 .map(|index| &groups[index].versions)
         };
         contents.iter().filter_map(of_content).flatten().copied().collect()
+    }
+}
+
+/// Where the versions of each content were written, and the last that each actor wrote.
+struct Origins<'a>(BTreeMap<Content, Origin<'a>>);
+
+#[derive(Default)]
+struct Origin<'a> {
+    born_at: BTreeSet<&'a Option<SyncPath>>,
+    last: BTreeMap<Actor, u64>,
+}
+
+impl<'a> Origins<'a> {
+    fn of<'b>(groups: impl Iterator<Item = &'b Group<'a>>) -> Origins<'a>
+    where
+        'a: 'b,
+    {
+        let mut origins: BTreeMap<Content, Origin<'a>> = BTreeMap::new();
+        for (group, version) in groups.flat_map(|group| group.versions.iter().map(move |v| (group, v))) {
+            let origin = origins.entry(group.content).or_default();
+            origin.born_at.insert(&version.born_at);
+            let last = origin.last.entry(version.dot.actor).or_insert(version.dot.counter);
+            *last = version.dot.counter.max(*last);
+        }
+        Origins(origins)
+    }
+
+    /// True unless it is known that the bytes which a version replaced are others than those that stand here, although
+    /// they are equal: what was written at another path and only landed here has replaced nothing that was written here,
+    /// and nobody replaced what they wrote later.
+    fn may_be_replaced_by(&self, version: &Version) -> bool {
+        let Some(origin) = self.0.get(&version.base) else { return true };
+        let last = origin.last.get(&version.dot.actor);
+        let is_written_later = last.is_some_and(|counter| *counter > version.dot.counter);
+        !is_written_later && (version.born_at.is_none() || origin.born_at.contains(&version.born_at))
     }
 }
 
@@ -248,7 +286,7 @@ fn name_copies<'a, 'b>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::{Actor, Changed, DeviceId, Signature, Time};
+    use crate::version::{Changed, DeviceId, Signature, Time};
 
     /// A file whose content hash begins with these bytes, written by a device at a second.
     fn version(device: u8, counter: u64, seconds: i64, hash: [u8; 5]) -> Version {

@@ -1,5 +1,9 @@
 //! The histories that once went wrong, each as the shortest script that did.
 
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::Value;
+
+use crate::oracle::is_copy;
 use crate::script::{Ranks, parse, run};
 
 fn check(script: &str, n_shown: usize) {
@@ -43,4 +47,19 @@ fn d1_what_was_not_shown_is_deleted_with_what_replaced_it() {
     check(&format!("{seen}\n p0 chmod f"), 1);
     check(&format!("{seen}\n p0 write f\n p1 rm f"), 1);
     check(&format!("{seen}\n p0 mv f g"), 1);
+}
+
+/// p0 swaps f, a directory, with its copy, and p1 writes to both: the bytes that p0 put at f stand at the copy's name
+/// again, where they did not replace the directory that p0 made there.
+#[test]
+fn l1_what_lands_at_a_copys_name_has_replaced_nothing_there() {
+    let both = "p0 same f\n p1 write f/x\n p0 > p1\n p1 > p0";
+    let acts = "p0 mkdir f~0\n p0 same f\n p1 write f~0\n p1 write f/x";
+    for ranks in [Ranks::Rising, Ranks::Falling, Ranks::Equal] {
+        let world = run(2, ranks, &parse(&format!("{both}\n {acts}"))).expect("it is as it should be");
+        let disk = &world.devices[0].disk;
+        let is_made =
+            |(path, value): (&SyncPath, &Value)| is_copy(path) && matches!(value, Value::Directory { .. });
+        assert!(disk.iter().any(is_made), "{ranks:?}: {disk:?}");
+    }
 }

@@ -93,7 +93,11 @@ fn h3_a_long_chain_of_copies_is_followed_without_recursion() {
 fn h3_thousands_of_versions_of_one_path_are_borne() {
     let start = Instant::now();
     let contents: Vec<Value> = (0..2000).map(|n| file(&format!("{n}"), Time::default())).collect();
-    let chain = |n: usize| version(n as u64 + 1, contents[n].clone(), contents[(n + 1) % 500].content());
+    let chain = |n: usize| {
+        let mut link = version(n as u64 + 1, contents[n].clone(), contents[(n + 1) % 500].content());
+        link.dot.actor.epoch += n as u64;
+        link
+    };
     let plain = |n: usize| version(n as u64 + 1, contents[n].clone(), Content::Absent);
     let versions = (0..500).map(chain).chain((500..2000).map(plain)).collect();
     let mut tree = Tree::default();
