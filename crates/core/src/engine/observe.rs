@@ -362,14 +362,29 @@ impl Engine {
             }
         }
         self.start_hashes(to_hash);
-        for path in looked_at.iter().filter(|path| !self.busy.contains(*path)) {
-            self.planner.is_sure(path);
+        looked_at.retain(|path| !self.busy.contains(path));
+        for path in looked_at {
+            self.planner.is_sure(&path);
+            self.reconsider_needed_above(&path);
         }
     }
 
     /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again. Where ops meet
     /// something else than looks do, only time tells.
     fn is_over_trouble(&mut self, path: &SyncPath) {
+    /// True while it is being found out whether anything is, still, below a path.
+    pub(super) fn is_found_out_below(&self, path: &SyncPath) -> bool {
+        let observer = &self.observer;
+        let is_above_one = |set: &BTreeSet<SyncPath>| {
+            let later = set.range(path.clone()..).find(|later| *later != path);
+            later.is_some_and(|later| path.is_ancestor_of(later))
+        };
+        let queued = observer.look_queue.range(path.clone()..).find(|(later, _)| *later != path);
+        is_above_one(&self.busy)
+            || is_above_one(&observer.looking)
+            || queued.is_some_and(|(later, _)| path.is_ancestor_of(later))
+    }
+
         let is_over = |trouble: &Trouble| trouble.kind != TroubleKind::Restless;
         if self.troubles.get(path).is_some_and(|(trouble, _)| is_over(trouble)) {
             self.troubles.remove(path);
@@ -458,6 +473,9 @@ impl Engine {
 
     fn found_kind(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
         let content = match &seen.kind {
+            let overtaken = self.busy.range(path.clone()..).skip_while(|busy| **busy == path);
+            let overtaken = overtaken.take_while(|busy| path.is_ancestor_of(busy)).cloned();
+            self.observer.again.extend(overtaken);
             Kind::Unsupported => {
                 self.unsupported
                     .insert(path.as_bytes().to_vec(), "not a file, directory or symlink: left alone".into());

@@ -193,3 +193,28 @@ fn s5_what_was_in_a_directory_that_was_never_looked_at_is_missed_all_the_same() 
 fn path(text: &str) -> SyncPath {
     SyncPath::parse(text.as_bytes()).expect("a valid path")
 }
+
+/// The bytes of c/e are read before the user puts a file in the place of c, and known after.
+#[test]
+fn l5_a_file_in_place_of_a_directory_waits_for_what_is_still_being_found_out_below_it() {
+    for order in 0..40 {
+        let mut world = World::new(order, &[Mode::TwoWay; 2], Options::default());
+        [A, B].into_iter().for_each(|device| world.start(device));
+        world.run_us(SECOND_US);
+        world.options.lost_hints_percent = 100;
+        world.mkdir(A, "c");
+        world.write(A, "c/e", "e");
+        world.rescan(A);
+        let until = world.now_us + SECOND_US;
+        let n_hashes = world.stats.n_hashes;
+        while world.stats.n_hashes == n_hashes && world.advance(until) {}
+        world.run_us(order * 40);
+        world.delete(A, "c");
+        world.write(A, "c", "file");
+        world.step(A, Event::Hints(vec![Hint::Path(path("c"))]));
+        let until = world.now_us + 10 * SECOND_US;
+        while world.advance(until) {
+            assert_eq!(n_shown(&world, A, "c = file"), 1, "{:?}", world.devices[A].disk.show());
+        }
+    }
+}

@@ -75,6 +75,7 @@ impl Engine {
         }
         self.planner.reconsider(path.clone());
         self.reconsider_waiting_for_copy(path);
+        self.reconsider_needed_above(path);
     }
 
     pub(super) fn slow_down(&mut self, path: &SyncPath) {

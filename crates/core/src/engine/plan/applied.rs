@@ -83,6 +83,16 @@ impl Engine {
         self.planner.todo.extend(below);
     }
 
+    /// A file that is to give way to a directory waits while something is being found out below it.
+    pub(in super::super) fn reconsider_needed_above(&mut self, path: &SyncPath) {
+        if self.planner.needed.is_empty() {
+            return;
+        }
+        let above = path.ancestors().filter(|above| self.planner.needed.contains(above));
+        let above: Vec<SyncPath> = above.collect();
+        self.planner.todo.extend(above);
+    }
+
     /// A path that is to get its copy's value waits while something is at work on the copy.
     pub(in super::super) fn reconsider_waiting_for_copy(&mut self, copy: &SyncPath) {
         let waiting = origins(copy).into_iter().filter(|path| self.planner.needed.contains(path));

@@ -273,10 +273,19 @@ impl Engine {
         self.troubles.get(path).is_some_and(|(trouble, _)| trouble.kind == TroubleKind::NotEmpty)
     }
 
+            None if self.is_in_place_of_directory(path, &value) => Assessment::NotNow,
     /// True if a copy that is to take its name back was found to be something else, or is at this moment being found out
     /// about: a user may just have dealt with it.
     fn is_copy_unsure(&self, path: &SyncPath, value: &Value) -> bool {
         let is_shown_at = |copy: &SyncPath| {
+    /// True if a file is where the registers want a directory, and it is not known yet whether what they say lies in it
+    /// went when the file came.
+    fn is_in_place_of_directory(&self, path: &SyncPath, value: &Value) -> bool {
+        matches!(value, Value::Directory { .. })
+            && self.tree.record(path).is_some_and(|record| record.content.is_bytes())
+            && self.is_found_out_below(path)
+    }
+
             self.tree.record(copy).is_some_and(|record| record.content == value.content())
                 && origins(copy).contains(path)
         };
