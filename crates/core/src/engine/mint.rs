@@ -226,15 +226,19 @@ impl Engine {
         later.take_while(move |(local, _)| path.is_ancestor_of(local))
     }
 
-    /// Something that was only here is gone.
+    /// Something that was only here is gone, with all that was in it.
     pub(super) fn local_creation_is_gone(&mut self, path: &SyncPath) {
-        let gone: Vec<SyncPath> = self
-            .local_changes
-            .range(path.clone()..)
-            .take_while(|(local, _)| *local == path || path.is_ancestor_of(local))
-            .filter(|(local, _)| self.tree.record(local).is_none())
-            .map(|(local, _)| local.clone())
-            .collect();
+        self.local_creations_below_are_gone(path);
+        if self.tree.record(path).is_none() {
+            self.local_change_is_undone(path);
+        }
+    }
+
+    /// What was only here is gone with the directory that it was in.
+    pub(super) fn local_creations_below_are_gone(&mut self, path: &SyncPath) {
+        let is_gone = |path: &SyncPath| self.tree.record(path).is_none();
+        let below = self.local_below(path).map(|(below, _)| below).filter(|below| is_gone(below));
+        let gone: Vec<SyncPath> = below.cloned().collect();
         gone.iter().for_each(|path| self.local_change_is_undone(path));
     }
 }

@@ -219,11 +219,14 @@ impl Engine {
         let gone: Vec<SyncPath> =
             self.tree.children(&directory).into_iter().filter(|child| !listed.contains(child)).collect();
         let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
-        let gone: BTreeSet<SyncPath> = gone.into_iter().chain(busy).collect();
+        let local = self.local_below(&directory).filter_map(|(path, _)| directory.child_towards(path));
+        let local: BTreeSet<SyncPath> = local.filter(|child| !listed.contains(child)).collect();
+        let gone: BTreeSet<SyncPath> = gone.into_iter().chain(busy).chain(local.iter().cloned()).collect();
         for child in gone {
             // What lies in a directory may be recorded while the directory itself is not yet.
             let has_record = self.tree.record(&child).is_some()
                 || self.busy.contains(&child)
+                || local.contains(&child)
                 || self.tree.below(&child).any(|(_, node)| node.record.is_some());
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);
@@ -369,9 +372,6 @@ impl Engine {
         }
     }
 
-    /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again. Where ops meet
-    /// something else than looks do, only time tells.
-    fn is_over_trouble(&mut self, path: &SyncPath) {
     /// True while it is being found out whether anything is, still, below a path.
     pub(super) fn is_found_out_below(&self, path: &SyncPath) -> bool {
         let observer = &self.observer;

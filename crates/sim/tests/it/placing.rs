@@ -218,3 +218,24 @@ fn l5_a_file_in_place_of_a_directory_waits_for_what_is_still_being_found_out_bel
         }
     }
 }
+
+/// Nobody says that it is gone, and it is in no register.
+#[test]
+fn s2_what_was_only_in_a_receivers_directory_and_went_does_not_hold_the_directory_fast() {
+    for replaced in [false, true] {
+        let mut world = world([Mode::TwoWay, Mode::ReceiveOnly]);
+        rests(&mut world);
+        world.write(B, "d/x/y", "local");
+        rests(&mut world);
+        world.options.lost_hints_percent = 100;
+        world.delete(B, "d/x");
+        if replaced {
+            world.write(B, "d/x", "instead");
+        }
+        world.write(A, "d", "file");
+        world.rescan(A);
+        world.rescan(B);
+        rests(&mut world);
+        assert_eq!(n_shown(&world, B, "d = file"), 1, "{:?}", world.devices[B].disk.show());
+    }
+}
