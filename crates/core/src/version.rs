@@ -67,6 +67,19 @@ impl ContentHash {
         ContentHash(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The hash of so many zeros.
+    pub fn of_zeros(length: u64) -> ContentHash {
+        let zeros = [0; 1 << 16];
+        let mut hasher = blake3::Hasher::new();
+        let mut left = length;
+        while left > 0 {
+            let piece = left.min(zeros.len() as u64);
+            hasher.update(&zeros[..piece as usize]);
+            left -= piece;
+        }
+        ContentHash(*hasher.finalize().as_bytes())
+    }
+
     /// Reads what `Display` wrote: 64 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<ContentHash> {
         parse_hex(text).map(ContentHash)

@@ -10,6 +10,7 @@
 
 mod apply;
 mod at;
+mod boot;
 mod chunk;
 mod clock;
 mod copy;
@@ -33,6 +34,7 @@ mod tests;
 mod trouble;
 mod watch;
 
+pub use boot::boot_id;
 pub use chunk::average_bytes;
 pub use root::{Root, RootError};
 pub use scan::{Flow, Listing};

@@ -179,6 +179,7 @@ impl World {
                 only_author: None,
                 time_step_ns: 1,
                 doubted: false,
+                may_have_fallen_back: false,
             };
             world.devices.push(Device {
                 id: id(index),
@@ -219,6 +220,7 @@ impl World {
         let stored = Stored { found_kept, ..machine.durable.stored() };
         let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
         machine.config.doubted = false;
+        machine.config.may_have_fallen_back = false;
         machine.is_root_told_lost = false;
         machine.engine = Some(engine);
         self.note(|| format!("{} starts", name(device)));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
+use super::fallback::Fallback;
 use super::observe::{Found, Transaction};
 use super::{ActRecord, Engine};
 use crate::conflict::origins;
@@ -73,8 +74,11 @@ impl Engine {
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
         }
+        let recorded = self.tree.record(path);
+        let fallback = recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record));
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
-        let old = self.tree.record(path).filter(|_| !self.is_doubted()).cloned();
+        let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
+        let old = recorded.filter(|_| !is_doubted).cloned();
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -90,7 +94,11 @@ impl Engine {
         let is_own_work =
             self.may_be_own_work(path, &record) && (!replaces || self.is_moved_to_copy(path, before, copies));
         let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
+        if fallback == Fallback::Certain {
+            self.note_fallback(path, before, &record);
+        }
         let is_adopted = changed == Changed::default()
+            || fallback == Fallback::Certain
             || is_own_work
             || is_old
             || (changed.content && is_known && !replaces);

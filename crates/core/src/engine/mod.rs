@@ -8,6 +8,7 @@
 //! bytes, `peer` exchanges registers, `wait` answers "is all of it done?", `commit` says what has to be durable first.
 
 mod commit;
+mod fallback;
 mod fetch;
 mod kept;
 mod mint;
@@ -63,6 +64,9 @@ pub struct Config {
     /// True if the home or the root may not be what the records speak of (a restored home, another disk): then the
     /// first walk infers no deletion.
     pub doubted: bool,
+    /// True if the machine has started anew since this device last worked here: files whose bytes were not durable then
+    /// may have fallen back to none, or to older ones, which is no user's act (promise C4).
+    pub may_have_fallen_back: bool,
 }
 
 /// Both clocks, as read once for an event.
@@ -389,6 +393,11 @@ impl Engine {
     /// True once all that was asked for at the start has been found out.
     pub fn is_ready(&self) -> bool {
         self.observer.is_ready
+    }
+
+    /// True once all that was found at the start is durable.
+    pub fn has_found_out(&self) -> bool {
+        self.observer.is_ready && self.commits.is_idle()
     }
 
     /// True while both directions are stopped.

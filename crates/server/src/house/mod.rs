@@ -63,6 +63,8 @@ pub(crate) struct House {
     n_waits: u64,
     dormant_tried: Instant,
     polled: Instant,
+    /// The kernel's name of the present run of the machine.
+    boot_id: String,
 }
 
 /// A directory at work.
@@ -71,6 +73,8 @@ struct Resident {
     /// When its engine wants to hear of the time, in monotonic milliseconds.
     deadline_ms: Option<u64>,
     scanned: Instant,
+    /// What its first walk found is durable, and the home knows that it was in this run of the machine.
+    is_boot_noted: bool,
 }
 
 struct Dormant {
@@ -103,6 +107,7 @@ impl House {
             n_waits: 0,
             dormant_tried: Instant::now(),
             polled: Instant::now(),
+            boot_id: file_sync_disk::boot_id().unwrap_or_default(),
         }
     }
 
@@ -259,7 +264,23 @@ impl House {
         let Some(resident) = self.rooms.get_mut(directory) else { return };
         let outward = resident.room.drive(event, &links);
         resident.deadline_ms = resident.room.engine().deadline();
+        self.note_boot(directory);
         self.carry_out(directory, outward);
+    }
+
+    /// Notes in which run of the machine a directory was last looked through, so that the first walk of the next run
+    /// knows that files may have fallen back (promise C4).
+    fn note_boot(&mut self, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get_mut(directory).filter(|resident| !resident.is_boot_noted) else {
+            return;
+        };
+        if resident.room.engine().has_found_out() {
+            let noted = self.home.set_setting(&format!("boot:{directory}"), &self.boot_id);
+            resident.is_boot_noted = true;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "cannot note the run of the machine; the next start doubts more than it has to");
+            }
+        }
     }
 
     /// Has a directory's engine do something, likewise.
@@ -322,8 +343,8 @@ impl House {
     fn start_room(&mut self, row: Directory, root: Root) -> Result<(), crate::room::RoomError> {
         let id = row.directory;
         self.n_lives += 1;
-        let [identity_key, doubt_key, unlisted_key] =
-            ["root", "doubt", "unlisted"].map(|what| format!("{what}:{id}"));
+        let [identity_key, doubt_key, unlisted_key, boot_key] =
+            ["root", "doubt", "unlisted", "boot"].map(|what| format!("{what}:{id}"));
         let identity = root.identity();
         if !self.context.database(&id).exists() {
             let is_empty = root.kept_list().is_ok_and(|kept| kept.is_empty());
@@ -333,6 +354,7 @@ impl House {
         let known = Known {
             identity: self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text)),
             is_doubted: self.home.setting(&doubt_key)?.is_some_and(|text| text == "1"),
+            may_have_fallen_back: self.home.setting(&boot_key)?.is_some_and(|text| text != self.boot_id),
             is_unlisted: self.home.setting(&unlisted_key)?.is_some_and(|text| text == "1"),
         };
         let mut doubt = || self.home.set_setting(&doubt_key, "1");
@@ -340,7 +362,8 @@ impl House {
         self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
         self.provider.insert(id, room.serving());
         room.sweep_kept(known.is_unlisted);
-        self.rooms.insert(id, Resident { room, deadline_ms: None, scanned: Instant::now() });
+        self.rooms
+            .insert(id, Resident { room, deadline_ms: None, scanned: Instant::now(), is_boot_noted: false });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
         self.complete_members(&id);
         self.connect_members(&id);

@@ -52,6 +52,8 @@ pub(crate) struct Known {
     pub(crate) identity: Option<(u64, u64)>,
     /// A start in doubt has not ended its first scan, as far as is known.
     pub(crate) is_doubted: bool,
+    /// The machine has started anew since all that was on this disk was last known to be durable.
+    pub(crate) may_have_fallen_back: bool,
     /// Its kept versions are of a database that is no more, and not all listed in this one yet.
     pub(crate) is_unlisted: bool,
 }
@@ -123,6 +125,7 @@ impl RoomContext {
             only_author: row.only_author,
             time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
             doubted: is_doubted,
+            may_have_fallen_back: known.may_have_fallen_back,
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));
         self.assemble(row, Arc::new(root), life, engine, index, state.incarnations)

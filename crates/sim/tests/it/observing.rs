@@ -233,3 +233,86 @@ fn l6_what_a_mount_hid_is_deleted_with_the_directory_above_it_once_it_is_unmount
     rests(&mut world);
     is_shown(&world, A, &[]);
 }
+
+/// Two devices at rest with `f = new`, which was `old` before, and its item as it was then on the first's disk.
+fn world_with_history() -> (World, file_sync_sim::Item) {
+    let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
+    world.write(A, "f", "old");
+    rests(&mut world);
+    let older = world.devices[A].disk.get(&path("f")).expect("it was written").clone();
+    world.run_us(SECOND_US);
+    world.write(A, "f", "new");
+    rests(&mut world);
+    (world, older)
+}
+
+/// Has the machine of the first device start again, with this at f.
+fn start_again_with(world: &mut World, item: file_sync_sim::Item, is_other_run: bool) {
+    world.crash(A);
+    world.devices[A].disk.items.insert(path("f"), item);
+    world.devices[A].config.may_have_fallen_back = is_other_run;
+    world.start(A);
+}
+
+/// A blank file with the inode of the one at f, written this moment.
+fn blank(world: &World, bytes: &[u8]) -> file_sync_sim::Item {
+    let mut item = world.devices[A].disk.get(&path("f")).expect("it is there").clone();
+    let now = world.devices[A].wall(world.now_us);
+    (item.body, item.mtime, item.ctime) = (Body::File(bytes.to_vec()), now, now);
+    item
+}
+
+#[test]
+fn c4_a_file_that_a_power_cut_left_blank_is_no_edit() {
+    for bytes in [&b""[..], &[0; 3], &[0; 70_000]] {
+        let (mut world, _) = world_with_history();
+        let item = blank(&world, bytes);
+        start_again_with(&mut world, item, true);
+        assert_eq!(world.rest_and_check(), Vec::<String>::new());
+        is_shown(&world, A, &["f = new"]);
+        let is_kept = |item: &file_sync_sim::Item| item.body == Body::File(bytes.to_vec());
+        assert!(world.devices[A].disk.kept.values().any(is_kept), "what was there is kept");
+    }
+}
+
+#[test]
+fn c4_a_file_that_fell_back_to_what_it_was_before_is_no_edit() {
+    let (mut world, older) = world_with_history();
+    start_again_with(&mut world, older, true);
+    assert_eq!(world.rest_and_check(), Vec::<String>::new());
+    is_shown(&world, A, &["f = new"]);
+}
+
+#[test]
+fn c4_of_older_bytes_that_nobody_knows_both_are_kept() {
+    let (mut world, older) = world_with_history();
+    let unknown = file_sync_sim::Item { body: Body::File(b"in between".to_vec()), ..older };
+    start_again_with(&mut world, unknown, true);
+    rests(&mut world);
+    for device in [A, B] {
+        let shown = world.devices[device].disk.show();
+        assert!(shown.len() == 2 && shown.contains(&"f = new".to_owned()), "{shown:?}");
+        assert!(shown.iter().any(|line| line.ends_with(" = in between")), "{shown:?}");
+    }
+}
+
+#[test]
+fn c4_what_users_did_while_the_server_was_off_are_edits_all_the_same() {
+    for (is_other_run, bytes) in [(true, "edited"), (true, "old"), (false, "")] {
+        let (mut world, _) = world_with_history();
+        let item = blank(&world, bytes.as_bytes());
+        start_again_with(&mut world, item, is_other_run);
+        rests(&mut world);
+        is_shown(&world, B, &[&format!("f = {bytes}")]);
+    }
+    let (mut world, _) = world_with_history();
+    world.write(A, "g", "older than f, and put in its place");
+    world.touch(A, "g", 1_000);
+    rests(&mut world);
+    world.crash(A);
+    world.mv(A, "g", "f");
+    world.devices[A].config.may_have_fallen_back = true;
+    world.start(A);
+    rests(&mut world);
+    is_shown(&world, B, &["f = older than f, and put in its place"]);
+}

@@ -69,6 +69,7 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         only_author: None,
         time_step_ns: 1,
         doubted: false,
+        may_have_fallen_back: false,
     };
     let member = Member { number: 1, active: true, key: [0; 32] };
     let members = BTreeMap::from([(device, member.clone()), (remote, member)]);

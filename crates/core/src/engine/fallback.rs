@@ -1,0 +1,73 @@
+//! Files that a power cut took back: what a program wrote and did not make durable, and what is there in its place.
+//!
+//! A record is committed only after its bytes are durable, so what falls back is what was written later, and not yet
+//! seen here. File systems that allocate late then leave a file empty, or full of zeros; a disk that does not keep its
+//! word may show older bytes. Neither is a user's edit (promise C4): what is known to be nobody's is replaced by what
+//! the record says, and kept; where that is not known, nothing is replaced by it and both are shown.
+
+use super::{ActRecord, Engine};
+use crate::path::SyncPath;
+use crate::record::Record;
+use crate::version::{Content, ContentHash, Version};
+
+/// Files of zeros beyond this size are taken for an edit: to tell them is a pass over as many bytes.
+const ZEROS_BYTES_MAX: u64 = 64 << 20;
+
+/// What is to be made of a file that differs from its record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fallback {
+    /// A user's act.
+    None,
+    /// It cannot be told: nothing is replaced by it.
+    Possible,
+    /// No user's act.
+    Certain,
+}
+
+impl Engine {
+    /// Judges what the first walk after a start of the machine found in place of what a record says.
+    pub(super) fn fallback(&self, path: &SyncPath, old: &Record, found: &Record) -> Fallback {
+        let (Content::File(before), Content::File(content)) = (old.content, found.content) else {
+            return Fallback::None;
+        };
+        if !self.config.may_have_fallen_back || self.observer.is_ready || before == content {
+            return Fallback::None;
+        }
+        if is_blank(content, found.stat.size) && !is_blank(before, old.stat.size) {
+            return Fallback::Certain;
+        }
+        // No user can set the change time; a file that was moved here is another's, with times of its own.
+        let is_moved = self.inodes.get(&found.stat.inode).is_some_and(|other| other != path);
+        if found.stat.ctime > old.stat.ctime || is_moved {
+            Fallback::None
+        } else if self.was_here_before(path, content) {
+            Fallback::Certain
+        } else {
+            Fallback::Possible
+        }
+    }
+
+    /// Says in the record of acts why the bytes at a path are about to be replaced.
+    pub(super) fn note_fallback(&mut self, path: &SyncPath, before: Content, found: &Record) {
+        self.commits.note_act(ActRecord {
+            at: self.now.wall,
+            path: path.clone(),
+            before: before.is_bytes().then(|| before.hash()),
+            after: Some(found.content.hash()),
+            what: "fell back when the machine stopped: not taken for an edit".to_owned(),
+            by: self.config.device,
+        });
+    }
+
+    /// True if these bytes are known to have been replaced at a path.
+    fn was_here_before(&self, path: &SyncPath, content: ContentHash) -> bool {
+        let is_base = |version: &Version| version.base == Content::File(content);
+        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        versions.iter().any(is_base) || self.kept.contains_key(&content)
+    }
+}
+
+/// True for no bytes, or zeros alone.
+fn is_blank(content: ContentHash, length: u64) -> bool {
+    length <= ZEROS_BYTES_MAX && content == ContentHash::of_zeros(length)
+}
