@@ -202,4 +202,7 @@ pub struct Progress {
     pub applied: u64,
     /// Paths before `merged` that are in trouble here.
     pub troubles: u64,
+    /// How near bytes are that the sender still expects: 1 if it is getting some itself, one more for each member in
+    /// between; 0 if none are on their way to it.
+    pub expecting: u32,
 }

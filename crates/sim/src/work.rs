@@ -267,8 +267,8 @@ impl World {
         let is_staged = self.devices[device].disk.stage.contains_key(&request.content);
         let outcome = if is_staged {
             FetchOutcome::Staged { chunks: None } // Since an earlier life.
-        } else if fails && self.random.percent(50) {
-            FetchOutcome::NotHeld
+        } else if fails && self.options.failed_fetches_percent < 100 && self.random.percent(50) {
+            FetchOutcome::NotHeld // Where no fetch ever works, it is not for want of bytes.
         } else if fails {
             FetchOutcome::Broken("it came to an end".to_owned())
         } else if self.devices[device].disk.is_full {

@@ -86,6 +86,7 @@ fn encode_kind(message: &Message) -> Kind {
             merged: progress.merged,
             applied: progress.applied,
             troubles: progress.troubles,
+            expecting: progress.expecting,
         }),
         Message::Check { directory, token } => {
             Kind::Check(proto::Check { directory: directory.0.to_vec(), token: *token })
@@ -270,5 +271,6 @@ fn decode_progress(progress: proto::Progress) -> Result<Progress, WireError> {
         merged: progress.merged,
         applied: progress.applied,
         troubles: progress.troubles,
+        expecting: progress.expecting,
     })
 }

@@ -17,6 +17,8 @@ const RETRY_FIRST_MS: u64 = 50;
 const RETRY_LONGEST_MS: u64 = 10_000;
 /// The wait from which on users are told: it has been asked for several times.
 const UNHELD_AFTER_MS: u64 = 1_600;
+/// Members that bytes go through, at the most, to be waited for.
+const STEPS_MAX: u32 = 32;
 /// How long after a broken transfer it is tried again.
 const BROKEN_RETRY_MS: u64 = 500;
 
@@ -57,6 +59,8 @@ pub(super) struct Fetcher {
     queue: VecDeque<ContentHash>,
     in_flight_files: usize,
     in_flight_bytes: u64,
+    /// Contents that every attached remote has said it does not hold, since the last of them came or was asked anew.
+    unheld: BTreeSet<ContentHash>,
     /// Staged, and not placed yet.
     pub(super) staged: BTreeSet<ContentHash>,
     retry_at: Option<u64>,
@@ -74,6 +78,8 @@ struct Want {
     paths: BTreeSet<SyncPath>,
     refused_by: BTreeSet<DeviceId>,
     in_flight: Option<DeviceId>,
+    /// Who is asked has said something new meanwhile: that it does not hold it may be over.
+    is_overtaken: bool,
 }
 
 impl Fetcher {
@@ -93,11 +99,9 @@ impl Fetcher {
         self.wants.is_empty()
     }
 
-    /// Paths whose bytes no connected member has had for a while.
-    pub(super) fn unheld(&self) -> impl Iterator<Item = &SyncPath> {
-        let is_long = self.retry_in_ms >= UNHELD_AFTER_MS;
-        let unheld = self.wants.values().filter(move |want| is_long && !want.refused_by.is_empty());
-        unheld.flat_map(|want| &want.paths)
+    /// Paths whose bytes no attached member holds at present.
+    fn unheld(&self) -> impl Iterator<Item = &SyncPath> {
+        self.unheld.iter().filter_map(|content| self.wants.get(content)).flat_map(|want| &want.paths)
     }
 
     /// Contents that are wanted or staged.
@@ -111,7 +115,13 @@ impl Engine {
     pub(super) fn want(&mut self, content: ContentHash, length: u64, path: &SyncPath) {
         let want = self.fetcher.wants.entry(content).or_insert_with(|| {
             self.fetcher.queue.push_back(content);
-            Want { length, paths: BTreeSet::new(), refused_by: BTreeSet::new(), in_flight: None }
+            Want {
+                length,
+                paths: BTreeSet::new(),
+                refused_by: BTreeSet::new(),
+                in_flight: None,
+                is_overtaken: false,
+            }
         });
         want.paths.insert(path.clone());
     }
@@ -119,14 +129,25 @@ impl Engine {
     /// A remote has said something new, or is new: what it refused may be there now.
     pub(super) fn ask_again(&mut self, device: &DeviceId) {
         for (content, want) in &mut self.fetcher.wants {
-            if want.refused_by.remove(device) && want.in_flight.is_none() {
+            let is_asked = want.in_flight == Some(*device);
+            want.is_overtaken |= is_asked;
+            let had_refused = want.refused_by.remove(device);
+            if is_asked || had_refused {
+                self.fetcher.unheld.remove(content);
+            }
+            if had_refused && want.in_flight.is_none() {
                 self.fetcher.queue.push_back(*content);
             }
         }
     }
 
-    /// Asks everybody again for what nobody had.
+    /// Asks everybody again for what nobody had, which may be somewhere by now.
     pub(super) fn ask_everybody_again(&mut self) {
+        self.fetcher.unheld.clear();
+        self.retry_refused();
+    }
+
+    fn retry_refused(&mut self) {
         self.fetcher.queue.clear();
         for (content, want) in &mut self.fetcher.wants {
             want.refused_by.clear();
@@ -139,7 +160,7 @@ impl Engine {
     pub(super) fn advance_fetches(&mut self) {
         if self.fetcher.retry_at.is_some_and(|at| at <= self.now.monotonic_ms) {
             self.fetcher.retry_at = None;
-            self.ask_everybody_again();
+            self.retry_refused();
         }
         if !self.may_change_disk() {
             return;
@@ -164,6 +185,43 @@ impl Engine {
         }
     }
 
+    /// Paths that wait for bytes which nobody connected holds, and nobody expects who is connected through others.
+    pub(super) fn pending(&self) -> BTreeSet<SyncPath> {
+        if self.fetcher.unheld.is_empty() || self.nearest_expected(None).is_some() {
+            return BTreeSet::new();
+        }
+        self.fetcher.unheld().filter(|path| self.planner.needed.contains(*path)).cloned().collect()
+    }
+
+    /// Those of them that were asked for several times already: what is only moving is no news to users.
+    pub(super) fn pending_for_long(&self) -> BTreeSet<SyncPath> {
+        let is_long = self.fetcher.retry_in_ms >= UNHELD_AFTER_MS;
+        if is_long { self.pending() } else { BTreeSet::new() }
+    }
+
+    /// What a remote is told of bytes that this device still expects from others: see
+    /// [`Progress::expecting`](crate::message::Progress).
+    ///
+    /// Numbers grow on their way and have an end, so that no two who wait for each other do so for ever.
+    pub(super) fn expecting(&self, to: DeviceId) -> u32 {
+        let mut others = self.peers.iter().filter(|(device, peer)| peer.is_attached() && **device != to);
+        if others.next().is_none() || self.config.mode == super::Mode::SendOnly {
+            return 0;
+        }
+        let unheld: BTreeSet<&SyncPath> = self.fetcher.unheld().collect();
+        let is_getting = !self.planner.is_assessed
+            || self.planner.needed.iter().any(|path| !unheld.contains(path))
+            || (self.peers[&to].has_told_to_expect() && !self.commits.is_idle());
+        let nearest = self.nearest_expected(Some(to)).filter(|_| !unheld.is_empty());
+        let steps = if is_getting { 1 } else { nearest.map_or(0, |steps| steps.saturating_add(1)) };
+        if steps < STEPS_MAX { steps } else { 0 }
+    }
+
+    fn nearest_expected(&self, but: Option<DeviceId>) -> Option<u32> {
+        let others = self.peers.iter().filter(|(device, peer)| peer.is_attached() && Some(**device) != but);
+        others.map(|(_, peer)| peer.expecting).filter(|steps| *steps > 0).min()
+    }
+
     fn has_room(&self) -> bool {
         self.fetcher.in_flight_files == 0
             || (self.fetcher.in_flight_files < IN_FLIGHT_FILES_MAX
@@ -179,17 +237,19 @@ impl Engine {
             want.paths.iter().filter(|path| self.wants_content(path, content)).cloned().collect();
         let Some(path) = paths.first().cloned() else {
             self.fetcher.wants.remove(&content);
+            self.fetcher.unheld.remove(&content);
             self.fetcher.has_leftovers = true;
             return None;
         };
         let refused_by = &self.fetcher.wants[&content].refused_by;
         let Some(from) = self.choose_source(&path, refused_by) else {
+            self.fetcher.unheld.insert(content);
             self.fetcher.retry_later(self.now.monotonic_ms);
             return None;
         };
         let base = self.tree.record(&path).map(|record| record.content.hash());
         let want = self.fetcher.wants.get_mut(&content)?;
-        want.in_flight = Some(from);
+        (want.in_flight, want.is_overtaken) = (Some(from), false);
         self.fetcher.in_flight_files += 1;
         self.fetcher.in_flight_bytes += want.length;
         Some(FetchRequest { content, length: want.length, from, path, base })
@@ -219,13 +279,16 @@ impl Engine {
         match outcome {
             FetchOutcome::Staged { chunks } => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
+                self.fetcher.unheld.remove(&content);
                 self.fetcher.staged.insert(content);
                 self.fetcher.retry_in_ms = 0;
                 self.note_chunks(content, chunks);
                 paths.into_iter().for_each(|path| self.planner.reconsider(path));
             }
             FetchOutcome::NotHeld => {
-                want.refused_by.insert(from);
+                if !want.is_overtaken {
+                    want.refused_by.insert(from);
+                }
                 self.fetcher.queue.push_back(content);
             }
             FetchOutcome::Broken(_) => {
@@ -234,6 +297,7 @@ impl Engine {
             }
             FetchOutcome::Trouble(trouble) => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
+                self.fetcher.unheld.remove(&content);
                 self.fetcher.has_leftovers = true;
                 for path in paths {
                     let message = match trouble.kind {

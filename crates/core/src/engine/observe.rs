@@ -385,6 +385,9 @@ impl Engine {
             || queued.is_some_and(|(later, _)| path.is_ancestor_of(later))
     }
 
+    /// The look at a path worked: an earlier trouble with it is over, unless the plan meets it again. Where ops meet
+    /// something else than looks do, only time tells.
+    fn is_over_trouble(&mut self, path: &SyncPath) {
         let is_over = |trouble: &Trouble| trouble.kind != TroubleKind::Restless;
         if self.troubles.get(path).is_some_and(|(trouble, _)| is_over(trouble)) {
             self.troubles.remove(path);
@@ -452,6 +455,9 @@ impl Engine {
             self.set_rules(&parent, seen.rules.clone());
         }
         let is_directory = seen.kind == Kind::Directory;
+        if !is_directory {
+            self.local_creations_below_are_gone(&path);
+        }
         if self.is_ignored(&path, is_directory) {
             return None;
         }
@@ -467,15 +473,15 @@ impl Engine {
         }
         if !is_directory {
             self.recorded_below(&path).into_iter().for_each(|below| self.found_missing(below));
+            let overtaken = self.busy.range(path.clone()..).skip_while(|busy| **busy == path);
+            let overtaken = overtaken.take_while(|busy| path.is_ancestor_of(busy)).cloned();
+            self.observer.again.extend(overtaken);
         }
         self.found_kind(path, seen)
     }
 
     fn found_kind(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
         let content = match &seen.kind {
-            let overtaken = self.busy.range(path.clone()..).skip_while(|busy| **busy == path);
-            let overtaken = overtaken.take_while(|busy| path.is_ancestor_of(busy)).cloned();
-            self.observer.again.extend(overtaken);
             Kind::Unsupported => {
                 self.unsupported
                     .insert(path.as_bytes().to_vec(), "not a file, directory or symlink: left alone".into());

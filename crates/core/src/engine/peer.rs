@@ -51,6 +51,8 @@ pub(super) struct Peer {
     has_attached: bool,
     has_detached: bool,
     pub(super) sends_only: bool,
+    /// As it has said last: see [`Progress::expecting`].
+    pub(super) expecting: u32,
     /// What it has not been told yet, by sequence number.
     outbox: BTreeMap<u64, SyncPath>,
     sent_through: u64,
@@ -95,6 +97,16 @@ impl Peer {
         self.is_up
     }
 
+    /// True if it was told last that this device expects bytes.
+    pub(super) fn has_told_to_expect(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.expecting > 0)
+    }
+
+    /// True if this disk has followed all that it has said, but where nobody has the bytes.
+    pub(super) fn has_followed(&self, pending: &BTreeSet<SyncPath>) -> bool {
+        self.awaiting.keys().all(|path| pending.contains(path))
+    }
+
     fn await_path(&mut self, path: &SyncPath, number: u64) {
         if self.awaiting.get(path).is_none_or(|earlier| *earlier > number) {
             self.is_applied(path);
@@ -122,8 +134,10 @@ impl Peer {
         }
     }
 
-    fn applied(&self) -> u64 {
-        let awaited = self.awaiting_numbers.first().map(|(number, _)| *number);
+    /// How far this disk has followed, but for paths that are pending.
+    fn applied(&self, pending: &BTreeSet<SyncPath>) -> u64 {
+        let mut awaited = self.awaiting_numbers.iter().filter(|(_, path)| !pending.contains(path));
+        let awaited = awaited.next().map(|(number, _)| *number);
         let missing = awaited.into_iter().chain(self.refused_from).min();
         missing.map_or(self.merged_durable, |number| (number - 1).min(self.merged_durable))
     }
@@ -136,6 +150,7 @@ impl Peer {
         self.told = None;
         self.check = None;
         self.latest = 0;
+        self.expecting = 0;
     }
 }
 
@@ -441,6 +456,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
             peer.merged_ours = peer.merged_ours.max(progress.merged);
+            peer.expecting = progress.expecting;
             if peer.applied_ours != progress.applied {
                 peer.applied_ours = progress.applied;
             }
@@ -504,15 +520,17 @@ impl Engine {
         let directory = self.config.directory;
         let troubles = self.troubles.len() as u64;
         let is_assessed = self.planner.is_assessed || self.config.mode == super::Mode::SendOnly;
+        let (pending, expecting) = (self.pending(), self.expecting(to));
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let applied = if is_assessed { peer.applied() } else { 0 };
-        let progress =
-            Progress { directory, index_id: peer.index_id, merged: peer.merged_durable, applied, troubles };
+        let applied = if is_assessed { peer.applied(&pending) } else { 0 };
+        let (index_id, merged) = (peer.index_id, peer.merged_durable);
+        let progress = Progress { directory, index_id, merged, applied, troubles, expecting };
         let is_news = match &peer.told {
             None => true,
             Some(told) => {
                 told.merged != progress.merged
-                    || (told.applied != progress.applied && peer.awaiting.is_empty())
+                    || told.expecting != progress.expecting
+                    || (told.applied != progress.applied && peer.has_followed(&pending))
             }
         };
         if is_news {
@@ -540,8 +558,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn is_all_applied(&self) -> bool {
-        self.peers.values().all(|peer| !peer.is_attached() || peer.awaiting.is_empty())
+    pub(super) fn is_all_applied(&self, pending: &BTreeSet<SyncPath>) -> bool {
+        self.peers.values().all(|peer| !peer.is_attached() || peer.has_followed(pending))
     }
 
     /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what

@@ -124,8 +124,7 @@ impl Engine {
             path: path.as_bytes().to_vec(),
             message: "a remote has too many versions of it: not taken in".to_owned(),
         }));
-        let unheld = self.fetcher.unheld().filter(|path| self.planner.needed.contains(path));
-        problems.extend(unheld.map(|path| Problem {
+        problems.extend(self.pending_for_long().iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),
             message: "no connected member has its bytes; it comes when one that has them is back".to_owned(),
         }));

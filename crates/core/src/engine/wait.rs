@@ -1,7 +1,8 @@
 //! "Is all of it done?": local checks, remotes' checks, and what has to have arrived where.
 //!
 //! A wait first has the whole disk looked at, so that it sees changes that no event announced; then the remotes look at
-//! theirs; then all that was found on either side has to be on the other's disk.
+//! theirs; then all that was found on either side has to be on the other's disk. Bytes that no connected member holds
+//! are pending and not waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +115,7 @@ impl Engine {
     /// True if every connected member has everything up to `sequence`, and this disk has theirs.
     fn is_everywhere(&mut self, wait: &mut Wait, sequence: u64) -> bool {
         let connected: Vec<DeviceId> = self.connected().collect();
+        let pending = self.pending();
         let mut is_done = true;
         for device in connected {
             let peer = &self.peers[&device];
@@ -131,15 +133,15 @@ impl Engine {
                 }
                 Some(None) => is_done = false,
                 Some(Some(theirs)) => {
-                    is_done &= has_ours && peer.merged_durable >= *theirs && peer.awaiting.is_empty()
+                    is_done &= has_ours && peer.merged_durable >= *theirs && peer.has_followed(&pending)
                 }
             }
         }
         is_done
             && !self.is_missed(wait)
             && !self.is_troubled()
-            && self.planner.is_idle()
-            && self.is_all_applied()
+            && self.planner.is_idle_but_for(&pending)
+            && self.is_all_applied(&pending)
     }
 
     /// True while a member that was there when the wait began is not connected.

@@ -115,3 +115,55 @@ fn a_wait_is_not_for_who_pauses_or_leaves() {
         assert!(world.is_wait_done(0, 1), "leaves: {leaves}");
     }
 }
+
+/// Has the first device announce bytes that are gone before anybody has fetched them.
+fn lose_bytes(world: &mut World) {
+    world.options.failed_fetches_percent = 100;
+    world.write(0, "lost", "lost");
+    world.run_us(2 * SECOND_US);
+    world.devices[0].engine = None; // It is gone, and its files with it.
+    world.devices[0].disk = Default::default();
+    world.cut(0, 1);
+    world.options.failed_fetches_percent = 0;
+    world.run_us(2 * SECOND_US);
+}
+
+#[test]
+fn a_wait_is_not_for_bytes_that_nobody_connected_has() {
+    let mut world = World::new(1, &[Mode::TwoWay; 3], Options::default());
+    (0..3).for_each(|device| world.start(device));
+    [(0, 1), (1, 2)].into_iter().for_each(|(one, two)| world.connect(one, two));
+    world.run_us(5 * SECOND_US);
+    lose_bytes(&mut world);
+    world.write(1, "f", "one");
+    world.wait(1, 1);
+    world.wait(2, 2);
+    world.run_us(30 * SECOND_US);
+    assert!(world.is_wait_done(1, 1) && world.is_wait_done(2, 2));
+    assert!(has(&world, 2, "f = one"));
+    for device in [1, 2] {
+        let status = world.devices[device].engine.as_ref().expect("it runs").status();
+        let is_said = status.problems.iter().any(|problem| problem.path == b"lost");
+        assert!(is_said, "what is pending is listed: {:?}", status.problems);
+    }
+}
+
+/// The bytes are on their way to the one in between, whom the last has asked in vain.
+#[test]
+fn a_wait_is_for_bytes_that_come_through_others() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &[Mode::TwoWay; 4], Options::default());
+        (0..4).for_each(|device| world.start(device));
+        (0..3).for_each(|device| world.connect(device, device + 1));
+        world.run_us(5 * SECOND_US);
+        world.options.failed_fetches_percent = 100;
+        world.write(0, "f", "one");
+        world.run_us(3 * SECOND_US);
+        world.options.failed_fetches_percent = 0;
+        world.options.work_us_max = 20 * SECOND_US;
+        world.wait(3, 1);
+        let until = world.now_us + 3_000 * SECOND_US;
+        while !world.is_wait_done(3, 1) && world.advance(until) {}
+        assert!(world.is_wait_done(3, 1) && has(&world, 3, "f = one"), "seed {seed}");
+    }
+}

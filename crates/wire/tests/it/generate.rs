@@ -197,6 +197,7 @@ impl Generator {
                 merged: self.next(),
                 applied: self.next(),
                 troubles: self.next(),
+                expecting: self.next() as u32,
             }),
             9 => Message::Check { directory, token: self.next() },
             10 => Message::Checked { directory, token: self.next(), sequence: self.next() },

@@ -129,7 +129,16 @@ impl Planner {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_applying && self.todo.is_empty() && self.deferred.is_empty() && self.needed.is_empty()
+        self.is_idle_but_for(&BTreeSet::new())
+    }
+
+    /// True if nothing is to be done but at these paths.
+    pub(super) fn is_idle_but_for(&self, pending: &BTreeSet<SyncPath>) -> bool {
+        !self.is_applying
+            && self.todo.is_empty()
+            && self.deferred.is_empty()
+            && self.needed.len() <= pending.len()
+            && self.needed.is_subset(pending)
     }
 }
 
@@ -264,20 +273,11 @@ impl Engine {
             Some(_) => Assessment::NotNow,
             None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
             None if self.is_copy_unsure(path, &value) => Assessment::NotNow,
+            None if self.is_in_place_of_directory(path, &value) => Assessment::NotNow,
             None => Assessment::Change(value),
         }
     }
 
-    /// True for a directory that could not be removed because of what it still holds.
-    pub(super) fn is_not_empty(&self, path: &SyncPath) -> bool {
-        self.troubles.get(path).is_some_and(|(trouble, _)| trouble.kind == TroubleKind::NotEmpty)
-    }
-
-            None if self.is_in_place_of_directory(path, &value) => Assessment::NotNow,
-    /// True if a copy that is to take its name back was found to be something else, or is at this moment being found out
-    /// about: a user may just have dealt with it.
-    fn is_copy_unsure(&self, path: &SyncPath, value: &Value) -> bool {
-        let is_shown_at = |copy: &SyncPath| {
     /// True if a file is where the registers want a directory, and it is not known yet whether what they say lies in it
     /// went when the file came.
     fn is_in_place_of_directory(&self, path: &SyncPath, value: &Value) -> bool {
@@ -286,6 +286,15 @@ impl Engine {
             && self.is_found_out_below(path)
     }
 
+    /// True for a directory that could not be removed because of what it still holds.
+    pub(super) fn is_not_empty(&self, path: &SyncPath) -> bool {
+        self.troubles.get(path).is_some_and(|(trouble, _)| trouble.kind == TroubleKind::NotEmpty)
+    }
+
+    /// True if a copy that is to take its name back was found to be something else, or is at this moment being found out
+    /// about: a user may just have dealt with it.
+    fn is_copy_unsure(&self, path: &SyncPath, value: &Value) -> bool {
+        let is_shown_at = |copy: &SyncPath| {
             self.tree.record(copy).is_some_and(|record| record.content == value.content())
                 && origins(copy).contains(path)
         };
