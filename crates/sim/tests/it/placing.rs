@@ -239,3 +239,25 @@ fn s2_what_was_only_in_a_receivers_directory_and_went_does_not_hold_the_director
         assert_eq!(n_shown(&world, B, "d = file"), 1, "{:?}", world.devices[B].disk.show());
     }
 }
+
+/// Directories made in the same second differ in nothing by which a copy could be named.
+#[test]
+fn s2_a_receivers_directories_give_way_however_many_there_are() {
+    let mut world = world([Mode::TwoWay, Mode::ReceiveOnly]);
+    rests(&mut world);
+    for n in 0..4 {
+        world.write(B, "d/x", &format!("local {n}"));
+        world.touch(B, "d", 1_000);
+        rests(&mut world);
+        world.write(A, "d", &format!("file {n}"));
+        rests(&mut world);
+        let shown = world.devices[B].disk.show();
+        assert!(shown.contains(&format!("d = file {n}")), "{shown:?}");
+        assert!(
+            (0..=n).all(|n| shown.iter().any(|line| line.ends_with(&format!("/x = local {n}")))),
+            "{shown:?}"
+        );
+        world.delete(A, "d");
+        rests(&mut world);
+    }
+}

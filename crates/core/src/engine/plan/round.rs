@@ -136,8 +136,12 @@ impl Engine {
             signature: Signature(None),
         };
         let is_free = |to: &SyncPath| self.tree.record(to).is_none() && !self.local_changes.contains_key(to);
-        let to = copy_path(&path, &version, false);
-        let to = if is_free(&to) { to } else { copy_path(&path, &version, true) };
+        // All directories have one hash, so that the second name may be taken too: then a copy of that copy's.
+        let origins =
+            std::iter::successors(Some(path.clone()), |origin| Some(copy_path(origin, &version, true)));
+        let mut names =
+            origins.flat_map(|origin| [false, true].map(|marked| copy_path(&origin, &version, marked)));
+        let to = names.find(is_free).expect("there are more names than items");
         if local.content == Content::Directory {
             let mode = local.stat.mode;
             let inside =
