@@ -183,6 +183,8 @@ struct Origins<'a>(BTreeMap<Content, Origin<'a>>);
 struct Origin<'a> {
     born_at: BTreeSet<&'a Option<SyncPath>>,
     last: BTreeMap<Actor, u64>,
+    /// Those that were written at another path and only landed here.
+    landed: Vec<Dot>,
 }
 
 impl<'a> Origins<'a> {
@@ -196,18 +198,25 @@ impl<'a> Origins<'a> {
             origin.born_at.insert(&version.born_at);
             let last = origin.last.entry(version.dot.actor).or_insert(version.dot.counter);
             *last = version.dot.counter.max(*last);
+            if version.born_at.is_some() {
+                origin.landed.push(version.dot);
+            }
         }
         Origins(origins)
     }
 
     /// True unless it is known that the bytes which a version replaced are others than those that stand here, although
     /// they are equal: what was written at another path and only landed here has replaced nothing that was written here,
-    /// and nobody replaced what they wrote later.
+    /// nobody replaced what they wrote later, and what landed here was replaced here only by whoever saw it itself.
     fn may_be_replaced_by(&self, version: &Version) -> bool {
         let Some(origin) = self.0.get(&version.base) else { return true };
         let last = origin.last.get(&version.dot.actor);
         let is_written_later = last.is_some_and(|counter| *counter > version.dot.counter);
-        !is_written_later && (version.born_at.is_none() || origin.born_at.contains(&version.born_at))
+        let is_replaced = |dot: &Dot| version.replaced.contains(dot);
+        let is_landed_since = version.born_at.is_none() && !origin.landed.iter().all(is_replaced);
+        !is_written_later
+            && !is_landed_since
+            && (version.born_at.is_none() || origin.born_at.contains(&version.born_at))
     }
 }
 

@@ -78,7 +78,9 @@ impl Engine {
         let fallback = recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record));
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
-        let old = recorded.filter(|_| !is_doubted).cloned();
+        let recorded = recorded.filter(|_| !is_doubted).cloned();
+        let own_work = self.own_work(path, recorded.as_ref(), &record, copies);
+        let old = own_work.or(recorded);
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -91,15 +93,12 @@ impl Engine {
         };
         let is_known = self.is_shown_or_held(path, record.content);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
-        let is_own_work =
-            self.may_be_own_work(path, &record) && (!replaces || self.is_moved_to_copy(path, before, copies));
         let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
         if fallback == Fallback::Certain {
             self.note_fallback(path, before, &record);
         }
         let is_adopted = changed == Changed::default()
             || fallback == Fallback::Certain
-            || is_own_work
             || is_old
             || (changed.content && is_known && !replaces);
         if !is_adopted && !self.may_send() {
@@ -116,6 +115,24 @@ impl Engine {
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
+    }
+
+    /// What the engine had put at a path before the start without coming to record it, if what is found there is that; a
+    /// user may have given it another mode or time since.
+    fn own_work(
+        &self,
+        path: &SyncPath,
+        recorded: Option<&Record>,
+        found: &Record,
+        copies: &Copies,
+    ) -> Option<Record> {
+        let own = self.may_be_own_work(path, found)?;
+        let before = recorded.map_or(Content::Absent, |recorded| recorded.content);
+        let replaces =
+            before != Content::Absent && before != own.content && self.tree.holds_content(path, before);
+        let is_displaced =
+            || self.planner.was_taken(path, before) || self.is_moved_to_copy(path, before, copies);
+        (!replaces || is_displaced()).then_some(own)
     }
 
     /// True while it is found out what is on a disk that the records may not speak of.

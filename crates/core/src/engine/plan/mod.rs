@@ -14,7 +14,7 @@ use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
 use crate::effect::TroubleKind;
 use crate::path::SyncPath;
-use crate::record::Record;
+use crate::record::{Record, Stat};
 use crate::tree::{Node, Tree};
 use crate::version::{Content, ContentHash, DeviceId, Time, Value};
 
@@ -226,9 +226,13 @@ impl Engine {
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
     }
 
-    /// True if a record is what the engine may have put at its path already.
-    pub(super) fn may_be_own_work(&self, path: &SyncPath, record: &Record) -> bool {
-        self.planner.in_doubt.get(path).is_some_and(|value| self.is_as_shown(value, Some(record)))
+    /// What the engine may have put at a path already, as it would have been recorded, if the bytes found are those.
+    pub(super) fn may_be_own_work(&self, path: &SyncPath, found: &Record) -> Option<Record> {
+        let value = self.planner.in_doubt.get(path).filter(|value| value.content() == found.content)?;
+        let is_stored = |mtime: &Time| self.is_stored_as(*mtime, found.stat.mtime);
+        let mtime = value.mtime().filter(|mtime| !is_stored(mtime)).unwrap_or(found.stat.mtime);
+        let mode = value.mode().unwrap_or(found.stat.mode);
+        Some(Record { content: found.content, stat: Stat { mode, mtime, ..found.stat } })
     }
 
     /// Gets the bytes of a value that may not be put in place yet.
