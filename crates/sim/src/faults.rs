@@ -150,6 +150,7 @@ impl World {
             self.oracle.undo(device, *mark);
         }
         self.lose_bytes(device);
+        self.devices[device].config.may_have_fallen_back = true; // The machine was restarted.
         self.is_durable(device);
         let shown = self.devices[device].disk.show();
         self.note(|| format!("{} power cut; left: {shown:?}", name(device)));

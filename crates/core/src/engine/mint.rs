@@ -12,7 +12,7 @@ use super::{ActRecord, Engine};
 use crate::conflict::origins;
 use crate::path::SyncPath;
 use crate::projection::Loser;
-use crate::record::Record;
+use crate::record::{Record, Stat};
 use crate::tree::Act;
 use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
 
@@ -51,12 +51,20 @@ impl Engine {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
-        let is_at_copy =
-            || self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies);
-        if self.planner.was_taken(path, record.content) || is_at_copy() {
+        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies) {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
+        // Where it was taken by the engine, a user has deleted what the engine had put there, if that was anything.
+        let own = self.planner.value_in_doubt(path).filter(|_| self.planner.was_taken(path, record.content));
+        let record = match own.map(|value| self.as_recorded(value, &record.stat)) {
+            Some(None) => {
+                self.set_record(path, None);
+                return;
+            }
+            Some(Some(own)) => own,
+            None => record,
+        };
         if !self.may_send() {
             self.local_changes.insert(path.clone(), None);
             return;
@@ -79,8 +87,7 @@ impl Engine {
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
         let recorded = recorded.filter(|_| !is_doubted).cloned();
-        let own_work = self.own_work(path, recorded.as_ref(), &record, copies);
-        let old = own_work.or(recorded);
+        let old = self.what_was_there(path, recorded, &record, copies);
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -117,22 +124,34 @@ impl Engine {
         self.set_record(path, Some(record));
     }
 
-    /// What the engine had put at a path before the start without coming to record it, if what is found there is that; a
-    /// user may have given it another mode or time since.
-    fn own_work(
+    /// What was at a path when its user acted: what is recorded, or, where a stop kept the engine from recording it, what the
+    /// engine had put there. None: nothing, or it cannot be told, and then nothing is replaced.
+    fn what_was_there(
         &self,
         path: &SyncPath,
-        recorded: Option<&Record>,
+        recorded: Option<Record>,
         found: &Record,
         copies: &Copies,
     ) -> Option<Record> {
-        let own = self.may_be_own_work(path, found)?;
-        let before = recorded.map_or(Content::Absent, |recorded| recorded.content);
-        let replaces =
-            before != Content::Absent && before != own.content && self.tree.holds_content(path, before);
-        let is_displaced =
-            || self.planner.was_taken(path, before) || self.is_moved_to_copy(path, before, copies);
-        (!replaces || is_displaced()).then_some(own)
+        let Some(value) = self.planner.value_in_doubt(path) else { return recorded };
+        let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
+        let is_found = value.content() == found.content;
+        let is_held = before != Content::Absent && self.tree.holds_content(path, before);
+        if self.planner.was_taken(path, before) || (is_found && (!is_held || value.content() == before)) {
+            return self.as_recorded(value, &found.stat);
+        }
+        if value.content() != before && is_held && self.is_moved_to_copy(path, before, copies) {
+            return if is_found { self.as_recorded(value, &found.stat) } else { None };
+        }
+        recorded
+    }
+
+    /// The record that a value would have, as far as this file system stores it; the rest is as in `stat`.
+    fn as_recorded(&self, value: &Value, stat: &Stat) -> Option<Record> {
+        let is_stored = |mtime: &Time| self.is_stored_as(*mtime, stat.mtime);
+        let mtime = value.mtime().filter(|mtime| !is_stored(mtime)).unwrap_or(stat.mtime);
+        let mode = value.mode().unwrap_or(stat.mode);
+        value.is_present().then(|| Record { content: value.content(), stat: Stat { mode, mtime, ..*stat } })
     }
 
     /// True while it is found out what is on a disk that the records may not speak of.

@@ -27,6 +27,10 @@ macro_rules! scripts {
 
 scripts! {
     d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
+    l1_a_mode_set_on_what_was_placed_before_a_crash_replaces_nothing_else
+    l1_bytes_moved_from_a_copy_to_its_path_outlive_a_write_to_the_copy
+    l1_what_replaces_what_was_placed_before_a_crash_replaces_nothing_else
+    l2_a_kept_version_that_was_written_into_is_not_forgotten_as_a_source
     d3_a_directory_that_equals_one_deleted_before_the_first_scan
     l2_bytes_written_late_come_back_where_the_directory_is_gone
     l2_what_a_user_puts_where_a_file_is_being_moved_stays_there

@@ -232,9 +232,9 @@ impl Engine {
                 }
                 self.look_before_more(path.clone());
             }
-            Source::Kept { name } => {
+            // Somebody may have written into it: it stays listed, and whoever looks after what is kept finds out.
+            Source::Kept { .. } => {
                 self.kept.remove(content);
-                self.commits.note_kept_removed(name.clone());
             }
         }
     }

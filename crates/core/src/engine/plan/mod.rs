@@ -14,7 +14,7 @@ use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
 use crate::effect::TroubleKind;
 use crate::path::SyncPath;
-use crate::record::{Record, Stat};
+use crate::record::Record;
 use crate::tree::{Node, Tree};
 use crate::version::{Content, ContentHash, DeviceId, Time, Value};
 
@@ -74,6 +74,11 @@ impl Planner {
     /// True if what is found at a path may be the engine's own work.
     pub(super) fn is_in_doubt(&self, path: &SyncPath) -> bool {
         self.in_doubt.contains_key(path)
+    }
+
+    /// What the engine may have put at a path already.
+    pub(super) fn value_in_doubt(&self, path: &SyncPath) -> Option<&Value> {
+        self.in_doubt.get(path)
     }
 
     /// True if the engine may have put this at a path already.
@@ -224,15 +229,6 @@ impl Engine {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
-    }
-
-    /// What the engine may have put at a path already, as it would have been recorded, if the bytes found are those.
-    pub(super) fn may_be_own_work(&self, path: &SyncPath, found: &Record) -> Option<Record> {
-        let value = self.planner.in_doubt.get(path).filter(|value| value.content() == found.content)?;
-        let is_stored = |mtime: &Time| self.is_stored_as(*mtime, found.stat.mtime);
-        let mtime = value.mtime().filter(|mtime| !is_stored(mtime)).unwrap_or(found.stat.mtime);
-        let mode = value.mode().unwrap_or(found.stat.mode);
-        Some(Record { content: found.content, stat: Stat { mode, mtime, ..found.stat } })
     }
 
     /// Gets the bytes of a value that may not be put in place yet.
