@@ -1,8 +1,9 @@
 //! `.syncignore` files: gitignore rules, by directory.
 //!
 //! What a rule matches is frozen: neither looked at nor changed. The bytes of the files come from observations; their
-//! meaning is the `ignore` crate's.
+//! meaning is the `ignore` crate's, but for braces: git knows no alternatives.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -23,13 +24,15 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 struct RuleFile {
     source: Vec<u8>,
-    matcher: Gitignore,
+    /// None: there are more rules than can be dealt with, so that nobody can tell what is to stay here.
+    matcher: Option<Gitignore>,
 }
 
 impl Rules {
     /// Sets what the ignore file of `directory` says; none: there is no such file. True if that changed anything.
     ///
-    /// A line that is no valid pattern is left out: it matches nothing.
+    /// A line that is no valid pattern is left out: it matches nothing. Where there are more patterns than can be dealt
+    /// with, everything below the directory is ignored.
     pub fn set(&mut self, directory: &SyncPath, source: Option<&[u8]>) -> bool {
         if self.files.get(directory).map(|file| file.source.as_slice()) == source {
             return false;
@@ -62,7 +65,8 @@ impl Rules {
             } else {
                 &path.as_bytes()[ancestor.as_bytes().len() + 1..]
             };
-            match file.matcher.matched(Path::new(OsStr::from_bytes(relative)), is_directory) {
+            let Some(matcher) = &file.matcher else { return true };
+            match matcher.matched(Path::new(OsStr::from_bytes(relative)), is_directory) {
                 Match::Ignore(_) => return true,
                 Match::Whitelist(_) => return false,
                 Match::None => {}
@@ -72,13 +76,47 @@ impl Rules {
     }
 }
 
-fn parse(source: &[u8]) -> Gitignore {
+fn parse(source: &[u8]) -> Option<Gitignore> {
     let mut builder = GitignoreBuilder::new("");
     for line in String::from_utf8_lossy(source).lines() {
         // An invalid pattern is one that matches nothing; the file is the user's and synced as it is.
-        let _ = builder.add_line(None, line);
+        let _ = builder.add_line(None, &with_plain_braces(line));
     }
-    builder.build().unwrap_or_else(|_| Gitignore::empty())
+    builder.build().ok()
+}
+
+/// The line with its braces escaped. To git they are ordinary characters; the library would take them for alternatives,
+/// which may be nested to any depth, and takes a stack as deep to read them.
+fn with_plain_braces(line: &str) -> Cow<'_, str> {
+    if !line.contains(['{', '}']) {
+        return line.into();
+    }
+    let mut escaped = String::with_capacity(line.len() + 8);
+    let mut rest = line;
+    while let Some(character) = rest.chars().next() {
+        let length = match character {
+            '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            '[' => class_bytes(rest),
+            '{' | '}' => {
+                escaped.push('\\');
+                1
+            }
+            _ => character.len_utf8(),
+        };
+        let (taken, after) = rest.split_at(length);
+        escaped.push_str(taken);
+        rest = after;
+    }
+    escaped.into()
+}
+
+/// How long the class is that this text begins with, in bytes; 1, for the bracket alone, if it does not end.
+fn class_bytes(text: &str) -> usize {
+    let negation = usize::from(text[1..].starts_with(['!', '^']));
+    // The first character belongs to the class even if it is a bracket.
+    let first = text[1 + negation..].chars().next().map_or(0, char::len_utf8);
+    let start = 1 + negation + first;
+    text[start..].find(']').map_or(1, |at| start + at + 1)
 }
 
 #[cfg(test)]
@@ -126,6 +164,35 @@ mod tests {
         check(b"a?c\n[xy]z", &[("abc", true), ("a/c", false), ("xz", true), ("wz", false)]);
         check(b"a  \n", &[("a", true), ("a  ", false)]);
         check(b"", &[("a", false)]);
+    }
+
+    #[test]
+    fn l7_braces_are_ordinary_characters_as_to_git() {
+        check(b"{a,b}\n", &[("{a,b}", true), ("a", false), ("b", false)]);
+        check(b"a{b\n*.{c}\n", &[("a{b", true), ("x.{c}", true), ("x.c", false)]);
+        check(b"\\{a\n\\\\{b\n", &[("{a", true), ("\\{b", true)]);
+        check(b"[{x]y\n[!{]z\n", &[("{y", true), ("xy", true), ("\\y", false), ("{z", false), ("az", true)]);
+        check(b"[]{]q\n[{\n", &[("]q", true), ("{q", true), ("[{", true), ("{", false)]);
+        check("\\\u{e9}{\n".as_bytes(), &[("\u{e9}{", true)]);
+    }
+
+    #[test]
+    fn h3_rules_that_are_nested_without_end_are_read_on_a_small_stack() {
+        let nested = ["{".repeat(1 << 15), "}".repeat(1 << 15)].concat();
+        let source = [nested.as_str(), "*.log"].join("\n");
+        let read = move || check(source.as_bytes(), &[("a.log", true), ("a", false)]);
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        thread.spawn(read).expect("started").join().expect("no panic");
+    }
+
+    #[test]
+    fn l7_more_rules_than_can_be_dealt_with_freeze_everything_below() {
+        let source = b"?".repeat(1 << 20);
+        let mut rules = Rules::default();
+        let path = |text: &str| SyncPath::parse(text.as_bytes()).expect("a valid path");
+        rules.set(&path("d"), Some(&source));
+        assert!(rules.is_ignored(&path("d/a"), false) && rules.is_ignored(&path("d/e/a"), false));
+        assert!(!rules.is_ignored(&path("a"), false) && !rules.is_ignored(&path("d"), true));
     }
 
     #[test]
