@@ -44,7 +44,7 @@ pub struct Seen {
     pub kind: Kind,
     /// Its stat.
     pub stat: Stat,
-    /// The bytes of an ignore file (a regular file named `.syncignore`, up to 1 MiB), so that rules and what they
+    /// The bytes of an ignore file (a regular file named `.syncignore`, up to 64 KiB), so that rules and what they
     /// cover are judged together. Larger ones have none.
     pub rules: Option<Vec<u8>>,
 }

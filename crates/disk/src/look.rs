@@ -16,8 +16,9 @@ use crate::at::{self, Met, Spot};
 use crate::root::Root;
 use crate::trouble::{other, trouble};
 
-/// Longest ignore file whose rules are read, in bytes.
-const RULES_BYTES_MAX: u64 = 1 << 20;
+/// Longest ignore file whose rules are read, in bytes: it takes up to a thousand times as much memory to understand them,
+/// and anybody who may change a directory may write one.
+const RULES_BYTES_MAX: u64 = 64 << 10;
 /// How often an item that changes between two calls is looked at again.
 const N_LOOKS_MAX: usize = 5;
 
@@ -58,7 +59,7 @@ impl Root {
             let seen = match self.kind_of(&met) {
                 Some(Kind::File) if name == IGNORE_NAME && met.stat.size > RULES_BYTES_MAX => {
                     return Err(other(
-                        "cannot read the rules: an ignore file has at most 1 MiB; make it shorter",
+                        "cannot read the rules: an ignore file has at most 64 KiB; make it shorter",
                     ));
                 }
                 Some(Kind::File) if name == IGNORE_NAME => {
@@ -102,7 +103,7 @@ impl Root {
 /// The bytes of an ignore file, all from the very state that `stat` describes; AGAIN if it is no longer in that state.
 fn read_rules(parent: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> Result<Vec<u8>, Errno> {
     let fd = at::open_file(parent, name)?;
-    let mut rules = vec![0; usize::try_from(stat.size).expect("at most 1 MiB") + 1];
+    let mut rules = vec![0; usize::try_from(stat.size).expect("at most 64 KiB") + 1];
     let n_bytes = crate::copy::read_full_at(fd.as_fd(), &mut rules, 0)?;
     rules.truncate(n_bytes);
     if at::stat_fd(fd.as_fd())?.stat != *stat || n_bytes as u64 != stat.size {
