@@ -1,7 +1,8 @@
 //! The layout of the blobs in a directory's database: format 1.
 //!
 //! Small, since there is one for every file, and independent of the wire. Actors are numbers of the `actors` table, and
-//! a record leaves out what equals the first version of its register. Numbers are LEB128 (`n`), signed ones zigzag
+//! a record leaves out what equals the first version of its register. What is read is held to the rules of the wire, so
+//! that damage is told here and not by whoever is sent it. Numbers are LEB128 (`n`), signed ones zigzag
 //! (`z`), byte strings are `n` and the bytes (`b`), paths are byte strings.
 //!
 //! ```text
@@ -20,7 +21,7 @@
 
 use file_sync_core::context::Context;
 use file_sync_core::effect::{Chunk, ChunkList};
-use file_sync_core::path::SyncPath;
+use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use file_sync_core::record::{Record, Stat};
 use file_sync_core::register::{Register, Settled};
 use file_sync_core::version::{Actor, Changed, Content, ContentHash, Dot, Signature, Time, Value, Version};
@@ -166,7 +167,11 @@ pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
     let mut chunks = Vec::with_capacity(blob.len() / CHUNK_BYTES);
     while !reader.rest.is_empty() {
         let hash = ContentHash(reader.array()?);
-        chunks.push(Chunk { hash, length: u32::from_le_bytes(reader.array()?) });
+        let length = u32::from_le_bytes(reader.array()?);
+        if length == 0 {
+            return Err(Malformed);
+        }
+        chunks.push(Chunk { hash, length });
     }
     Ok(ChunkList { average_bytes, chunks })
 }
@@ -337,12 +342,12 @@ impl<'a> Reader<'a> {
             ABSENT_DIRECTORY => Value::Absent { directory_mode: Some(self.mode()?) },
             FILE => Value::File {
                 content: ContentHash(self.array()?),
-                length: self.number()?,
+                length: self.length()?,
                 mode: self.mode()?,
                 mtime: self.time()?,
             },
             DIRECTORY => Value::Directory { mode: self.mode()? },
-            SYMLINK => Value::Symlink { target: self.bytes()?.into() },
+            SYMLINK => Value::Symlink { target: self.target()?.into() },
             _ => return Err(Malformed),
         })
     }
@@ -374,21 +379,37 @@ impl<'a> Reader<'a> {
 
     fn dot(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Dot> {
         let actor = actor_of(self.number()? as i64).ok_or(Malformed)?;
-        Ok(Dot { actor, counter: self.number()? })
+        match self.number()? {
+            0 => Err(Malformed),
+            counter => Ok(Dot { actor, counter }),
+        }
     }
 
+    /// A path that is not the root.
     fn path(&mut self) -> Decoded<SyncPath> {
-        path(self.bytes()?)
+        SyncPath::parse(self.bytes()?).map_err(|_| Malformed)
+    }
+
+    fn target(&mut self) -> Decoded<&'a [u8]> {
+        let target = self.bytes()?;
+        let is_target = !target.is_empty() && target.len() <= PATH_BYTES_MAX && !target.contains(&0);
+        is_target.then_some(target).ok_or(Malformed)
+    }
+
+    fn length(&mut self) -> Decoded<u64> {
+        let length = self.number()?;
+        i64::try_from(length).map(|_| length).map_err(|_| Malformed)
     }
 
     fn mode(&mut self) -> Decoded<u16> {
-        self.number()?.try_into().map_err(|_| Malformed)
+        u16::try_from(self.number()?).ok().filter(|mode| *mode <= 0o777).ok_or(Malformed)
     }
 
     fn time(&mut self) -> Decoded<Time> {
         let zigzag = self.number()?;
         let seconds = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-        Ok(Time { seconds, nanoseconds: self.number()?.try_into().map_err(|_| Malformed)? })
+        let nanoseconds = u32::try_from(self.number()?).ok().filter(|number| *number < 1_000_000_000);
+        Ok(Time { seconds, nanoseconds: nanoseconds.ok_or(Malformed)? })
     }
 
     fn number(&mut self) -> Decoded<u64> {

@@ -72,7 +72,11 @@ pub(crate) fn each(
     let actor_of = |number| actors.actor(number);
     while let Some(row) = rows.next()? {
         let in_column = |column| move |malformed: Malformed| malformed.in_column(column);
-        let path = parents.path(row.get(0)?, row.get_ref(1)?.as_blob()?).map_err(in_column(1))?;
+        let name = row.get_ref(1)?.as_blob()?;
+        if name.is_empty() {
+            return Err(Malformed.in_column(1)); // It would be its parent.
+        }
+        let path = parents.path(row.get(0)?, name).map_err(in_column(1))?;
         let register = codec::register(row.get_ref(4)?.as_blob()?, &actor_of).map_err(in_column(4))?;
         let record = match row.get_ref(5)?.as_blob_or_null()? {
             Some(blob) => Some(codec::record(blob, &register).map_err(in_column(5))?),
