@@ -8,40 +8,53 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest frame before the other side is known to be paired, in bytes.
-pub(crate) const STRANGER_BYTES_MAX: usize = 4 * 1024;
+pub const STRANGER_BYTES_MAX: usize = 4 * 1024;
 /// Read at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 const LENGTH_BYTES: usize = 4;
 
 /// Why no more frames can be read from a connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
+    /// It announces more than is waited for at present.
     #[error("a frame of {length} bytes, over the limit of {limit}")]
-    TooLong { length: usize, limit: usize },
+    TooLong {
+        /// What it announces, in bytes.
+        length: usize,
+        /// What is waited for, in bytes.
+        limit: usize,
+    },
+    /// The connection broke.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
+    /// The other side ended the connection.
     #[error("connection closed")]
     Closed,
 }
 
 /// Cuts a stream into frames.
-pub(crate) struct FrameReader<R> {
+pub struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     limit: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(stream: R, limit: usize) -> FrameReader<R> {
+    /// Begins at the start of a stream, with the longest frame that is waited for, in bytes.
+    pub fn new(stream: R, limit: usize) -> FrameReader<R> {
         FrameReader { stream, buffer: BytesMut::new(), limit }
     }
 
-    pub(crate) fn set_limit(&mut self, limit: usize) {
+    /// Sets the longest frame that is waited for from now on, in bytes.
+    pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
     /// A frame that has come already.
-    pub(crate) fn buffered(&mut self) -> Result<Option<Bytes>, FrameError> {
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`].
+    pub fn buffered(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
         if length > self.limit {
@@ -55,7 +68,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Reads more, whatever comes; can be given up at any time without losing anything.
-    pub(crate) async fn fill(&mut self) -> Result<(), FrameError> {
+    ///
+    /// # Errors
+    /// When nothing more comes.
+    pub async fn fill(&mut self) -> Result<(), FrameError> {
         self.buffer.reserve(READ_BYTES.min(self.limit + LENGTH_BYTES));
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(FrameError::Closed),
@@ -64,7 +80,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The next frame; waits as long as it takes.
-    pub(crate) async fn next(&mut self) -> Result<Bytes, FrameError> {
+    ///
+    /// # Errors
+    /// When it is too long, or does not come.
+    pub async fn next(&mut self) -> Result<Bytes, FrameError> {
         loop {
             if let Some(frame) = self.buffered()? {
                 return Ok(frame);
@@ -76,7 +95,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Moves what has come already of `count` raw bytes that follow a frame.
     ///
     /// They are in memory of their own: few bytes that wait long must not keep what they came with from being freed.
-    pub(crate) fn buffered_raw(&mut self, count: usize) -> Vec<u8> {
+    pub fn buffered_raw(&mut self, count: usize) -> Vec<u8> {
         let mut data = Vec::with_capacity(count);
         let come = self.buffer.len().min(count);
         data.extend_from_slice(&self.buffer[..come]);
@@ -85,7 +104,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Reads more of `count` raw bytes, of which `data` has some, and returns how many came.
-    pub(crate) async fn fill_raw(&mut self, data: &mut Vec<u8>, count: usize) -> Result<usize, FrameError> {
+    ///
+    /// # Errors
+    /// When nothing more comes.
+    pub async fn fill_raw(&mut self, data: &mut Vec<u8>, count: usize) -> Result<usize, FrameError> {
         let lacking = count.saturating_sub(data.len());
         match self.stream.read_buf(&mut data.limit(lacking)).await? {
             0 => Err(FrameError::Closed),
@@ -95,7 +117,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 }
 
 /// Appends a frame to what is to be written.
-pub(crate) fn push_frame(buffer: &mut Vec<u8>, frame: &[u8]) {
+pub fn push_frame(buffer: &mut Vec<u8>, frame: &[u8]) {
     let length = u32::try_from(frame.len()).expect("frames are far below 4 GiB");
     buffer.extend_from_slice(&length.to_be_bytes());
     buffer.extend_from_slice(frame);

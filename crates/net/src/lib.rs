@@ -16,7 +16,7 @@ mod content;
 mod control;
 mod dial;
 mod event;
-mod frame;
+pub mod frame;
 mod handshakes;
 mod identity;
 mod link;
