@@ -186,10 +186,12 @@ impl Disk {
                 None => self.check_free(path),
             },
             Op::Move { from, expect, to, .. } => {
+                self.check_parents(from, to)?;
                 self.check_expected(from, expect)?;
                 self.check_free(to)
             }
             Op::MoveDirectory { from, to, expect, .. } => {
+                self.check_parents(from, to)?;
                 self.check_tree(from, expect)?;
                 self.check_free(to)
             }
@@ -378,9 +380,17 @@ impl Disk {
         OpOutcome::Done { stat: self.get(path).map(Item::stat), kept }.into()
     }
 
+    /// What is expected in a directory that is not there differs; that of the target has to be there.
+    fn check_parents(&self, from: &SyncPath, to: &SyncPath) -> Result<(), OpOutcome> {
+        if !self.has_parent(from) {
+            return Err(differs());
+        }
+        if self.has_parent(to) { Ok(()) } else { Err(no_parent()) }
+    }
+
     fn check_free(&self, path: &SyncPath) -> Result<(), OpOutcome> {
         if !self.has_parent(path) {
-            return Err(trouble(TroubleKind::Other, "the directory that it belongs in is not there"));
+            return Err(no_parent());
         }
         if self.items.contains_key(path) { Err(differs()) } else { Ok(()) }
     }
@@ -432,6 +442,10 @@ fn rescue_name(path: &SyncPath, chance: u32) -> Option<SyncPath> {
 
 fn bytes_of(body: &Body) -> Option<Vec<u8>> {
     if let Body::File(bytes) = body { Some(bytes.clone()) } else { None }
+}
+
+fn no_parent() -> OpOutcome {
+    trouble(TroubleKind::Other, "the directory that it belongs in is not there")
 }
 
 fn differs() -> OpOutcome {
