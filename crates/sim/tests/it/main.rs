@@ -3,6 +3,7 @@
 mod metamorphic;
 mod observing;
 mod placing;
+mod real_disk;
 mod remotes;
 mod scripts;
 mod seeds;
