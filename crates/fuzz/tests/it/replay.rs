@@ -88,11 +88,12 @@ fn c1_damaged_databases_are_refused_or_used_and_never_made_anew() {
 
 #[test]
 fn every_target_has_a_corpus_and_all_of_them_are_small() {
-    let corpora = TARGETS.iter().map(|target| corpus(target));
+    let corpora = TARGETS.iter().map(corpus);
     let total: usize = corpora.flatten().map(|(_, bytes)| bytes.len()).sum();
     assert!(total as u64 <= CORPUS_BYTES_MAX, "{total} bytes");
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn replay(name: &str, n_mutations: u64) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
