@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{
-    SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE,
+    SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE, SQLITE_ERROR,
     SQLITE_IOERR_SHMSIZE,
 };
+
+/// Most that is said about damage, in characters.
+const DETAIL_CHARS_MAX: usize = 300;
 
 /// Why an operation of an index was not done. Nothing of it was: every write is one transaction.
 #[derive(Debug, thiserror::Error)]
@@ -134,10 +137,16 @@ impl IndexError {
 
     /// What SQLite said about a database, by what can be done about it.
     pub(crate) fn sql(path: &Path, source: rusqlite::Error) -> IndexError {
+        // Every statement is ours: what it names is lacking in a damaged schema only.
+        if let rusqlite::Error::SqlInputError { msg, .. } = &source {
+            return IndexError::damaged(path, msg.as_str());
+        }
         let Some(error) = source.sqlite_error() else {
             return match source {
-                // A column that holds another type than was ever written there.
-                rusqlite::Error::FromSqlConversionFailure(..)
+                // A column that holds another type than was ever written there, or a row that is always there.
+                rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::Utf8Error(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::InvalidColumnType(..) => IndexError::damaged(path, source.to_string()),
                 _ => IndexError::Sql { path: path.to_owned(), source },
@@ -146,6 +155,10 @@ impl IndexError {
         let owned = path.to_owned();
         match error.code {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                IndexError::damaged(path, source.to_string())
+            }
+            // As above: no statement is wrong, so what it met is.
+            ErrorCode::Unknown if error.extended_code == SQLITE_ERROR => {
                 IndexError::damaged(path, source.to_string())
             }
             ErrorCode::DiskFull => IndexError::Full { path: owned },
@@ -171,8 +184,11 @@ impl IndexError {
         }
     }
 
-    pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> IndexError {
-        IndexError::Damaged { path: path.to_owned(), detail: detail.into() }
+    /// What is wrong may quote the damaged file: it is made one short line.
+    pub(crate) fn damaged(path: &Path, detail: impl AsRef<str>) -> IndexError {
+        let shown = |character: char| if character.is_control() { ' ' } else { character };
+        let detail = detail.as_ref().chars().take(DETAIL_CHARS_MAX).map(shown).collect();
+        IndexError::Damaged { path: path.to_owned(), detail }
     }
 
     /// As [`IndexError::sql`], but a broken rule of uniqueness says that `what` is taken, and a reference to nothing

@@ -25,6 +25,8 @@ const LOG_BYTES_MAX: i64 = 16 << 20;
 const PAGE_BYTES: i64 = 4096;
 /// Where SQLite's header has the page size: two bytes, big-endian.
 const PAGE_BYTES_AT: usize = 16;
+/// Where it has the version of its format, 1 or with a log 2; one with a higher number, SQLite would only read.
+const WRITE_VERSION_AT: usize = 18;
 /// Where it has the number of pages: four bytes.
 const PAGE_COUNT_AT: usize = 28;
 /// Where it has the application id: four bytes.
@@ -193,6 +195,10 @@ fn check_header(path: &Path, schema: &Schema) -> Result<(), IndexError> {
     }
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(IndexError::damaged(path, "not a database"));
+    }
+    if header[WRITE_VERSION_AT] > 2 {
+        let detail = format!("format {} of SQLite's files", header[WRITE_VERSION_AT]);
+        return Err(IndexError::damaged(path, detail));
     }
     if big_endian(&header, APPLICATION_ID_AT) != schema.application_id {
         return Err(IndexError::WrongKind { path: path.to_owned(), expected: schema.kind });
