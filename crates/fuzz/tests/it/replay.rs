@@ -23,67 +23,67 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn h3_messages_are_refused_or_survive() {
-    replay("message", 12_000);
+    replay("message", 40_000);
 }
 
 #[test]
 fn h3_registers_are_refused_or_survive() {
-    replay("register", 12_000);
+    replay("register", 40_000);
 }
 
 #[test]
 fn h3_chunk_lists_are_refused_or_survive() {
-    replay("chunk-list", 12_000);
+    replay("chunk-list", 20_000);
 }
 
 #[test]
 fn h3_content_frames_are_refused_or_survive() {
-    replay("content-frame", 12_000);
+    replay("content-frame", 40_000);
 }
 
 #[test]
 fn h2_preambles_are_refused_or_survive() {
-    replay("preamble", 12_000);
+    replay("preamble", 40_000);
 }
 
 #[test]
 fn h3_streams_are_cut_alike_however_they_arrive() {
-    replay("stream", 8_000);
+    replay("stream", 20_000);
 }
 
 #[test]
 fn h3_tickets_are_refused_or_survive() {
-    replay("ticket", 12_000);
+    replay("ticket", 30_000);
 }
 
 #[test]
 fn h1_paths_lead_out_of_no_root_whatever_is_done_with_them() {
-    replay("path", 6_000);
+    replay("path", 8_000);
 }
 
 #[test]
 fn l7_ignore_files_are_read_and_spoil_nothing() {
-    replay("rules", 300);
+    replay("rules", 1_000);
 }
 
 #[test]
 fn s4_whatever_registers_hold_merging_them_is_a_join() {
-    replay("merging", 2_000);
+    replay("merging", 10_000);
 }
 
 #[test]
 fn h3_whatever_remotes_say_an_engine_comes_to_rest() {
-    replay("engine", 1_500);
+    replay("engine", 6_000);
 }
 
 #[test]
 fn c1_damaged_rows_are_told_or_read_as_they_are() {
-    replay("blobs", 400);
+    replay("blobs", 800);
 }
 
 #[test]
 fn c1_damaged_databases_are_refused_or_used_and_never_made_anew() {
-    replay("database", 300);
+    replay("database", 700);
 }
 
 #[test]
