@@ -24,9 +24,16 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 struct RuleFile {
     source: Vec<u8>,
-    /// None: there are more rules than can be dealt with, so that nobody can tell what is to stay here.
-    matcher: Option<Gitignore>,
+    /// One after another, the last line's first. None: there are more rules than can be dealt with, so that nobody can
+    /// tell what is to stay here.
+    matchers: Option<Vec<Gitignore>>,
 }
+
+/// What the library needs for patterns with wildcards grows with their number times their length, to gigabytes for an
+/// ignore file of 64 KiB. So they are divided into matchers of at most so many (patterns times bytes) each …
+const MATCHER_WEIGHT_MAX: usize = 1 << 18;
+/// … of which there are at most so many. That is enough for a thousand such patterns, and takes 100 MiB at the worst.
+const MATCHERS_MAX: usize = 8;
 
 impl Rules {
     /// Sets what the ignore file of `directory` says; none: there is no such file. True if that changed anything.
@@ -40,7 +47,7 @@ impl Rules {
         let files = Arc::make_mut(&mut self.files);
         match source {
             Some(source) => {
-                files.insert(directory.clone(), RuleFile { source: source.to_vec(), matcher: parse(source) })
+                files.insert(directory.clone(), RuleFile { source: source.to_vec(), matchers: parse(source) })
             }
             None => files.remove(directory),
         };
@@ -65,24 +72,46 @@ impl Rules {
             } else {
                 &path.as_bytes()[ancestor.as_bytes().len() + 1..]
             };
-            let Some(matcher) = &file.matcher else { return true };
-            match matcher.matched(Path::new(OsStr::from_bytes(relative)), is_directory) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => {}
+            let Some(matchers) = &file.matchers else { return true };
+            for matcher in matchers {
+                match matcher.matched(Path::new(OsStr::from_bytes(relative)), is_directory) {
+                    Match::Ignore(_) => return true,
+                    Match::Whitelist(_) => return false,
+                    Match::None => {}
+                }
             }
         }
         false
     }
 }
 
-fn parse(source: &[u8]) -> Option<Gitignore> {
+fn parse(source: &[u8]) -> Option<Vec<Gitignore>> {
+    let mut matchers = Vec::new();
     let mut builder = GitignoreBuilder::new("");
+    let (mut n_patterns, mut n_bytes) = (0, 0);
     for line in String::from_utf8_lossy(source).lines() {
+        if has_wildcards(line) {
+            (n_patterns, n_bytes) = (n_patterns + 1, n_bytes + line.len());
+            if n_patterns * n_bytes > MATCHER_WEIGHT_MAX {
+                matchers.push(std::mem::replace(&mut builder, GitignoreBuilder::new("")).build().ok()?);
+                (n_patterns, n_bytes) = (1, line.len());
+                if matchers.len() >= MATCHERS_MAX || n_bytes > MATCHER_WEIGHT_MAX {
+                    return None;
+                }
+            }
+        }
         // An invalid pattern is one that matches nothing; the file is the user's and synced as it is.
         let _ = builder.add_line(None, &with_plain_braces(line));
     }
-    builder.build().ok()
+    matchers.push(builder.build().ok()?);
+    matchers.reverse();
+    Some(matchers)
+}
+
+/// True but for plain names and `*.EXTENSION`, of which there may be as many as fit.
+fn has_wildcards(line: &str) -> bool {
+    let is_plain = |text: &str| !text.contains(['*', '?', '[']);
+    !line.starts_with('#') && !is_plain(line) && !line.strip_prefix("*.").is_some_and(is_plain)
 }
 
 /// The line with its braces escaped. To git they are ordinary characters; the library would take them for alternatives,
@@ -183,6 +212,15 @@ mod tests {
         let read = move || check(source.as_bytes(), &[("a.log", true), ("a", false)]);
         let thread = std::thread::Builder::new().stack_size(256 << 10);
         thread.spawn(read).expect("started").join().expect("no panic");
+    }
+
+    #[test]
+    fn l7_a_later_rule_decides_however_many_stand_before() {
+        let many: String = (0..600).map(|n| format!("a*{n}?b\n")).collect();
+        let source = ["*.log\n!keep*me\n", &many, "!*.log\nkeep*me\n"].concat();
+        check(source.as_bytes(), &[("x.log", false), ("keep-me", true), ("a17xb", true), ("a599-b", true)]);
+        let rules = parse(source.as_bytes()).expect("not too many");
+        assert!(rules.len() > 1, "they need more than one matcher");
     }
 
     #[test]
