@@ -92,7 +92,7 @@ pub const TARGETS: &[Target] = &[
         what: "ignore files",
         run: rules::rules,
         bytes_max: 4 * KIB,
-        memory_bytes_max: 64 * MIB,
+        memory_bytes_max: 256 * MIB,
     },
     Target {
         name: "merging",

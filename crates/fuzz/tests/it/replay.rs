@@ -63,7 +63,7 @@ fn h1_paths_lead_out_of_no_root_whatever_is_done_with_them() {
 
 #[test]
 fn l7_ignore_files_are_read_and_spoil_nothing() {
-    replay("rules", 1_000);
+    replay("rules", 300);
 }
 
 #[test]
