@@ -240,7 +240,7 @@ impl Root {
     }
 
     /// A free name in the store for what is expected: nanoseconds, counter, the start of its hash.
-    fn kept_name(&self, expect: &Record) -> String {
+    pub(crate) fn kept_name(&self, expect: &Record) -> String {
         let hash = expect.content.hash().to_string();
         format!("{}-{}", self.unique_name(), &hash[..16])
     }
