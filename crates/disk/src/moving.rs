@@ -32,6 +32,10 @@ impl Root {
         if let Err(refusal) = self.check(from, expect) {
             return refusal.into();
         }
+        // Not taken at all where it cannot go: what is put back has another change time.
+        if at::stat_at(to.parent.as_fd(), to.name()).is_ok() {
+            return Step::differs();
+        }
         self.between("checked");
         let name = self.kept_name(expect);
         let out = (self.kept(), name.as_bytes());
@@ -55,8 +59,17 @@ impl Root {
         self.between("given");
         match with_writable(&[new.0], || at::rename_new(out, new)) {
             Ok(()) => Step::Changed { stat: Some(moved_stat(new, stat)), kept: None },
-            Err(Errno::EXIST) => Step::Over(self.put_back(out, from, None)),
-            Err(errno) => self.give_back(out, from, OpOutcome::Trouble(rename_trouble("move it", errno))),
+            Err(errno) => {
+                if metadata.is_some() {
+                    // What it was to be given at its new name it must not show at the old one. Best effort.
+                    let before = Metadata { mode: expect.stat.mode, mtime: Some(expect.stat.mtime) };
+                    let _ = self.give_metadata(out, &stat, expect.content, before);
+                }
+                if errno == Errno::EXIST {
+                    return Step::Over(self.put_back(out, from, None));
+                }
+                self.give_back(out, from, OpOutcome::Trouble(rename_trouble("move it", errno)))
+            }
         }
     }
 

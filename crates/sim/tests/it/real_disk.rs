@@ -494,6 +494,9 @@ impl Both {
             }
             4 if is(&known, false) => {
                 let (to, metadata) = (self.any_path(), is_file.then_some((mode, mtime)));
+                if to == path {
+                    return None; // Nothing is moved to where it is.
+                }
                 let (one, two) = known?;
                 let op = |expect| Op::Move { from: path.clone(), expect, to: to.clone(), metadata };
                 (op(one), op(two))
