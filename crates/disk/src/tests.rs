@@ -265,11 +265,14 @@ fn l2_what_a_user_puts_where_a_file_is_being_moved_stays_there() {
     for step in ["moved", "given"] {
         let scene = Scene::new();
         let expect = scene.write("f", "old");
+        let before = expect.stat;
         let path = scene.at("g");
         scene.at_step(step, move || fs::write(path, "a user's").unwrap());
         let op = Op::Move { from: sync("f"), expect, to: sync("g"), metadata: Some((0o600, MTIME)) };
         assert_eq!(scene.apply(op), UNTOUCHED);
         assert_eq!((scene.read("f"), scene.read("g")), ("old".to_owned(), "a user's".to_owned()));
+        let stat = scene.root.look(&sync("f")).unwrap().unwrap().stat;
+        assert_eq!((stat.mode, stat.mtime), (before.mode, before.mtime), "not those of its new name");
         assert!(scene.root.kept_list().unwrap().is_empty());
     }
 }
