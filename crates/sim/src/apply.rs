@@ -148,10 +148,9 @@ impl Disk {
             Op::Move { from, expect, to, metadata } => {
                 self.move_item((from, to), expect, *metadata, progress, (wall, chance))?
             }
-            Op::MoveDirectory { from, to, mode, expect } => {
+            Op::MoveDirectory { from, to, mode, .. } => {
                 self.check_free(to)?;
-                let inode = self.items.get(from).map(|item| item.inode);
-                if inode.is_none() || inode != expect.first().map(|(_, record)| record.stat.inode) {
+                if !self.is_directory(from) {
                     return Err(differs());
                 }
                 self.rename(from, to, wall);
