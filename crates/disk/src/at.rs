@@ -154,6 +154,15 @@ pub(crate) fn exchange(one: (BorrowedFd<'_>, &[u8]), two: (BorrowedFd<'_>, &[u8]
     rustix::fs::renameat_with(one.0, one.1, two.0, two.1, RenameFlags::EXCHANGE)
 }
 
+/// Removes a file or an empty directory; missing is fine. For the engine's own files only.
+pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR),
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
 /// Changes the mode of what a descriptor (also one that only takes hold) refers to. It must be no symlink.
 pub(crate) fn chmod_fd(fd: BorrowedFd<'_>, mode_bits: u16) -> Result<(), Errno> {
     rustix::fs::chmod(proc_path(fd), Mode::from_bits_truncate(u32::from(mode_bits)))

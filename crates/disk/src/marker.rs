@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::at;
 
 const NAME: &[u8] = b"marker";
-const NAME_NEW: &[u8] = b"marker.new";
+const NAME_NEW: &str = "marker.new";
 const BYTES_MAX: usize = 4_096;
 
 /// What the marker says.
@@ -56,7 +56,9 @@ impl Marker {
     /// Writes it into an open `.file-sync`, whole or not at all, and durably.
     pub(crate) fn write(&self, own: BorrowedFd<'_>) -> Result<(), Errno> {
         let text = format!("file-sync directory {}\nincarnation {:016x}\n", self.id, self.incarnation);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What stands there is left from a crash or was put there; it may be a link to somebody's file.
+        at::unlink(own, NAME_NEW)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(own, NAME_NEW, flags, Mode::from_bits_truncate(0o600))?;
         crate::copy::write_all_at(fd.as_fd(), text.as_bytes(), 0)?;
         rustix::fs::fsync(&fd)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use file_sync_core::effect::{Trouble, TroubleKind};
 use file_sync_core::version::ContentHash;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::at;
@@ -60,11 +60,7 @@ impl Stage {
 
     /// Removes a file or directory of the stage; missing is fine.
     pub(crate) fn unlink(&self, name: &str) -> Result<(), Errno> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR),
-            Err(Errno::NOENT) => Ok(()),
-            result => result,
-        }
+        at::unlink(self.fd(), name)
     }
 
     /// Makes a file that nobody else has the name of.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use file_sync_core::effect::{Trouble, TroubleKind};
 use file_sync_core::version::ContentHash;
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::at;
@@ -34,10 +34,7 @@ pub struct StageFile {
 impl StageFile {
     pub(crate) fn open(stage: Arc<Stage>, content: ContentHash, length: u64) -> Result<StageFile, Trouble> {
         let name = format!("{content}.part");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(stage.fd(), name.as_str(), flags, Mode::from_bits_truncate(0o600))
-            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
-        let (fd, stat) = opened.map_err(|errno| trouble("stage the file", errno))?;
+        let (fd, stat) = open_part(&stage, &name).map_err(|errno| trouble("stage the file", errno))?;
         let present = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
         let fits = stage.check_space(length.saturating_sub(present)).and_then(|()| {
             rustix::fs::ftruncate(&fd, length).map_err(|errno| trouble("stage the file", errno))
@@ -130,6 +127,26 @@ impl StageFile {
         whole.insert(self.content);
         Ok(())
     }
+}
+
+/// Opens what was staged of a file before, or else makes it. What is no file of the stage's own alone was put there by
+/// somebody (a link to a file elsewhere, a FIFO), and makes way.
+fn open_part(stage: &Stage, name: &str) -> Result<(OwnedFd, rustix::fs::Stat), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(stage.fd(), name, flags, Mode::empty()) {
+        Ok(fd) => {
+            let stat = rustix::fs::fstat(&fd)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
+                return Ok((fd, stat));
+            }
+        }
+        Err(Errno::NOENT | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {}
+        Err(errno) => return Err(errno),
+    }
+    stage.unlink(name)?;
+    let fd = stage.create(name)?;
+    let stat = rustix::fs::fstat(&fd)?;
+    Ok((fd, stat))
 }
 
 /// The length of the zero block, or part of one, that starts here, if one does.

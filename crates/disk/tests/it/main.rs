@@ -8,6 +8,7 @@
 
 mod apply;
 mod hash;
+mod planted;
 mod privilege;
 mod root;
 mod scan;
