@@ -7,6 +7,8 @@
 )]
 
 mod apply;
+mod attack;
+mod canary;
 mod hash;
 mod planted;
 mod privilege;
