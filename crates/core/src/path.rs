@@ -16,6 +16,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 16 * 1024;
 
+/// Compared at once, in bytes.
+const CHUNK_BYTES: usize = 32;
+
 /// A path below a root: one or more components joined by `/`; the root itself is [`SyncPath::root`], which is empty.
 ///
 /// Ordered by component, so that a directory is directly followed by everything below it.
@@ -173,7 +176,10 @@ fn check_name(name: &[u8]) -> Result<(), PathError> {
 impl Ord for SyncPath {
     fn cmp(&self, other: &SyncPath) -> Ordering {
         let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+        // What begins alike is passed over quickly: paths of one directory do, and long ones are many comparisons.
+        let pairs = self.0.chunks_exact(CHUNK_BYTES).zip(other.0.chunks_exact(CHUNK_BYTES));
+        let start = CHUNK_BYTES * pairs.take_while(|(one, two)| one == two).count();
+        self.0[start..].iter().map(rank).cmp(other.0[start..].iter().map(rank))
     }
 }
 

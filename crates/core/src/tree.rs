@@ -14,7 +14,8 @@ use crate::path::SyncPath;
 use crate::projection::{Projection, project};
 use crate::record::Record;
 use crate::register::Register;
-use crate::version::{Changed, Content, Dot, Signature, Time, Value, Version};
+use crate::size::{announced_bytes, place_bytes};
+use crate::version::{Changed, Content, DeviceId, Dot, Signature, Time, Value, Version};
 
 /// Everything about one path.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -60,9 +61,55 @@ pub struct Tree {
     changed: BTreeSet<SyncPath>,
     /// Paths whose projection may have changed since they were last taken.
     stale: BTreeSet<SyncPath>,
+    /// Whose disk this is; what it has written itself is not weighed.
+    own: Option<DeviceId>,
+    /// What others have made this tree take, in bytes of memory.
+    announced_bytes: usize,
 }
 
 impl Tree {
+    /// A tree of this device, which has nothing in it yet.
+    pub fn of(own: DeviceId) -> Tree {
+        Tree { own: Some(own), ..Tree::default() }
+    }
+
+    /// What other devices have made this tree take, in bytes of memory, roughly and from above.
+    pub fn announced_bytes(&self) -> usize {
+        self.announced_bytes
+    }
+
+    /// By how much that would grow if a register were merged at a path.
+    pub fn growth_bytes(&self, path: &SyncPath, other: &Register) -> usize {
+        let own = self.own.as_ref();
+        let node = self.nodes.get(path);
+        let (before, after) = match node {
+            Some(node) if node.register.covers(other) => return 0,
+            Some(node) => {
+                let mut joined = node.register.clone();
+                joined.merge(other);
+                (announced_bytes(path, &node.register, own), announced_bytes(path, &joined, own))
+            }
+            None => (0, announced_bytes(path, other, own)),
+        };
+        let has_parents = node.is_some_and(|node| node.visible);
+        let missing_bytes = if has_parents { 0 } else { self.missing_parents_bytes(path) };
+        after.saturating_sub(before) + missing_bytes
+    }
+
+    /// What the directories above a path would take that nothing is known of. Looked for from the top: whoever announces
+    /// thousands of directories in one path has the first of them looked for, not all.
+    fn missing_parents_bytes(&self, path: &SyncPath) -> usize {
+        let is_known = |above: &SyncPath| above.is_root() || self.nodes.contains_key(above);
+        if path.parent().is_none_or(|parent| is_known(&parent)) {
+            return 0;
+        }
+        let bytes = path.as_bytes();
+        let ends = (0..bytes.len()).filter(|at| bytes[*at] == b'/');
+        let is_end_known =
+            |end: &usize| SyncPath::parse(&bytes[..*end]).is_ok_and(|above| self.nodes.contains_key(&above));
+        ends.skip_while(is_end_known).map(place_bytes).sum()
+    }
+
     /// The node of a path, if anything is known of it.
     pub fn get(&self, path: &SyncPath) -> Option<&Node> {
         self.nodes.get(path)
@@ -71,6 +118,11 @@ impl Tree {
     /// All paths and nodes, parents before children.
     pub fn iter(&self) -> impl Iterator<Item = (&SyncPath, &Node)> {
         self.nodes.iter()
+    }
+
+    /// How many paths anything is known of.
+    pub fn n_paths(&self) -> usize {
+        self.nodes.len()
     }
 
     /// Everything strictly below a path, in order.
@@ -106,7 +158,7 @@ impl Tree {
     /// Notes what is on the disk now; none: nothing.
     pub fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
         if record.is_some() || self.nodes.contains_key(path) {
-            self.nodes.entry(path.clone()).or_default().record = record;
+            self.node_or_insert(path).record = record;
             self.stale.insert(path.clone());
         }
     }
@@ -120,6 +172,7 @@ impl Tree {
 
     /// Puts a stored node back; [`Tree::refresh_all`] must follow the last.
     pub fn load(&mut self, path: SyncPath, register: Register, record: Option<Record>, sequence: u64) {
+        self.announced_bytes += announced_bytes(&path, &register, self.own.as_ref());
         self.nodes.insert(path, Node { register, record, sequence, ..Node::default() });
     }
 
@@ -145,14 +198,22 @@ impl Tree {
 
     /// Joins a register from elsewhere; true if anything was learnt.
     pub fn merge(&mut self, path: &SyncPath, other: &Register) -> bool {
-        match self.nodes.get_mut(path) {
+        let own = self.own.as_ref();
+        let (before, node) = match self.nodes.get_mut(path) {
             Some(node) if node.register.covers(other) => return false,
-            Some(node) => node.register.merge(other),
+            Some(node) => {
+                let before = announced_bytes(path, &node.register, own);
+                node.register.merge(other);
+                (before, &*node)
+            }
             None if other.is_empty() => return false,
             None => {
-                self.nodes.insert(path.clone(), Node { register: other.clone(), ..Node::default() });
+                let node = Node { register: other.clone(), ..Node::default() };
+                (0, &*self.nodes.entry(path.clone()).or_insert(node))
             }
-        }
+        };
+        let after = announced_bytes(path, &node.register, own);
+        self.announced_bytes = (self.announced_bytes + after).saturating_sub(before);
         self.changed.insert(path.clone());
         self.refresh(path);
         true
@@ -238,12 +299,24 @@ impl Tree {
     }
 
     fn put_register(&mut self, path: &SyncPath, register: Register) {
-        let node = self.nodes.entry(path.clone()).or_default();
+        let own = self.own;
+        let node = self.node_or_insert(path);
         if node.register != register {
+            let before = announced_bytes(path, &node.register, own.as_ref());
+            let after = announced_bytes(path, &register, own.as_ref());
             node.register = register;
+            self.announced_bytes = (self.announced_bytes + after).saturating_sub(before);
             self.changed.insert(path.clone());
             self.refresh(path);
         }
+    }
+
+    /// The node of a path; one that is new weighs what a place takes.
+    fn node_or_insert(&mut self, path: &SyncPath) -> &mut Node {
+        if !self.nodes.contains_key(path) {
+            self.announced_bytes += announced_bytes(path, &Register::default(), self.own.as_ref());
+        }
+        self.nodes.entry(path.clone()).or_default()
     }
 }
 

@@ -229,6 +229,13 @@ pub struct Engine {
     kept: HashMap<ContentHash, String>,
     root: RootState,
     paused: bool,
+    /// What remotes may still make this directory take, in bytes of memory.
+    announced_free_bytes: u64,
+    /// When the member list, which has changed, is told to those connected, and how often that may be.
+    members_due_ms: Option<u64>,
+    members_pace: peer::Pace,
+    /// Epochs begun since the start on a remote's word alone.
+    n_epochs_on_word: u32,
 }
 
 #[derive(Debug, PartialEq)]
@@ -262,10 +269,11 @@ const TROUBLE_RETRY_MS: u64 = 10_000;
 impl Engine {
     /// Starts from what was stored; the first thing it asks for is a walk.
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
+        let tree = Tree::of(config.device);
         let mut engine = Engine {
             config,
             now,
-            tree: Tree::default(),
+            tree,
             rules: Rules::default(),
             effects: Vec::new(),
             observer: observe::Observer::default(),
@@ -289,6 +297,10 @@ impl Engine {
                 .collect(),
             root: RootState::Proved,
             paused,
+            announced_free_bytes: u64::MAX,
+            members_due_ms: None,
+            members_pace: peer::Pace::default(),
+            n_epochs_on_word: 0,
         };
         for (path, register, record, sequence) in stored.rows {
             if let Some(record) = &record
@@ -408,6 +420,14 @@ impl Engine {
     /// True once a remote has said where it stands, on the present connection.
     pub fn is_attached(&self, device: &DeviceId) -> bool {
         self.peers.get(device).is_some_and(peer::Peer::is_attached)
+    }
+
+    /// Says how much memory remotes may still make this directory take, in bytes; without limit until it is said.
+    ///
+    /// One remote alone gets at most three quarters of that, so that others can go on. What is more is refused, which
+    /// is listed; it is asked for again after the next start.
+    pub fn limit_announced(&mut self, free_bytes: u64) {
+        self.announced_free_bytes = free_bytes;
     }
 
     /// The directory's registers and records, to read.

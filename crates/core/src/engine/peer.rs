@@ -4,155 +4,29 @@
 //! is merged, committed and relayed on receipt, whatever this disk can do. What this disk has caught up with is told in
 //! [`Progress`]. Which versions may be believed is decided here too: in a read-only offer the offering device's alone.
 
+mod known;
+mod limits;
+mod members;
+mod pace;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Counters, Effect, Engine};
+pub use known::PeerProgress;
+pub(super) use known::{Peer, Refusal};
+pub(super) use pace::Pace;
+
+use self::known::{ATTACH_PATHS_EACH_MS, ATTACH_PAUSE_MS};
+use self::limits::{EPOCHS_ON_WORD_MAX, Lost};
+use super::{Effect, Engine};
 use crate::context::Context;
-use crate::message::{Attach, Entries, Entry, Members, Message, Progress};
+use crate::message::{Attach, Entries, Entry, Message, Progress};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{Actor, DeviceId, Dot};
+use crate::version::{DeviceId, Dot};
 
 const ENTRIES_MAX: usize = 8_192;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
-/// An entry that would get longer than this is not taken in, so that all that is can be passed on.
-const ENTRY_BYTES_MAX: usize = 2 << 20;
-/// Paths of a remote's refused entries that are remembered, to be listed.
-const REFUSED_MAX: usize = 1_024;
-/// Sequence numbers that may be under way to a remote before it has said that it merged them.
-const WINDOW: u64 = 65_536;
-
-/// Members that are remembered, those included that have left.
-const MEMBERS_MAX: usize = 1_024;
-/// No member changes that often; a higher number would leave none for its next change.
-const MEMBER_NUMBER_MAX: u64 = 1 << 32;
-
-/// How far a remote's entries are merged, as it is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PeerProgress {
-    /// The remote's numbering.
-    pub index_id: u64,
-    /// Merged up to here.
-    pub merged: u64,
-    /// How far the remote's disk has followed this device's numbering.
-    pub acknowledged: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Peer {
-    index_id: u64,
-    pub(super) merged: u64,
-    pub(super) merged_under_way: u64,
-    pub(super) merged_durable: u64,
-    /// The remote's newest sequence number that it has told of.
-    latest: u64,
-    is_up: bool,
-    has_attached: bool,
-    has_detached: bool,
-    pub(super) sends_only: bool,
-    /// As it has said last: see [`Progress::expecting`].
-    pub(super) expecting: u32,
-    /// What it has not been told yet, by sequence number.
-    outbox: BTreeMap<u64, SyncPath>,
-    sent_through: u64,
-    merged_ours: u64,
-    pub(super) applied_ours: u64,
-    /// Paths heard of from it that this disk has not followed yet, with the number that holds back the progress.
-    pub(super) awaiting: BTreeMap<SyncPath, u64>,
-    awaiting_numbers: BTreeSet<(u64, SyncPath)>,
-    /// Paths whose entries were too long to be taken in, and the lowest number that holds back the progress for them.
-    pub(super) refused: BTreeSet<SyncPath>,
-    refused_from: Option<u64>,
-    told: Option<Progress>,
-    /// It wants to hear that this disk has been looked at.
-    pub(super) check: Option<super::wait::Check>,
-}
-
-impl Peer {
-    pub(super) fn new(known: PeerProgress) -> Peer {
-        Peer {
-            index_id: known.index_id,
-            merged: known.merged,
-            merged_under_way: known.merged,
-            merged_durable: known.merged,
-            applied_ours: known.acknowledged,
-            ..Peer::default()
-        }
-    }
-
-    pub(super) fn progress(&self) -> PeerProgress {
-        PeerProgress { index_id: self.index_id, merged: self.merged, acknowledged: self.applied_ours }
-    }
-
-    pub(super) fn is_attached(&self) -> bool {
-        self.is_up && self.has_attached && !self.has_detached
-    }
-
-    pub(super) fn is_detached(&self) -> bool {
-        self.has_detached
-    }
-
-    pub(super) fn is_up(&self) -> bool {
-        self.is_up
-    }
-
-    /// True if it was told last that this device expects bytes.
-    pub(super) fn has_told_to_expect(&self) -> bool {
-        self.told.as_ref().is_some_and(|told| told.expecting > 0)
-    }
-
-    /// True if this disk has followed all that it has said, but where nobody has the bytes.
-    pub(super) fn has_followed(&self, pending: &BTreeSet<SyncPath>) -> bool {
-        self.awaiting.keys().all(|path| pending.contains(path))
-    }
-
-    fn await_path(&mut self, path: &SyncPath, number: u64) {
-        if self.awaiting.get(path).is_none_or(|earlier| *earlier > number) {
-            self.is_applied(path);
-            self.awaiting.insert(path.clone(), number);
-            self.awaiting_numbers.insert((number, path.clone()));
-        }
-    }
-
-    pub(super) fn is_applied(&mut self, path: &SyncPath) {
-        if let Some(number) = self.awaiting.remove(path) {
-            self.awaiting_numbers.remove(&(number, path.clone()));
-        }
-    }
-
-    fn refuse(&mut self, path: SyncPath, number: u64) {
-        self.refused_from = Some(self.refused_from.map_or(number, |earlier| earlier.min(number)));
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.insert(path);
-        }
-    }
-
-    fn is_taken_in(&mut self, path: &SyncPath) {
-        if self.refused.remove(path) && self.refused.is_empty() {
-            self.refused_from = None;
-        }
-    }
-
-    /// How far this disk has followed, but for paths that are pending.
-    fn applied(&self, pending: &BTreeSet<SyncPath>) -> u64 {
-        let mut awaited = self.awaiting_numbers.iter().filter(|(_, path)| !pending.contains(path));
-        let awaited = awaited.next().map(|(number, _)| *number);
-        let missing = awaited.into_iter().chain(self.refused_from).min();
-        missing.map_or(self.merged_durable, |number| (number - 1).min(self.merged_durable))
-    }
-
-    fn forget_connection(&mut self) {
-        self.is_up = false;
-        self.has_attached = false;
-        self.has_detached = false;
-        self.outbox.clear();
-        self.told = None;
-        self.check = None;
-        self.latest = 0;
-        self.expecting = 0;
-    }
-}
 
 impl Engine {
     /// Members that are connected.
@@ -160,39 +34,6 @@ impl Engine {
         let is_member = |device: &DeviceId| self.members.get(device).is_some_and(|member| member.active);
         let up = self.peers.iter().filter(|(_, peer)| peer.is_up).map(|(device, _)| *device);
         up.filter(is_member).collect::<Vec<_>>().into_iter()
-    }
-
-    /// Replaces what is known of who takes part; what others know better stays.
-    pub fn merge_members(&mut self, now: super::Now, members: &Members) -> Vec<Effect> {
-        self.now = now;
-        self.learn_members(members);
-        self.settle()
-    }
-
-    fn learn_members(&mut self, members: &Members) {
-        let before = self.members.clone();
-        for (device, theirs) in members {
-            let newer = |ours: &crate::message::Member| {
-                theirs.number > ours.number || (theirs.number == ours.number && !theirs.active && ours.active)
-            };
-            let is_news = match self.members.get(device) {
-                Some(ours) => newer(ours),
-                None => self.members.len() < MEMBERS_MAX,
-            };
-            if is_news && theirs.number <= MEMBER_NUMBER_MAX {
-                self.members.insert(*device, theirs.clone());
-            }
-        }
-        if self.members == before {
-            return;
-        }
-        self.commits.note_state();
-        self.effects.push(Effect::MembersChanged(self.members.clone()));
-        let message = Message::Members { directory: self.config.directory, members: self.members.clone() };
-        let told: Vec<DeviceId> = self.connected().collect();
-        for to in told {
-            self.effects.push(Effect::Send { to, message: message.clone() });
-        }
     }
 
     pub(super) fn on_peer_up(&mut self, device: DeviceId) {
@@ -205,7 +46,7 @@ impl Engine {
                 message: Message::Detach { directory: self.config.directory },
             });
         } else {
-            self.attach(device);
+            self.attach_soon(device);
         }
     }
 
@@ -214,6 +55,39 @@ impl Engine {
             peer.forget_connection();
         }
         self.forget_checks(&device);
+    }
+
+    /// Attaches to a remote, or puts that off if it has made this device do so often of late.
+    fn attach_soon(&mut self, device: DeviceId) {
+        let (now, pause) = (self.now.monotonic_ms, self.attach_pause_ms());
+        let Some(peer) = self.peers.get_mut(&device) else { return };
+        peer.must_attach = !peer.attach_pace.pay(now, pause);
+        if !peer.must_attach {
+            self.attach(device);
+        }
+    }
+
+    fn attach_pause_ms(&self) -> u64 {
+        ATTACH_PAUSE_MS + self.tree.n_paths() as u64 / ATTACH_PATHS_EACH_MS
+    }
+
+    /// Does what was put off and is due.
+    fn advance_attaches(&mut self) {
+        let (now, pause) = (self.now.monotonic_ms, self.attach_pause_ms());
+        let is_paused = self.paused;
+        let is_due = |peer: &Peer| !is_paused && peer.has_put_off() && peer.attach_pace.due_ms(pause) <= now;
+        let due: Vec<DeviceId> =
+            self.peers.iter().filter(|(_, peer)| is_due(peer)).map(|(device, _)| *device).collect();
+        for device in due {
+            let Some(peer) = self.peers.get_mut(&device) else { continue };
+            let put_off = peer.attach_put_off.take();
+            if std::mem::take(&mut peer.must_attach) {
+                self.attach_soon(device);
+            }
+            if let Some(attach) = put_off {
+                self.on_attach(device, attach);
+            }
+        }
     }
 
     fn attach(&mut self, device: DeviceId) {
@@ -303,8 +177,14 @@ impl Engine {
 
     fn on_attach(&mut self, from: DeviceId, attach: Attach) {
         self.learn_members(&attach.members);
-        let is_new_life = self.has_lost_counters(&attach);
-        if is_new_life {
+        let (now, pause) = (self.now.monotonic_ms, self.attach_pause_ms());
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if !peer.attach_pace.pay(now, pause) {
+            peer.attach_put_off = Some(attach); // The newest alone counts.
+            return;
+        }
+        if self.has_lost_counters(&attach) && self.n_epochs_on_word < EPOCHS_ON_WORD_MAX {
+            self.n_epochs_on_word += 1;
             self.start_new_epoch();
         }
         if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
@@ -322,8 +202,7 @@ impl Engine {
             (peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0);
             peer.awaiting.clear();
             peer.awaiting_numbers.clear();
-            peer.refused.clear();
-            peer.refused_from = None;
+            peer.forget_refused();
             self.commits.note_state();
         }
         let knows_ours = attach.known_index_id == ours.index_id && attach.known_sequence <= ours.sequence;
@@ -342,6 +221,7 @@ impl Engine {
             later.map(|(path, node)| (node.sequence, path.clone())).collect();
         if let Some(peer) = self.peers.get_mut(device) {
             peer.outbox = outbox;
+            peer.forget_in_flight();
             peer.sent_through = start;
             peer.merged_ours = start;
         }
@@ -370,43 +250,55 @@ impl Engine {
             return;
         }
         if entries.after > peer.merged {
-            self.attach(from); // Something is missing in between: say again from where on.
+            self.attach_soon(from); // Something is missing in between: say again from where on.
             return;
         }
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
         self.commits.note_state();
-        let mut has_lost_counters = false;
-        for entry in entries.entries {
-            let path = entry.path.clone();
-            self.merge_entry(from, entries.after.saturating_add(1), entry);
-            has_lost_counters |= self.is_ahead_of_counters(&path);
-        }
-        if has_lost_counters {
-            self.start_new_epoch();
+        let merged = entries
+            .entries
+            .into_iter()
+            .map(|entry| self.merge_entry(from, entries.after.saturating_add(1), entry))
+            .max();
+        match merged.unwrap_or(Lost::Nothing) {
+            Lost::Nothing => {}
+            Lost::OnItsWord => {
+                self.n_epochs_on_word += 1;
+                self.start_new_epoch();
+            }
+            Lost::Proved => self.start_new_epoch(),
         }
         self.ask_again(&from);
     }
 
-    fn merge_entry(&mut self, from: DeviceId, number: u64, entry: Entry) {
+    /// Returns what this device has lost, if the entry is taken in and true.
+    fn merge_entry(&mut self, from: DeviceId, number: u64, entry: Entry) -> Lost {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
-            Some(author) if author == self.config.device => return,
+            Some(author) if author == self.config.device => return Lost::Nothing,
             Some(author) => only_by(&author, &register),
             None => register,
         };
-        let is_too_long = self.would_be_too_long(&path, &register);
+        if register.is_empty() && self.tree.get(&path).is_none() {
+            return Lost::Nothing; // It says nothing.
+        }
+        let lost = self.lost_by(&register);
+        let refusal = self.refusal(&from, &path, &register, lost);
         if let Some(peer) = self.peers.get_mut(&from) {
-            if is_too_long {
-                return peer.refuse(path, number);
+            if let Some(refusal) = refusal {
+                peer.refuse(path, number, refusal);
+                return Lost::Nothing;
             }
             peer.is_taken_in(&path);
         }
+        let before = self.tree.announced_bytes();
         if self.tree.merge(&path, &register) {
             let is_same = self.tree.get(&path).is_some_and(|node| node.register == register);
             self.planner.note_origin(&path, from, is_same);
             self.let_go_of_deleted(&path);
         }
+        self.count_announced(&from, before);
         if let Some(peer) = self.peers.get_mut(&from)
             && self.config.mode != super::Mode::SendOnly
         {
@@ -417,33 +309,12 @@ impl Engine {
             }
         }
         self.planner.reconsider(path);
-    }
-
-    /// True if a path's register knows dots of this device's present epoch that it has not made, as it remembers: its
-    /// state is older than it was, and who knows better may be connected to others only.
-    fn is_ahead_of_counters(&self, path: &SyncPath) -> bool {
-        let Counters { epoch, counter, .. } = self.commits.counters;
-        let actor = Actor { device: self.config.device, epoch };
-        let next = Dot { actor, counter: counter.saturating_add(1) };
-        self.tree.get(path).is_some_and(|node| node.register.context().has_born(&next))
-    }
-
-    /// True for a register that, joined with what is known here, could not be passed on.
-    fn would_be_too_long(&self, path: &SyncPath, register: &Register) -> bool {
-        let alone = entry_bytes_max(path, register);
-        let Some(node) = self.tree.get(path) else { return alone > ENTRY_BYTES_MAX };
-        if alone + entry_bytes_max(path, &node.register) <= ENTRY_BYTES_MAX || node.register.covers(register)
-        {
-            return false;
-        }
-        let mut joined = node.register.clone();
-        joined.merge(register);
-        entry_bytes_max(path, &joined) > ENTRY_BYTES_MAX
+        lost
     }
 
     /// Paths of which remotes have said more than is taken in.
-    pub(super) fn refused(&self) -> impl Iterator<Item = &SyncPath> {
-        self.peers.values().flat_map(|peer| &peer.refused)
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&SyncPath, Refusal)> {
+        self.peers.values().flat_map(|peer| &peer.refused).map(|(path, refusal)| (path, *refusal))
     }
 
     /// True while a connected remote is about to say more: the other half of a rename may be in it.
@@ -455,7 +326,7 @@ impl Engine {
         let index_id = self.commits.counters.index_id;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
-            peer.merged_ours = peer.merged_ours.max(progress.merged);
+            peer.has_merged_ours(progress.merged);
             peer.expecting = progress.expecting;
             if peer.applied_ours != progress.applied {
                 peer.applied_ours = progress.applied;
@@ -464,10 +335,12 @@ impl Engine {
     }
 
     pub(super) fn advance_peers(&mut self) {
+        self.tell_members();
+        self.advance_attaches();
         let devices: Vec<DeviceId> =
             self.peers.iter().filter(|(_, peer)| peer.is_attached()).map(|(device, _)| *device).collect();
         for device in devices {
-            if !self.paused {
+            if !self.paused && self.members_due_ms.is_none() {
                 self.send_entries(device);
             }
             self.send_progress(device);
@@ -478,7 +351,7 @@ impl Engine {
         let committed = self.commits.committed;
         loop {
             let Some(peer) = self.peers.get_mut(&to) else { return };
-            if peer.sent_through >= committed || peer.sent_through.saturating_sub(peer.merged_ours) > WINDOW {
+            if peer.sent_through >= committed || peer.has_enough() {
                 return;
             }
             let after = peer.sent_through;
@@ -498,6 +371,7 @@ impl Engine {
                 }
             }
             peer.sent_through = through;
+            peer.note_in_flight(through, bytes);
             let entries = paths.into_iter().map(|path| self.entry(path)).collect();
             let index_id = self.commits.counters.index_id;
             let directory = self.config.directory;
@@ -540,7 +414,9 @@ impl Engine {
     }
 
     pub(super) fn peers_deadline(&self) -> Option<u64> {
-        None
+        let pause = self.attach_pause_ms();
+        let put_off = self.peers.values().filter(|peer| peer.has_put_off() && !self.paused);
+        put_off.map(|peer| peer.attach_pace.due_ms(pause)).chain(self.members_due_ms).min()
     }
 
     /// The path's disk is as its register says, or is rightly left as it is.

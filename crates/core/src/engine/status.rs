@@ -1,5 +1,6 @@
 //! What can be said of a directory at any time.
 
+use super::peer::Refusal;
 use super::{Engine, Mode, RootState};
 use crate::effect::TroubleKind;
 use crate::path::SyncPath;
@@ -120,9 +121,17 @@ impl Engine {
             path: path.as_bytes().to_vec(),
             message: trouble.message.clone(),
         }));
-        problems.extend(self.refused().map(|path| Problem {
+        problems.extend(self.refused().map(|(path, refusal)| Problem {
             path: path.as_bytes().to_vec(),
-            message: "a remote has too many versions of it: not taken in".to_owned(),
+            message: match refusal {
+                Refusal::TooLong => "a remote has too many versions of it: not taken in",
+                Refusal::Untrue => "a remote speaks of versions that this device never made: not taken in",
+                Refusal::TooMuch => {
+                    "a remote has announced more than there is memory for: not taken in; restart the server with a \
+                     higher --announced-max, or remove that remote"
+                }
+            }
+            .to_owned(),
         }));
         problems.extend(self.pending_for_long().iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),

@@ -101,7 +101,7 @@ impl Tree {
             let origins = self.landing.entry(copy.clone()).or_default();
             if origins.get(path) != Some(&versions) {
                 origins.insert(path.clone(), versions);
-                self.nodes.entry(copy.clone()).or_default();
+                self.node_or_insert(&copy);
                 touched.push(copy);
             }
         }
@@ -120,7 +120,7 @@ impl Tree {
     /// Counts a child that has come or gone; returns the parent if it became, or ceased to be, one that has any.
     fn count_child(&mut self, path: &SyncPath, is_visible: bool) -> Option<SyncPath> {
         let parent = path.parent().filter(|parent| !parent.is_root())?;
-        let node = self.nodes.entry(parent.clone()).or_default();
+        let node = self.node_or_insert(&parent);
         let before = node.visible_children;
         node.visible_children = if is_visible { before + 1 } else { before.saturating_sub(1) };
         ((before == 0) != (node.visible_children == 0)).then_some(parent)

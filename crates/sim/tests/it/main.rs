@@ -1,5 +1,6 @@
 //! Tests of whole engines in a simulated world.
 
+mod hostile;
 mod metamorphic;
 mod observing;
 mod placing;

@@ -1,0 +1,208 @@
+//! What an engine knows of one remote: how far each has come with the other's entries, what was refused, and how often
+//! it may have this device do what costs much.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::pace::Pace;
+use crate::engine::wait;
+use crate::message::{Attach, Progress};
+use crate::path::SyncPath;
+
+/// Paths of a remote's refused entries that are remembered, to be listed.
+const REFUSED_MAX: usize = 1_024;
+/// Sequence numbers that may be under way to a remote before it has said that it merged them.
+const WINDOW: u64 = 65_536;
+/// Bytes of entries that may be under way likewise.
+const WINDOW_BYTES: usize = 24 << 20;
+/// To attach costs a pass over all paths: the pause between two is so long in milliseconds, and one more for so many
+/// paths.
+pub(super) const ATTACH_PAUSE_MS: u64 = 1_000;
+pub(super) const ATTACH_PATHS_EACH_MS: u64 = 1_000;
+
+/// How far a remote's entries are merged, as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PeerProgress {
+    /// The remote's numbering.
+    pub index_id: u64,
+    /// Merged up to here.
+    pub merged: u64,
+    /// How far the remote's disk has followed this device's numbering.
+    pub acknowledged: u64,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Peer {
+    pub(super) index_id: u64,
+    pub(in crate::engine) merged: u64,
+    pub(in crate::engine) merged_under_way: u64,
+    pub(in crate::engine) merged_durable: u64,
+    /// The remote's newest sequence number that it has told of.
+    pub(super) latest: u64,
+    pub(super) is_up: bool,
+    pub(super) has_attached: bool,
+    pub(super) has_detached: bool,
+    pub(in crate::engine) sends_only: bool,
+    /// As it has said last: see [`Progress::expecting`].
+    pub(in crate::engine) expecting: u32,
+    /// What it has not been told yet, by sequence number.
+    pub(super) outbox: BTreeMap<u64, SyncPath>,
+    pub(super) sent_through: u64,
+    pub(super) merged_ours: u64,
+    pub(in crate::engine) applied_ours: u64,
+    /// Paths heard of from it that this disk has not followed yet, with the number that holds back the progress.
+    pub(in crate::engine) awaiting: BTreeMap<SyncPath, u64>,
+    pub(super) awaiting_numbers: BTreeSet<(u64, SyncPath)>,
+    /// Paths whose entries were not taken in, and the lowest number that holds back the progress for them.
+    pub(super) refused: BTreeMap<SyncPath, Refusal>,
+    pub(super) refused_from: Option<u64>,
+    /// More was refused than is remembered: nothing takes that back before the next start.
+    pub(super) has_refused_more: bool,
+    /// What it has made this directory take since the start, in bytes of memory.
+    pub(super) added_bytes: u64,
+    pub(super) told: Option<Progress>,
+    /// What was sent and not yet acknowledged as merged: up to which number, and how many bytes.
+    pub(super) in_flight: VecDeque<(u64, usize)>,
+    pub(super) in_flight_bytes: usize,
+    /// How often it may have this device attach, and what of that waits: its own word, and ours to it.
+    pub(super) attach_pace: Pace,
+    pub(super) attach_put_off: Option<Attach>,
+    pub(super) must_attach: bool,
+    /// It wants to hear that this disk has been looked at.
+    pub(in crate::engine) check: Option<wait::Check>,
+}
+
+/// Why an entry was not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) enum Refusal {
+    /// It could not be passed on.
+    TooLong,
+    /// Its sender has announced all that it may.
+    TooMuch,
+    /// It speaks of versions of this device that it never made.
+    Untrue,
+}
+
+impl Peer {
+    pub(in crate::engine) fn new(known: PeerProgress) -> Peer {
+        Peer {
+            index_id: known.index_id,
+            merged: known.merged,
+            merged_under_way: known.merged,
+            merged_durable: known.merged,
+            applied_ours: known.acknowledged,
+            ..Peer::default()
+        }
+    }
+
+    pub(in crate::engine) fn progress(&self) -> PeerProgress {
+        // What was refused is asked for again after a start: by then it may be taken in.
+        let merged = self.refused_from.map_or(self.merged, |number| self.merged.min(number - 1));
+        PeerProgress { index_id: self.index_id, merged, acknowledged: self.applied_ours }
+    }
+
+    pub(in crate::engine) fn is_attached(&self) -> bool {
+        self.is_up && self.has_attached && !self.has_detached
+    }
+
+    pub(in crate::engine) fn is_detached(&self) -> bool {
+        self.has_detached
+    }
+
+    pub(in crate::engine) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// True if it was told last that this device expects bytes.
+    pub(in crate::engine) fn has_told_to_expect(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.expecting > 0)
+    }
+
+    /// True if this disk has followed all that it has said, but where nobody has the bytes.
+    pub(in crate::engine) fn has_followed(&self, pending: &BTreeSet<SyncPath>) -> bool {
+        self.awaiting.keys().all(|path| pending.contains(path))
+    }
+
+    pub(super) fn await_path(&mut self, path: &SyncPath, number: u64) {
+        if self.awaiting.get(path).is_none_or(|earlier| *earlier > number) {
+            self.is_applied(path);
+            self.awaiting.insert(path.clone(), number);
+            self.awaiting_numbers.insert((number, path.clone()));
+        }
+    }
+
+    pub(in crate::engine) fn is_applied(&mut self, path: &SyncPath) {
+        if let Some(number) = self.awaiting.remove(path) {
+            self.awaiting_numbers.remove(&(number, path.clone()));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, path: SyncPath, number: u64, refusal: Refusal) {
+        self.refused_from = Some(self.refused_from.map_or(number, |earlier| earlier.min(number)));
+        if self.refused.len() < REFUSED_MAX || self.refused.contains_key(&path) {
+            self.refused.insert(path, refusal);
+        } else {
+            self.has_refused_more = true;
+        }
+    }
+
+    pub(super) fn is_taken_in(&mut self, path: &SyncPath) {
+        if self.refused.remove(path).is_some() && self.refused.is_empty() && !self.has_refused_more {
+            self.refused_from = None;
+        }
+    }
+
+    pub(super) fn forget_refused(&mut self) {
+        self.refused.clear();
+        self.refused_from = None;
+        self.has_refused_more = false;
+    }
+
+    /// How far this disk has followed, but for paths that are pending.
+    pub(super) fn applied(&self, pending: &BTreeSet<SyncPath>) -> u64 {
+        let mut awaited = self.awaiting_numbers.iter().filter(|(_, path)| !pending.contains(path));
+        let awaited = awaited.next().map(|(number, _)| *number);
+        let missing = awaited.into_iter().chain(self.refused_from).min();
+        missing.map_or(self.merged_durable, |number| (number - 1).min(self.merged_durable))
+    }
+
+    pub(super) fn forget_connection(&mut self) {
+        self.is_up = false;
+        self.has_attached = false;
+        self.has_detached = false;
+        self.outbox.clear();
+        self.told = None;
+        self.check = None;
+        self.latest = 0;
+        self.expecting = 0;
+        self.attach_put_off = None;
+        self.must_attach = false;
+        self.forget_in_flight();
+    }
+
+    pub(super) fn forget_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    pub(super) fn note_in_flight(&mut self, through: u64, bytes: usize) {
+        self.in_flight.push_back((through, bytes));
+        self.in_flight_bytes += bytes;
+    }
+
+    pub(super) fn has_merged_ours(&mut self, through: u64) {
+        self.merged_ours = self.merged_ours.max(through);
+        while let Some((_, bytes)) = self.in_flight.front().filter(|(last, _)| *last <= self.merged_ours) {
+            self.in_flight_bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// True if its window is full.
+    pub(super) fn has_enough(&self) -> bool {
+        self.sent_through.saturating_sub(self.merged_ours) > WINDOW || self.in_flight_bytes > WINDOW_BYTES
+    }
+
+    pub(super) fn has_put_off(&self) -> bool {
+        self.is_up && (self.must_attach || self.attach_put_off.is_some())
+    }
+}

@@ -1,0 +1,91 @@
+//! What of a remote's entries is taken in: what can be passed on, what there is memory for, and what may be true.
+
+use super::known::Refusal;
+use crate::engine::{Counters, Engine};
+use crate::path::SyncPath;
+use crate::register::Register;
+use crate::size::entry_bytes_max;
+use crate::version::{Actor, DeviceId, Dot, Version};
+
+/// An entry that would get longer than this is not taken in, so that all that is can be passed on.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
+/// How often since the start a new epoch is begun on the word of remotes that prove nothing by a signed version.
+pub(super) const EPOCHS_ON_WORD_MAX: u32 = 8;
+
+/// What a remote's entry says that this device has lost of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Lost {
+    Nothing,
+    /// Dots that it does not remember to have made, as far as one can believe a remote. A new epoch makes it write all
+    /// its versions anew, and a remote that lies would never stop: so this is believed a few times only.
+    OnItsWord,
+    /// The same, proved by a version that it signed.
+    Proved,
+}
+
+impl Engine {
+    /// Whether a register knows dots of this device's present epoch that it has not made, as it remembers: then its state
+    /// is older than it was, and who knows better may be connected to others only.
+    pub(super) fn lost_by(&self, register: &Register) -> Lost {
+        let Counters { epoch, counter, .. } = self.commits.counters;
+        let actor = Actor { device: self.config.device, epoch };
+        if !register.context().has_born(&Dot { actor, counter: counter.saturating_add(1) }) {
+            return Lost::Nothing;
+        }
+        // Without its author's signature a version would not have come this far.
+        let is_forgotten = |dot: &Dot| dot.actor == actor && dot.counter > counter;
+        let is_proof = |version: &Version| !version.is_foreign() && is_forgotten(&version.dot);
+        if register.versions().iter().any(is_proof) { Lost::Proved } else { Lost::OnItsWord }
+    }
+
+    pub(super) fn refusal(
+        &self,
+        from: &DeviceId,
+        path: &SyncPath,
+        register: &Register,
+        lost: Lost,
+    ) -> Option<Refusal> {
+        if lost == Lost::OnItsWord && self.n_epochs_on_word >= EPOCHS_ON_WORD_MAX {
+            return Some(Refusal::Untrue);
+        }
+        if self.would_be_too_long(path, register) {
+            return Some(Refusal::TooLong);
+        }
+        self.would_be_too_much(from, path, register).then_some(Refusal::TooMuch)
+    }
+
+    /// True for a register by which its sender would have made this directory take more than three quarters of what all
+    /// may, or more than that altogether.
+    fn would_be_too_much(&self, from: &DeviceId, path: &SyncPath, register: &Register) -> bool {
+        if self.announced_free_bytes == u64::MAX {
+            return false;
+        }
+        let growth = self.tree.growth_bytes(path, register) as u64;
+        let added = self.peers.get(from).map_or(0, |peer| peer.added_bytes);
+        let left = self.announced_free_bytes.checked_sub(growth);
+        growth > 0 && left.is_none_or(|left| (added + growth) / 3 > left)
+    }
+
+    pub(super) fn count_announced(&mut self, from: &DeviceId, before: usize) {
+        let added = self.tree.announced_bytes().saturating_sub(before) as u64;
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.added_bytes += added;
+        }
+        if self.announced_free_bytes != u64::MAX {
+            self.announced_free_bytes = self.announced_free_bytes.saturating_sub(added);
+        }
+    }
+
+    /// True for a register that, joined with what is known here, could not be passed on.
+    fn would_be_too_long(&self, path: &SyncPath, register: &Register) -> bool {
+        let alone = entry_bytes_max(path, register);
+        let Some(node) = self.tree.get(path) else { return alone > ENTRY_BYTES_MAX };
+        if alone + entry_bytes_max(path, &node.register) <= ENTRY_BYTES_MAX || node.register.covers(register)
+        {
+            return false;
+        }
+        let mut joined = node.register.clone();
+        joined.merge(register);
+        entry_bytes_max(path, &joined) > ENTRY_BYTES_MAX
+    }
+}
