@@ -102,6 +102,9 @@ pub struct Server {
     /// What this device is called [default: the host's name]
     #[arg(long, value_name = "DEVICE")]
     pub name: Option<RemoteName>,
+    /// How much memory what remotes announce may take, as 512M or 4G [default: half of this machine's, at least 1G]
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse_size)]
+    pub announced_max: Option<u64>,
 }
 
 /// `file`.

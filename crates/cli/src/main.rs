@@ -11,6 +11,7 @@ mod failure;
 mod logging;
 #[cfg(test)]
 mod reference;
+mod size;
 
 use std::process::ExitCode;
 

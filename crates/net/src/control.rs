@@ -19,6 +19,7 @@ use crate::link::{Link, Queues, Urgent};
 use crate::network::Shared;
 use crate::remote::Remote;
 use crate::text::one_line;
+use crate::waiting::Waiting;
 
 /// How long a goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
@@ -131,11 +132,12 @@ async fn run_up(
 /// Reads until the link ends, and says why.
 async fn read(shared: &Shared, link: &Link, mut reader: Reader) -> String {
     let dead_after = shared.timing.dead_after;
+    let waiting = Waiting::new();
     let mut deadline = Instant::now() + dead_after;
     loop {
         match reader.buffered() {
             Ok(Some(frame)) => {
-                if let Err(reason) = take(shared, link, &frame).await {
+                if let Err(reason) = take(shared, link, &waiting, &frame).await {
                     return reason;
                 }
                 // The time that the server took is not the remote's silence.
@@ -162,11 +164,17 @@ async fn read(shared: &Shared, link: &Link, mut reader: Reader) -> String {
 }
 
 /// Handles one frame; an error ends the link.
-async fn take(shared: &Shared, link: &Link, frame: &[u8]) -> Result<(), String> {
+async fn take(shared: &Shared, link: &Link, waiting: &Waiting, frame: &[u8]) -> Result<(), String> {
     if is_content_wanted(frame) {
         link.content().want_all();
         return Ok(());
     }
+    // Before it is decoded: what waits undecoded has its bytes and no more.
+    let held = tokio::select! {
+        biased;
+        reason = link.stop().stopped() => return Err(reason),
+        held = waiting.hold(frame.len()) => held,
+    };
     let message = match decode_message(frame) {
         Ok(Message::Ping) => {
             link.send_urgent(Urgent::Pong);
@@ -178,7 +186,7 @@ async fn take(shared: &Shared, link: &Link, frame: &[u8]) -> Result<(), String> 
         Ok(message) => message,
         Err(error) => return Err(warn(link, error.to_string())),
     };
-    let event = NetEvent::Message { device: link.device(), link_id: link.id(), message };
+    let event = NetEvent::Message { device: link.device(), link_id: link.id(), message, held };
     tokio::select! {
         biased;
         sent = shared.events.send(event) => sent.map_err(|_| "the server has stopped".to_owned()),

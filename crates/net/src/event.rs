@@ -6,6 +6,7 @@ use file_sync_core::message::{Hello, Message};
 use file_sync_core::version::DeviceId;
 
 use crate::link::Link;
+use crate::waiting::Held;
 
 /// Something that happened. Those of one link come in order: up, messages, down.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub enum NetEvent {
         link_id: u64,
         /// What.
         message: Message,
+        /// Its place among what may wait of this link; to be dropped once the message is dealt with.
+        held: Held,
     },
     /// A link ended.
     Down {

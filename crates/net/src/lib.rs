@@ -30,6 +30,7 @@ mod stop;
 mod text;
 mod ticket;
 mod tls;
+mod waiting;
 
 pub use event::NetEvent;
 pub use identity::{Identity, IdentityError, device_id_of, verify};
@@ -39,3 +40,4 @@ pub use pair::{PairError, PairRequest, PairedWith, pair};
 pub use policy::Policy;
 pub use provider::{ContentProvider, ContentReader, FetchError, SMALL_BYTES_MAX};
 pub use ticket::{Ticket, TicketError};
+pub use waiting::Held;

@@ -11,8 +11,8 @@ use crate::content::ContentPool;
 use crate::network::Shared;
 use crate::stop::Stop;
 
-/// Messages that wait to be written before senders have to wait.
-const OUTBOX_MESSAGES: usize = 32;
+/// Messages that wait to be written before senders have to wait; each may be of the longest sort.
+const OUTBOX_MESSAGES: usize = 4;
 const URGENT_FRAMES: usize = 8;
 
 /// One connection to a remote, from up to down; clones are the same link.

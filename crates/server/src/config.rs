@@ -12,4 +12,6 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// What it calls itself to remotes.
     pub name: String,
+    /// How much memory what remotes announce may take, of all directories together, in bytes.
+    pub announced_bytes_max: u64,
 }

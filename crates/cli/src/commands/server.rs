@@ -14,7 +14,8 @@ use crate::failure::Failure;
 /// When it cannot start.
 pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
     let name = arguments.name.map_or_else(host_name, String::from);
-    let config = ServerConfig { home, listen: arguments.listen, name };
+    let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
+    let config = ServerConfig { home, listen: arguments.listen, name, announced_bytes_max };
     let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
     file_sync_server::run(config, stop(interrupt, terminate))
         .await
@@ -30,6 +31,14 @@ async fn stop(mut interrupt: Signal, mut terminate: Signal) {
         _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
         _ = terminate.recv() => tracing::info!("stopping: terminated"),
     }
+}
+
+/// Half of the machine's memory in bytes, as the kernel tells it; at least as much as a million files take.
+fn half_of_memory() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let total_kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    (total_kib.unwrap_or(0) * 1024 / 2).max(1 << 30)
 }
 
 /// The host's name, as the kernel has it, without what a device's name may not contain.

@@ -9,6 +9,7 @@ use file_sync_net::{NetEvent, Timing};
 use file_sync_wire::content::{ContentFrame, encode_content_frame};
 use file_sync_wire::encode_message;
 use file_sync_wire::preamble::{Answer, Role};
+use tokio::io::AsyncWriteExt;
 
 use crate::contents::Body;
 use crate::device::{DIRECTORY, Device, Home, Start, Up, linked, quick, soon, talk};
@@ -92,6 +93,36 @@ async fn h3_a_frame_that_is_too_long_is_not_waited_for() {
         assert!(scene.device.down(&up.link).await.contains("over the limit"));
     }
     scene.others_go_on().await;
+}
+
+/// What a server has no time for waits at its sender: few bytes of it are taken in, none are lost.
+#[tokio::test]
+async fn h3_what_waits_for_the_server_is_weighed() {
+    let mut device = Device::new();
+    let hostile = Home::new();
+    device.home.trust.add(hostile.id());
+    let mut raw = Raw::link(&hostile, device.address()).await;
+    let up = device.up().await;
+    let batch = batch_with(&[b'n'; 200]);
+    // Fields that nobody knows make it long.
+    let filler = vec![0xa2_u8, 0x06, 0xfe, 0xff, 0x3f].into_iter().chain(vec![0; 0x0f_fffe]);
+    let long: Vec<u8> = batch.into_iter().chain(filler).collect();
+    let frame = crate::raw::frame(&long);
+    let mut n_written = 0;
+    while n_written < 200 {
+        let written = raw.stream.write_all(&frame);
+        match tokio::time::timeout(std::time::Duration::from_secs(2), written).await {
+            Ok(written) => written.unwrap(),
+            Err(_) => break,
+        }
+        n_written += 1;
+    }
+    let n_mib = (n_written * long.len()) >> 20;
+    assert!((4..64).contains(&n_mib), "{n_mib} MiB went in though nobody listens");
+    // All of it comes once somebody does.
+    for _ in 0..n_written {
+        assert!(matches!(device.event().await, NetEvent::Message { link_id, .. } if link_id == up.link.id()));
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Remotes that are connected: who is there, what they offer, and which directories they take part in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use file_sync_core::engine::Event;
 use file_sync_core::message::{Message, Offer, Terms};
+use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_index::{Directory, Role};
 use file_sync_net::{Link, NetEvent};
@@ -12,16 +15,18 @@ use tokio::sync::mpsc;
 use super::House;
 use crate::clock;
 use crate::input::RoomEvent;
-use crate::room::add_member;
+use crate::room::{Room, add_member};
 
 /// Messages that wait for a remote to read before its link is given up. Engines keep far below that: they wait for what
 /// they sent to be acknowledged.
 const OUTBOX_MESSAGES: usize = 4_096;
+/// Their bytes, once for each directory that the remote takes part in and once more.
+const OUTBOX_BYTES: usize = 64 << 20;
 
 /// A remote that is connected.
 pub(super) struct Connected {
     pub(super) link: Link,
-    outbox: mpsc::Sender<Message>,
+    outbox: Outbox,
     /// What it offers to this device; none until it has said.
     pub(super) offers: Option<Vec<Offer>>,
     /// The highest barrier that it was asked for, and that it reached.
@@ -32,7 +37,8 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    fn new(link: Link, outbox: mpsc::Sender<Message>) -> Connected {
+    fn new(link: Link) -> Connected {
+        let outbox = Outbox::new(link.clone());
         let up_in = Default::default();
         Connected { link, outbox, offers: None, barrier_asked: 0, barrier_reached: 0, up_in }
     }
@@ -40,6 +46,40 @@ impl Connected {
     /// True if it takes part in any of these directories.
     pub(super) fn takes_part(&self, directories: &std::collections::BTreeSet<DirectoryId>) -> bool {
         !self.up_in.is_disjoint(directories)
+    }
+}
+
+/// What waits for a remote to read it, counted and weighed.
+struct Outbox {
+    messages: mpsc::Sender<(Message, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Outbox {
+    fn new(link: Link) -> Outbox {
+        let (messages, mut outgoing) = mpsc::channel::<(Message, usize)>(OUTBOX_MESSAGES);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&bytes);
+        tokio::spawn(async move {
+            while let Some((message, message_bytes)) = outgoing.recv().await {
+                if link.send(message).await.is_err() {
+                    return;
+                }
+                waiting.fetch_sub(message_bytes, Ordering::Relaxed);
+            }
+        });
+        Outbox { messages, bytes }
+    }
+
+    /// Queues a message; false if too much waits already. When the link has ended it goes nowhere: the engines hear of
+    /// that by themselves.
+    fn send(&self, message: Message, bytes_max: usize) -> bool {
+        let message_bytes = message_bytes(&message);
+        if self.bytes.load(Ordering::Relaxed) > bytes_max {
+            return false;
+        }
+        self.bytes.fetch_add(message_bytes, Ordering::Relaxed);
+        !matches!(self.messages.try_send((message, message_bytes)), Err(mpsc::error::TrySendError::Full(_)))
     }
 }
 
@@ -57,10 +97,11 @@ impl House {
                 tracing::info!(?device, %address, software = hello.software, "connected");
                 self.on_up(device, link, hello.addresses);
             }
-            NetEvent::Message { device, link_id, message } => {
+            NetEvent::Message { device, link_id, message, held } => {
                 if self.link(&device).is_some_and(|link| link.id() == link_id) {
                     self.on_message(device, message);
                 }
+                drop(held); // From here on the link may bring more.
             }
             NetEvent::Down { device, link_id, reason } => {
                 tracing::info!(?device, reason, "disconnected");
@@ -78,16 +119,7 @@ impl House {
 
     fn on_up(&mut self, device: DeviceId, link: Link, addresses: Vec<String>) {
         self.on_down(device);
-        let (outbox, mut outgoing) = mpsc::channel(OUTBOX_MESSAGES);
-        let sender = link.clone();
-        tokio::spawn(async move {
-            while let Some(message) = outgoing.recv().await {
-                if sender.send(message).await.is_err() {
-                    return;
-                }
-            }
-        });
-        self.links.insert(device, Connected::new(link, outbox));
+        self.links.insert(device, Connected::new(link));
         self.remember_addresses(&device, addresses);
         self.send_offers(&device);
         for directory in self.room_ids(|_| true) {
@@ -124,8 +156,8 @@ impl House {
 
     pub(super) fn send(&self, device: &DeviceId, message: Message) {
         if let Some(connected) = self.links.get(device) {
-            // It fails too when the link has ended; the engines hear of that by themselves.
-            if let Err(mpsc::error::TrySendError::Full(_)) = connected.outbox.try_send(message) {
+            let bytes_max = OUTBOX_BYTES * (1 + connected.up_in.len());
+            if !connected.outbox.send(message, bytes_max) {
                 connected.link.close("it does not read what it is told");
             }
         }
@@ -180,7 +212,7 @@ impl House {
     pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId) {
         for connected in self.links.values_mut() {
             if connected.up_in.remove(directory) {
-                let _ = connected.outbox.try_send(Message::Detach { directory: *directory });
+                connected.outbox.send(Message::Detach { directory: *directory }, OUTBOX_BYTES);
             }
         }
     }
@@ -204,6 +236,7 @@ impl House {
                 if !self.is_up_in(&device, &directory) {
                     self.send(&device, Message::Detach { directory });
                 } else if let Some(entries) = self.trusted(&device, entries) {
+                    self.limit_announced(&directory);
                     self.pass_to_engine(device, directory, Message::Entries(entries));
                 }
             }
@@ -222,6 +255,16 @@ impl House {
                 }
             }
             Message::Hello(_) | Message::Goodbye { .. } | Message::Ping | Message::Pong => {}
+        }
+    }
+
+    /// Tells a directory's engine how much memory is left for what remotes announce, of all that the server has for it.
+    fn limit_announced(&self, directory: &DirectoryId) {
+        let announced = |room: &Room| room.engine().tree().announced_bytes() as u64;
+        let taken: u64 = self.rooms.values().map(|resident| announced(&resident.room)).sum();
+        if let Some(resident) = self.rooms.get(directory) {
+            let free_bytes = self.config.announced_bytes_max.saturating_sub(taken);
+            resident.room.engine().limit_announced(free_bytes);
         }
     }
 

@@ -25,8 +25,10 @@ impl House {
         let Entries { directory, index_id, after, through, latest, entries } = entries;
         let (trusted, forged): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| check.is_trusted(entry));
-        for entry in forged {
-            tracing::error!(?from, path = %entry.path, "a version is not by whom it says it is; not taken");
+        // One line, however many there are: a log is not to be filled by others.
+        if let Some(first) = forged.first() {
+            let n_forged = forged.len();
+            tracing::error!(?from, path = %first.path, n_forged, "versions are not by whom they say; not taken");
         }
         Some(Entries { directory, index_id, after, through, latest, entries: trusted })
     }

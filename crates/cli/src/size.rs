@@ -1,0 +1,34 @@
+//! Sizes on the command line: `512M`, `4G`, or plain bytes.
+
+/// Reads a size in bytes; K, M, G and T are powers of 1,024.
+///
+/// # Errors
+/// Says in one line what is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("unknown unit; write it as 512M or 4G".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number; write it as 512M or 4G".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_or_are_bytes() {
+        for (text, bytes) in [("0", 0), ("17", 17), ("2k", 2048), ("512M", 512 << 20), ("4G", 4 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "G", "1.5G", "-1", "4X", "4GB", "99999999T", "4 G"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+}
