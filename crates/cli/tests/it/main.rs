@@ -1,10 +1,16 @@
 //! End-to-end tests: the built binary, real servers on loopback, real files.
 
+mod attacker;
+#[path = "../../../disk/tests/it/canary.rs"]
+#[expect(clippy::unwrap_used, dead_code, reason = "it is shared with the tests of the disk")]
+mod canary;
 mod commands;
 mod conflicts;
 mod device;
 mod echo;
+mod enemy;
 mod homes;
+mod hostile;
 mod ignored;
 mod kinds;
 mod modes;

@@ -6,7 +6,6 @@
 //! Promise checked here: H1.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,9 +17,9 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Seen};
 use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_disk::{Flow, Root, Watcher};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, RenameFlags};
 
-use crate::canary::{Canary, TOKEN, found_in, holds_token};
+use crate::canary::{Canary, Spot, TOKEN, found_in, holds_token};
 use crate::support::{ID, sync};
 
 /// What a look, an op or a walk is asked for.
@@ -99,23 +98,17 @@ impl Siege {
             let (victim, decoys) = VICTIMS[random.below(VICTIMS.len() as u64) as usize];
             let decoy = decoys[random.below(decoys.len() as u64) as usize];
             let _swapping = self.swapping.lock().unwrap();
-            let (Some(victim), Some(decoy)) = (self.spot(victim), self.spot(decoy)) else { continue };
+            let (Some(victim), Some(decoy)) =
+                (Spot::open(&self.root(), victim), Spot::open(&self.root(), decoy))
+            else {
+                continue;
+            };
             if random.below(4) > 0 {
                 self.exchange(&victim, &decoy, random.below(2_000));
             } else {
                 self.replace(&victim, &decoy, random.below(2_000));
             }
         }
-    }
-
-    /// A name and its directory, held open: the attacker must not be led into the canary by its own symlinks.
-    fn spot(&self, path: &str) -> Option<Spot> {
-        let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(self.root(), flags, Mode::empty()).ok()?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let parent = rustix::fs::openat2(&root, parent, flags, Mode::empty(), resolve).ok()?;
-        Some(Spot { parent, name: name.to_owned() })
     }
 
     /// In one call there and in one back.
@@ -130,7 +123,7 @@ impl Siege {
 
     /// Moved away and put back, with a symlink in between.
     fn replace(&self, victim: &Spot, decoy: &Spot, spins: u64) {
-        let Some(away) = self.spot("away") else { return };
+        let Some(away) = Spot::open(&self.root(), "away") else { return };
         let target = rustix::fs::readlinkat(&decoy.parent, &decoy.name, Vec::new());
         let Ok(target) = target else { return };
         if !victim.rename(&away, RenameFlags::NOREPLACE) {
@@ -146,18 +139,6 @@ impl Siege {
         } else {
             away.rename(victim, RenameFlags::NOREPLACE);
         }
-    }
-}
-
-/// A name in an open directory.
-struct Spot {
-    parent: OwnedFd,
-    name: String,
-}
-
-impl Spot {
-    fn rename(&self, to: &Spot, flags: RenameFlags) -> bool {
-        rustix::fs::renameat_with(&self.parent, &self.name, &to.parent, &to.name, flags).is_ok()
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps};
 
 /// Stands in every file's bytes and in names of the canary, and nowhere else.
 pub(crate) const TOKEN: &str = "canary-5f0c77d1";
@@ -87,6 +88,31 @@ impl Canary {
         let mut traces = BTreeMap::new();
         trace(&self.at, &mut traces);
         traces
+    }
+}
+
+/// A name and its directory, held open: the attacker must not be led into the canary by symlinks of its own.
+pub(crate) struct Spot {
+    /// The directory.
+    pub(crate) parent: OwnedFd,
+    /// The name in it.
+    pub(crate) name: String,
+}
+
+impl Spot {
+    /// Resolves a path below `root` without following anything; none if that leads nowhere at present.
+    pub(crate) fn open(root: &Path, path: &str) -> Option<Spot> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(root, flags, Mode::empty()).ok()?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let parent = rustix::fs::openat2(&root, parent, flags, Mode::empty(), resolve).ok()?;
+        Some(Spot { parent, name: name.to_owned() })
+    }
+
+    /// Renames it; false if that was not to be done.
+    pub(crate) fn rename(&self, to: &Spot, flags: RenameFlags) -> bool {
+        rustix::fs::renameat_with(&self.parent, &self.name, &to.parent, &to.name, flags).is_ok()
     }
 }
 
