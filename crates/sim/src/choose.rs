@@ -95,7 +95,7 @@ impl Chooser {
             .filter(|(_, item)| item.body == Body::Directory)
             .map(|(path, _)| text(path))
             .collect();
-        let at = match self.random.pick(&directories).filter(|_| disk.items.len() % 2 == 0) {
+        let at = match self.random.pick(&directories).filter(|_| disk.items.len().is_multiple_of(2)) {
             Some(directory) => format!("{directory}/.syncignore"),
             None => ".syncignore".to_owned(),
         };

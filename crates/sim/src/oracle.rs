@@ -342,10 +342,10 @@ impl Oracle {
             let (Some((token, _)), None) = (left.next(), left.next()) else { continue };
             let is_gone = |(_, fate): &(&Body, &Fate)| {
                 fate.destroyed.is_empty()
-                    || (fate.n_made + fate.n_confirmed <= 1 && self.is_destroyed(fate, home, &[home.clone()]))
+                    || (fate.n_made + fate.n_confirmed <= 1
+                        && self.is_destroyed(fate, home, std::slice::from_ref(home)))
             };
-            let is_alone = values.iter().all(|value| is_gone(value))
-                && !self.appeared.iter().any(|(_, path)| path == home);
+            let is_alone = values.iter().all(is_gone) && !self.appeared.iter().any(|(_, path)| path == home);
             let is_here = disk.get(home).is_some_and(|item| item.body == **token);
             let was_made_here = self.made_at.contains(home)
                 && !self.made_at.iter().any(|path| path != home && family(path) == *home);

@@ -127,7 +127,7 @@ impl World {
             return false;
         }
         let words = act.to_string();
-        words.split_whitespace().skip(1).filter_map(|word| crate::user::try_path(word)).any(|at| {
+        words.split_whitespace().skip(1).filter_map(crate::user::try_path).any(|at| {
             let is_struck = |struck: &Vec<_>| {
                 struck.iter().any(|bad: &file_sync_core::path::SyncPath| {
                     *bad == at || bad.is_ancestor_of(&at) || at.is_ancestor_of(bad)

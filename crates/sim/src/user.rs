@@ -1,6 +1,6 @@
 //! Users: what they do to a disk, at any moment, and what the oracle is told of it.
 
-use file_sync_core::path::SyncPath;
+use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::version::Time;
 
 use crate::disk::{Body, Disk, Item, Whereabouts};
@@ -167,11 +167,18 @@ impl World {
             path != at && other.body == item.body && family(path) == family(at)
         };
         let is_placing = item.content().is_some_and(|content| machine.is_placing(content, &family(at)));
-        // A directory may be there for what lies in it alone; whoever made it may say so later.
+        // A directory may be there for what lies in it alone, what is ignored included; whoever made it may say so later.
         let is_partial = machine.disk.items.iter().any(is_twin) || is_placing;
-        let is_partial = is_partial || (item.body == Body::Directory && !self.is_rested(device, at));
+        let may_stay = || !self.is_rested(device, at) || self.has_rules();
+        let is_partial = is_partial || (item.body == Body::Directory && may_stay());
         let how = Destroyed { device, life: machine.life, is_partial, is_rested: false };
         self.oracle.destroyed(&item, at, how);
+    }
+
+    /// True if an ignore file is anywhere: what it covers stays, and so does what that lies in.
+    fn has_rules(&self) -> bool {
+        let is_rules = |path: &SyncPath| path.name() == IGNORE_NAME;
+        self.devices.iter().any(|device| device.disk.items.keys().any(is_rules))
     }
 
     fn is_rested(&self, device: usize, at: &SyncPath) -> bool {

@@ -55,9 +55,10 @@ impl Engine {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
-        // Where it was taken by the engine, a user has deleted what the engine had put there, if that was anything.
+        // Where it was taken by the engine, a user has deleted what was exchanged for it, if that was anything.
         let own = self.planner.value_in_doubt(path).filter(|_| self.planner.was_taken(path, record.content));
-        let record = match own.map(|value| self.as_recorded(value, &record.stat)) {
+        let own = own.map(|value| value.content().is_bytes().then(|| self.as_recorded(value, &record.stat)));
+        let record = match own.map(Option::flatten) {
             Some(None) => {
                 self.set_record(path, None);
                 return;
@@ -137,8 +138,15 @@ impl Engine {
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
         let is_found = value.content() == found.content;
         let is_held = before != Content::Absent && self.tree.holds_content(path, before);
-        if self.planner.was_taken(path, before) || (is_found && (!is_held || value.content() == before)) {
+        if is_found && (!is_held || value.content() == before) {
             return self.as_recorded(value, &found.stat);
+        }
+        if self.planner.was_taken(path, before) {
+            return if is_found || value.content().is_bytes() {
+                self.as_recorded(value, &found.stat)
+            } else {
+                None // Not made yet: a directory is made where a file has been taken away.
+            };
         }
         if value.content() != before && is_held && self.is_moved_to_copy(path, before, copies) {
             return if is_found { self.as_recorded(value, &found.stat) } else { None };

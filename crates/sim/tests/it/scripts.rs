@@ -27,6 +27,7 @@ macro_rules! scripts {
 
 scripts! {
     d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
+    l1_a_directory_that_was_about_to_be_made_when_a_crash_came_is_not_taken_for_deleted
     l1_a_mode_set_on_what_was_placed_before_a_crash_replaces_nothing_else
     l1_bytes_moved_from_a_copy_to_its_path_outlive_a_write_to_the_copy
     l1_what_replaces_what_was_placed_before_a_crash_replaces_nothing_else
