@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use file_sync_net::{FetchError, Timing};
+use file_sync_proxy::{Proxy, Way};
 
 use crate::contents::{Body, is_pattern};
 use crate::device::{DIRECTORY, Device, PATIENCE, quick, soon, talk};
-use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn s3_an_idle_link_stays_up_on_keep_alive_alone() {
     let (mut one, mut two) = (Device::new(), Device::new());
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
-    one.dials(&two, proxy.address);
+    let proxy = Proxy::to(two.address()).unwrap();
+    one.dials(&two, proxy.address());
     let (up, two_up) = (one.up().await, two.up().await);
     // Pings and pongs of some 30 bytes each.
-    proxy.pass(600).await;
+    soon(proxy.pass(600)).await;
     one.has_no_more_events();
     two.has_no_more_events();
     talk(&mut one, &up.link, &mut two, &two_up.link).await;
@@ -29,13 +29,13 @@ async fn s2_a_remote_that_died_without_a_word_is_noticed_and_found_again() {
     let (mut one, mut two) = (Device::with(watchful), Device::with(watchful));
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
-    one.dials(&two, proxy.address);
+    let proxy = Proxy::to(two.address()).unwrap();
+    one.dials(&two, proxy.address());
     let (up, two_up) = (one.up().await, two.up().await);
     let content = two.home.contents.add(Body::Pattern(64 << 20));
     let mut fetch = up.link.fetch_ranges(DIRECTORY, content, vec![(0, 64 << 20)]);
     soon(fetch.recv()).await.unwrap().unwrap();
-    proxy.set(|fault| fault.stalled = true);
+    proxy.set(|fault| fault.stalled = Some(Way::Both));
     assert!(one.down(&up.link).await.contains("silent"));
     assert!(two.down(&two_up.link).await.contains("silent"));
     let last = soon(async {
@@ -49,7 +49,7 @@ async fn s2_a_remote_that_died_without_a_word_is_noticed_and_found_again() {
     .await;
     assert!(matches!(last, Some(Err(FetchError::Closed))), "{last:?}");
 
-    proxy.set(|fault| fault.stalled = false);
+    proxy.set(|fault| fault.stalled = None);
     let up = one.up().await;
     let mut fetch = up.link.fetch_ranges(DIRECTORY, content, vec![(0, 1000)]);
     let (offset, bytes) = soon(fetch.recv()).await.unwrap().unwrap();
@@ -62,8 +62,8 @@ async fn s2_content_connections_that_break_are_made_again() {
     let mut one = one;
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
-    one.dials(&two, proxy.address);
+    let proxy = Proxy::to(two.address()).unwrap();
+    one.dials(&two, proxy.address());
     let content = two.home.contents.add(Body::Pattern(256 << 20));
     for _ in 0..3 {
         let (up, two_up) = (one.up().await, two.up().await);
@@ -100,10 +100,10 @@ async fn a_slow_line_is_not_a_dead_one() {
     let (mut one, mut two) = (Device::with(watchful), Device::with(watchful));
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
+    let proxy = Proxy::to(two.address()).unwrap();
     // The content takes twice as long as a silent link would live.
     proxy.set(|fault| (fault.bytes_per_second, fault.delay) = (Some(100_000), Duration::from_millis(5)));
-    one.dials(&two, proxy.address);
+    one.dials(&two, proxy.address());
     let (up, two_up) = (one.up().await, two.up().await);
     let content = two.home.contents.add(Body::Pattern(1_000_000));
     let mut fetch = up.link.fetch_ranges(DIRECTORY, content, vec![(0, 1_000_000)]);
@@ -123,11 +123,11 @@ async fn a_link_in_doubt_is_given_up_sooner() {
     let (mut smaller, mut larger) = if one.id() < two.id() { (one, two) } else { (two, one) };
     smaller.trusts(&larger);
     larger.trusts(&smaller);
-    let proxy = Proxy::to(larger.address()).await;
-    smaller.dials(&larger, proxy.address);
+    let proxy = Proxy::to(larger.address()).unwrap();
+    smaller.dials(&larger, proxy.address());
     let (up, larger_up) = (smaller.up().await, larger.up().await);
     // The line dies, but only the larger one's side hears of it.
-    proxy.set(|fault| fault.stalled = true);
+    proxy.set(|fault| fault.stalled = Some(Way::Both));
     larger_up.link.close("lost");
     larger.dials(&smaller, smaller.address());
     assert!(smaller.down(&up.link).await.contains("silent"));
@@ -140,11 +140,11 @@ async fn s2_a_stalled_line_does_not_hold_up_a_shutdown() {
     let (mut one, mut two) = (Device::new(), Device::new());
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
-    one.dials(&two, proxy.address);
+    let proxy = Proxy::to(two.address()).unwrap();
+    one.dials(&two, proxy.address());
     one.up().await;
     two.up().await;
-    proxy.set(|fault| fault.stalled = true);
+    proxy.set(|fault| fault.stalled = Some(Way::Both));
     let began = std::time::Instant::now();
     one.stop().await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use file_sync_core::message::Message;
 use file_sync_net::{NetEvent, Timing, TrySendError};
+use file_sync_proxy::{Proxy, Way};
 
 use crate::device::{Device, Home, PATIENCE, Start, linked, linked_through, quick, say, soon, talk};
-use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn both_sides_link_and_messages_come_in_order() {
@@ -33,12 +33,12 @@ async fn s2_devices_that_dial_at_once_agree_on_one_link() {
         let (mut one, mut two) = (Device::new(), Device::new());
         one.trusts(&two);
         two.trusts(&one);
-        let (to_one, to_two) = (Proxy::to(one.address()).await, Proxy::to(two.address()).await);
+        let (to_one, to_two) = (Proxy::to(one.address()).unwrap(), Proxy::to(two.address()).unwrap());
         let delay = Duration::from_millis(round % 5);
         to_one.set(|fault| fault.delay = delay);
         to_two.set(|fault| fault.delay = delay);
-        one.dials(&two, to_two.address);
-        two.dials(&one, to_one.address);
+        one.dials(&two, to_two.address());
+        two.dials(&one, to_one.address());
         let (up, other_up) = (one.up().await, two.up().await);
         talk(&mut one, &up.link, &mut two, &other_up.link).await;
         // Whatever was left of the other attempt has been answered by now, or is while this is said.
@@ -53,8 +53,8 @@ async fn s2_a_link_that_was_cut_comes_back() {
     let (mut one, mut two) = (Device::new(), Device::new());
     one.trusts(&two);
     two.trusts(&one);
-    let proxy = Proxy::to(two.address()).await;
-    one.dials(&two, proxy.address);
+    let proxy = Proxy::to(two.address()).unwrap();
+    one.dials(&two, proxy.address());
     for _ in 0..5 {
         let (up, other_up) = (one.up().await, two.up().await);
         talk(&mut one, &up.link, &mut two, &other_up.link).await;
@@ -95,10 +95,10 @@ async fn s2_a_remote_that_restarted_behind_a_dead_line_is_linked_at_once() {
         let (mut one, mut two) = (Device::with(patient), Device::with(patient));
         one.trusts(&two);
         two.trusts(&one);
-        let proxy = Proxy::to(two.address()).await;
-        one.dials(&two, proxy.address);
+        let proxy = Proxy::to(two.address()).unwrap();
+        one.dials(&two, proxy.address());
         let (up, two_up) = (one.up().await, two.up().await);
-        proxy.set(|fault| fault.stalled = true);
+        proxy.set(|fault| fault.stalled = Some(Way::Both));
         let start = Start { incarnation: 2, timing: patient, ..Start::default() };
         let (stays, link, restarted) = match dialer_restarts {
             true => (two, two_up.link, one.stop().await),

@@ -11,7 +11,6 @@ mod identity;
 mod lines;
 mod links;
 mod pairing;
-mod proxy;
 mod raw;
 mod serving;
 mod strangers;

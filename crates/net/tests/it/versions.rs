@@ -1,7 +1,8 @@
 //! Protocol versions: the highest that both speak, or a reason that names both.
 
+use file_sync_proxy::Proxy;
+
 use crate::device::{Device, Home, Start, quick, soon, talk};
-use crate::proxy::Proxy;
 
 fn speaking(protocols: std::ops::RangeInclusive<u32>) -> Device {
     Home::new().start(Start { protocols, timing: quick(), ..Start::default() })
@@ -12,8 +13,8 @@ async fn devices_without_a_common_version_say_so_on_both_sides() {
     let (mut old, mut new) = (speaking(1..=1), speaking(2..=3));
     old.trusts(&new);
     new.trusts(&old);
-    let proxy = Proxy::to(new.address()).await;
-    old.dials(&new, proxy.address);
+    let proxy = Proxy::to(new.address()).unwrap();
+    old.dials(&new, proxy.address());
     for device in [&mut old, &mut new] {
         let reason = device.refused().await;
         assert!(reason.contains("dialing device speaks 1 to 1, the listening one 2 to 3"), "{reason}");
@@ -21,7 +22,7 @@ async fn devices_without_a_common_version_say_so_on_both_sides() {
     }
     // It keeps trying, since the other may be updated, and tells its user once.
     soon(async {
-        while proxy.accepted() < 4 {
+        while proxy.counts().accepted < 4 {
             new.refused().await;
         }
     })
