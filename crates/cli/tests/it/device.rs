@@ -4,15 +4,17 @@
 
 #![expect(clippy::print_stderr, reason = "a test that fails shows what its servers logged")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::chown;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use file_sync_proxy::Island;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -29,6 +31,16 @@ pub struct Device {
     server: Option<Child>,
     id: String,
     user_id: Option<u32>,
+    place: Place,
+}
+
+/// Where a server runs, if it is to be elsewhere than here.
+#[derive(Default)]
+pub struct Place {
+    /// The network that it has.
+    pub island: Option<Arc<Island>>,
+    /// What its environment has besides.
+    pub variables: Vec<(&'static str, OsString)>,
 }
 
 impl Device {
@@ -39,21 +51,29 @@ impl Device {
 
     /// Makes a device whose server and commands run as this user id, which only root can do.
     pub fn start_as(name: &str, user_id: Option<u32>) -> Device {
-        let base = tempfile::Builder::new().prefix("file-sync-it-").tempdir().expect("a temporary directory");
+        Device::start_at(name, new_base(), user_id, Place::default())
+    }
+
+    /// Makes a device in a directory, with its server at a place.
+    pub fn start_at(name: &str, base: TempDir, user_id: Option<u32>, place: Place) -> Device {
         chown(base.path(), user_id, user_id).expect("root may give a directory away");
         let (name, port, id) = (name.to_owned(), free_port(), String::new());
-        let mut device = Device { name, base, port, server: None, id, user_id };
+        let mut device = Device { name, base, port, server: None, id, user_id, place };
         device.begin();
-        device.id =
-            device.status()["device"]["id"].as_str().expect("status names the device's id").to_owned();
+        device.know_id();
         device
+    }
+
+    /// Asks the server for the device's id, which is another one after the home was lost.
+    pub fn know_id(&mut self) {
+        self.id = self.status()["device"]["id"].as_str().expect("status names the device's id").to_owned();
     }
 
     /// Starts the server again and waits until it is ready.
     pub fn begin(&mut self) {
         assert!(self.server.is_none(), "the server of {} runs already", self.name);
         self.server = Some(self.spawn());
-        eventually(Duration::from_secs(20), || {
+        eventually(Duration::from_secs(60), || {
             let server = self.server.as_mut().expect("the server was just started");
             if let Some(exit) = server.try_wait().expect("a child can be asked") {
                 panic!("the server of {} ended with {exit}: {}", self.name, self.log());
@@ -70,14 +90,25 @@ impl Device {
         let mut command = self.command();
         command.args(["server", "--no-discovery", "--no-web", "--name", &self.name]);
         command.arg("--listen").arg(self.address());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the server starts")
+        command.envs(self.place.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let spawned = match &self.place.island {
+            Some(island) => island.enter(|| command.spawn()).expect("root may enter an island"),
+            None => command.spawn(),
+        };
+        spawned.expect("the server starts")
     }
 
     /// Stops the server by SIGTERM, within the promised five seconds, and returns how it ended.
     pub fn stop(&mut self) -> ExitStatus {
+        self.stop_within(Duration::from_secs(6))
+    }
+
+    /// Stops the server by SIGTERM, and returns how it ended.
+    pub fn stop_within(&mut self, limit: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         let mut server = self.server.take().expect("the server runs");
-        eventually(Duration::from_secs(6), || match server.try_wait().expect("a child can be asked") {
+        eventually(limit, || match server.try_wait().expect("a child can be asked") {
             Some(exit) => Ok(exit),
             None => Err("still running after SIGTERM"),
         })
@@ -249,10 +280,14 @@ impl Device {
 
     /// The last lines that the server logged.
     pub fn log(&self) -> String {
-        let log = std::fs::read(self.base.path().join("log")).unwrap_or_default();
-        let log = text(&log);
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// All that the server logged, over all starts.
+    pub fn whole_log(&self) -> String {
+        text(&std::fs::read(self.base.path().join("log")).unwrap_or_default())
     }
 
     fn state_for_report(&self) -> String {
@@ -275,6 +310,11 @@ impl Drop for Device {
         let _ =
             Command::new("chmod").args(["-R", "u+rwx"]).arg(self.base.path()).stderr(Stdio::null()).status();
     }
+}
+
+/// An empty directory for a device, which goes with it.
+pub fn new_base() -> TempDir {
+    tempfile::Builder::new().prefix("file-sync-it-").tempdir().expect("a temporary directory")
 }
 
 /// Bytes that should be text, as text.

@@ -24,7 +24,13 @@ fn s3_after_quiescence_nothing_is_written() {
     beta.user().rename("d", "e");
     alpha.user().chmod("f.txt", 0o600);
     settle(&[&alpha, &beta]);
-    let all = || [&alpha, &beta].map(|device| (status_without_times(device), files_of(device)));
+    quiet(&[&alpha, &beta]);
+}
+
+/// Waits until nothing changes on any device, neither what `status` says nor any file.
+pub fn quiet(devices: &[&Device]) {
+    let one = |device: &&Device| (status_without_times(device), files_of(device));
+    let all = || devices.iter().map(one).collect::<Vec<_>>();
     // What was only just settled may still be tidied up, once: then there is quiet, by itself.
     eventually(PATIENCE, || {
         let (before, start) = (all(), Instant::now());

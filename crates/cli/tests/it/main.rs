@@ -4,6 +4,7 @@ mod attacker;
 #[path = "../../../disk/tests/it/canary.rs"]
 #[expect(clippy::unwrap_used, dead_code, reason = "it is shared with the tests of the disk")]
 mod canary;
+mod chaos;
 mod commands;
 mod conflicts;
 mod device;
@@ -23,7 +24,6 @@ mod roots;
 mod rows;
 mod strangers;
 mod topology;
-mod torture;
 mod tree;
 mod trouble;
 mod usage;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -21,14 +21,29 @@ pub enum Node {
     Symlink { target: Vec<u8> },
 }
 
+impl Node {
+    /// True for two files of equal bytes.
+    pub fn has_bytes_of(&self, other: &Node) -> bool {
+        match (self, other) {
+            (Node::File { hash, .. }, Node::File { hash: other, .. }) => hash == other,
+            _ => false,
+        }
+    }
+}
+
 /// A tree by path, relative to its root, in bytes.
 pub type Tree = BTreeMap<Vec<u8>, Node>;
 
 /// Reads a whole tree.
 pub fn tree_of(root: &Path) -> Tree {
+    try_tree_of(root).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Reads a whole tree that somebody may be changing.
+pub fn try_tree_of(root: &Path) -> io::Result<Tree> {
     let mut tree = Tree::new();
-    read_into(&mut tree, root, b"");
-    tree
+    read_into(&mut tree, root, b"")?;
+    Ok(tree)
 }
 
 /// The tree as text, a line a path: `d/`, `f "bytes"` (bytes of up to 60, else the length), `l -> target`.
@@ -61,48 +76,53 @@ pub fn difference(left: &Tree, right: &Tree) -> Option<String> {
     }
 }
 
-fn read_into(tree: &mut Tree, directory: &Path, prefix: &[u8]) {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    for entry in entries {
-        let entry = entry.expect("an entry can be read");
+fn read_into(tree: &mut Tree, directory: &Path, prefix: &[u8]) -> io::Result<()> {
+    for entry in fs::read_dir(directory).map_err(|error| at(directory, &error))? {
+        let entry = entry?;
         if entry.file_name() == ".file-sync" {
             continue;
         }
         let path = [prefix, entry.file_name().as_bytes()].concat();
-        if let Some(node) = node_at(&entry.path()) {
+        let node = node_at(&entry.path()).map_err(|error| at(&entry.path(), &error))?;
+        if let Some(node) = node {
             let is_directory = matches!(node, Node::Directory { .. });
             tree.insert(path.clone(), node);
             if is_directory {
-                read_into(tree, &entry.path(), &[&path[..], b"/"].concat());
+                read_into(tree, &entry.path(), &[&path[..], b"/"].concat())?;
             }
         }
     }
+    Ok(())
 }
 
-fn node_at(path: &Path) -> Option<Node> {
-    let metadata = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn node_at(path: &Path) -> io::Result<Option<Node>> {
+    let metadata = fs::symlink_metadata(path)?;
     let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o777);
     if kind.is_symlink() {
-        let target = fs::read_link(path).expect("a symlink can be read");
-        return Some(Node::Symlink { target: target.as_os_str().as_bytes().to_vec() });
+        let target = fs::read_link(path)?;
+        return Ok(Some(Node::Symlink { target: target.as_os_str().as_bytes().to_vec() }));
     }
     if kind.is_dir() {
-        return Some(Node::Directory { mode });
+        return Ok(Some(Node::Directory { mode }));
     }
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
-        return None;
+        return Ok(None);
     }
     let mtime = (metadata.mtime(), metadata.mtime_nsec());
-    Some(Node::File { length: metadata.len(), hash: hash_of(path), mode, mtime })
+    Ok(Some(Node::File { length: metadata.len(), hash: hash_of(path)?, mode, mtime }))
 }
 
-fn hash_of(path: &Path) -> String {
-    let mut file = fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn hash_of(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match file.read(&mut buffer).expect("a file of the tree can be read") {
-            0 => return hasher.finalize().to_hex().to_string(),
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_hex().to_string()),
             n_bytes => hasher.update(&buffer[..n_bytes]),
         };
     }

@@ -38,7 +38,7 @@ impl User {
     pub fn write_as(&self, name: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>, mode: u32, mtime: (i64, u32)) {
         let draft = self.scratch.join(format!("draft-{}", N_WRITTEN.fetch_add(1, Ordering::Relaxed)));
         done(fs::write(&draft, bytes), &draft);
-        set_mtime(&draft, mtime);
+        done(set_mtime(&draft, mtime), &draft);
         done(fs::set_permissions(&draft, Permissions::from_mode(mode)), &draft);
         let path = self.path(name);
         let parent = path.parent().expect("a file has a parent");
@@ -109,7 +109,8 @@ impl User {
 
     /// Sets the mtime.
     pub fn touch(&self, name: impl AsRef<[u8]>, mtime: i64) {
-        set_mtime(&self.path(name), (mtime, 0));
+        let path = self.path(name);
+        done(set_mtime(&path, (mtime, 0)), &path);
     }
 
     /// The permission bits.
@@ -133,12 +134,12 @@ pub fn noise(seed: u64, n_bytes: usize) -> Vec<u8> {
     bytes
 }
 
-fn set_mtime(path: &Path, (seconds, nanoseconds): (i64, u32)) {
+/// Sets a file's mtime, in seconds and nanoseconds.
+pub fn set_mtime(path: &Path, (seconds, nanoseconds): (i64, u32)) -> std::io::Result<()> {
     let magnitude = Duration::from_secs(seconds.unsigned_abs());
     let whole = if seconds < 0 { UNIX_EPOCH - magnitude } else { UNIX_EPOCH + magnitude };
     let mtime: SystemTime = whole + Duration::from_nanos(u64::from(nanoseconds));
-    let file = done(File::open(path), path);
-    done(file.set_times(FileTimes::new().set_modified(mtime)), path);
+    File::open(path)?.set_times(FileTimes::new().set_modified(mtime))
 }
 
 fn done<T>(result: std::io::Result<T>, path: &Path) -> T {
