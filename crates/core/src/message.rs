@@ -158,6 +158,11 @@ pub struct Attach {
     pub sends_only: bool,
     /// Who takes part, as far as the sender knows.
     pub members: Members,
+    /// The start of the sender's server: random; 0 from one that does not say.
+    pub incarnation: u64,
+    /// The start of the receiver's server of which the sender last took entries; 0: none. A cloned device notices by it
+    /// that another one goes on where it began.
+    pub known_incarnation: u64,
 }
 
 /// A batch of registers.

@@ -79,6 +79,7 @@ impl Device {
             time_step_ns: 1,
             doubted: mode & 0x10 != 0,
             may_have_fallen_back: mode & 0x20 != 0,
+            incarnations: vec![1, 2],
         };
         let stored = Stored {
             counters: Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 },

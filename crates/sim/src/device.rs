@@ -29,6 +29,8 @@ pub struct Durable {
     pub kept: BTreeMap<String, Kept>,
     /// The disk was once looked through.
     pub first_scan_done: bool,
+    /// Which of its engines wrote here.
+    pub incarnations: Vec<u64>,
 }
 
 impl Durable {

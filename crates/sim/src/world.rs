@@ -180,6 +180,7 @@ impl World {
                 time_step_ns: 1,
                 doubted: false,
                 may_have_fallen_back: false,
+                incarnations: Vec::new(),
             };
             world.devices.push(Device {
                 id: id(index),
@@ -215,6 +216,8 @@ impl World {
         let machine = &mut self.devices[device];
         machine.life += 1;
         let now = machine.now(now_us);
+        machine.durable.incarnations.push(machine.life);
+        machine.config.incarnations = machine.durable.incarnations.clone();
         let found_kept = self.list_kept(device);
         let machine = &mut self.devices[device];
         let stored = Stored { found_kept, ..machine.durable.stored() };

@@ -241,6 +241,8 @@ fn encode_attach(attach: &Attach) -> proto::Attach {
         receives_only: attach.receives_only,
         sends_only: attach.sends_only,
         members: encode_members(&attach.members),
+        incarnation: attach.incarnation,
+        known_incarnation: attach.known_incarnation,
     }
 }
 
@@ -261,6 +263,8 @@ fn decode_attach(attach: proto::Attach) -> Result<Attach, WireError> {
         receives_only: attach.receives_only,
         sends_only: attach.sends_only,
         members: decode_members(&attach.members)?,
+        incarnation: attach.incarnation,
+        known_incarnation: attach.known_incarnation,
     })
 }
 

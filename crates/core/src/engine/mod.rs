@@ -11,6 +11,7 @@ mod commit;
 mod fallback;
 mod fetch;
 mod kept;
+mod life;
 mod mint;
 mod observe;
 mod peer;
@@ -67,6 +68,8 @@ pub struct Config {
     /// True if the machine has started anew since this device last worked here: files whose bytes were not durable then
     /// may have fallen back to none, or to older ones, which is no user's act (promise C4).
     pub may_have_fallen_back: bool,
+    /// The starts of this device's server that wrote to its database, oldest first; the last is this one.
+    pub incarnations: Vec<u64>,
 }
 
 /// Both clocks, as read once for an event.

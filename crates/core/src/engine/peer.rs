@@ -105,6 +105,8 @@ impl Engine {
             receives_only,
             sends_only: self.config.mode == super::Mode::SendOnly,
             members: self.members.clone(),
+            incarnation: self.config.incarnations.last().copied().unwrap_or(0),
+            known_incarnation: peer.incarnation,
         };
         // What was merged but is not durable yet is sent again.
         peer.merged = peer.merged_durable;
@@ -183,7 +185,8 @@ impl Engine {
             peer.attach_put_off = Some(attach); // The newest alone counts.
             return;
         }
-        if self.has_lost_counters(&attach) && self.n_epochs_on_word < EPOCHS_ON_WORD_MAX {
+        let is_not_the_last = self.has_lost_counters(&attach) || self.has_lived_elsewhere(&attach);
+        if is_not_the_last && self.n_epochs_on_word < EPOCHS_ON_WORD_MAX {
             self.n_epochs_on_word += 1;
             self.start_new_epoch();
         }
@@ -195,6 +198,7 @@ impl Engine {
         peer.has_attached = true;
         peer.has_detached = false;
         peer.sends_only = attach.sends_only;
+        peer.attached_incarnation = attach.incarnation;
         peer.latest = attach.sequence;
         peer.told = None;
         if peer.index_id != attach.index_id {
@@ -215,7 +219,7 @@ impl Engine {
         self.ask_everybody_again();
     }
 
-    fn fill_outbox(&mut self, device: &DeviceId, start: u64) {
+    pub(super) fn fill_outbox(&mut self, device: &DeviceId, start: u64) {
         let later = self.tree.iter().filter(|(_, node)| node.sequence > start);
         let outbox: BTreeMap<u64, SyncPath> =
             later.map(|(path, node)| (node.sequence, path.clone())).collect();
@@ -225,13 +229,6 @@ impl Engine {
             peer.sent_through = start;
             peer.merged_ours = start;
         }
-    }
-
-    /// True if a remote remembers dots of this device's present epoch that this device does not: its state is older
-    /// than it was.
-    fn has_lost_counters(&self, attach: &Attach) -> bool {
-        let counters = &self.commits.counters;
-        attach.counters.get(&counters.epoch).is_some_and(|highest| *highest > counters.counter)
     }
 
     /// Queues a path for every attached remote but the one that it was just heard of from.
@@ -255,6 +252,7 @@ impl Engine {
         }
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
+        peer.incarnation = peer.attached_incarnation;
         self.commits.note_state();
         let merged = entries
             .entries
@@ -436,24 +434,6 @@ impl Engine {
 
     pub(super) fn is_all_applied(&self, pending: &BTreeSet<SyncPath>) -> bool {
         self.peers.values().all(|peer| !peer.is_attached() || peer.has_followed(pending))
-    }
-
-    /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what
-    /// was written before, so from now on dots carry a new epoch, and others' view of the old one is merged as it is.
-    fn start_new_epoch(&mut self) {
-        let counters = &mut self.commits.counters;
-        let seed = [
-            counters.epoch.to_le_bytes(),
-            self.now.wall.seconds.to_le_bytes(),
-            self.now.monotonic_ms.to_le_bytes(),
-        ];
-        let hash = crate::version::ContentHash::of(&seed.concat());
-        let mut epoch = [0; 8];
-        epoch.copy_from_slice(&hash.0[..8]);
-        counters.epoch = u64::from_le_bytes(epoch);
-        counters.counter = 0;
-        self.commits.note_state();
-        self.reissue_own_versions();
     }
 }
 

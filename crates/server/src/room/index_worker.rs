@@ -96,7 +96,7 @@ impl IndexWorker {
             index_id: progress.index_id,
             merged: progress.merged,
             acknowledged: progress.acknowledged,
-            incarnation: 0,
+            incarnation: progress.incarnation,
         };
         let state = DirectoryState {
             index_id: counters.index_id,

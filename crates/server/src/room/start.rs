@@ -126,6 +126,7 @@ impl RoomContext {
             time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
             doubted: is_doubted,
             may_have_fallen_back: known.may_have_fallen_back,
+            incarnations: state.incarnations.clone(),
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));
         self.assemble(row, Arc::new(root), life, engine, index, state.incarnations)
@@ -226,7 +227,12 @@ fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, In
 }
 
 fn progress(remote: &file_sync_index::RemoteState) -> PeerProgress {
-    PeerProgress { index_id: remote.index_id, merged: remote.merged, acknowledged: remote.acknowledged }
+    PeerProgress {
+        index_id: remote.index_id,
+        merged: remote.merged,
+        acknowledged: remote.acknowledged,
+        incarnation: remote.incarnation,
+    }
 }
 
 fn spawn(

@@ -144,6 +144,8 @@ impl Generator {
             receives_only: self.coin(),
             sends_only: self.coin(),
             members: self.members(),
+            incarnation: self.next(),
+            known_incarnation: self.next(),
         }
     }
 

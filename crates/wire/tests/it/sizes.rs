@@ -70,6 +70,7 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         time_step_ns: 1,
         doubted: false,
         may_have_fallen_back: false,
+        incarnations: Vec::new(),
     };
     let member = Member { number: 1, active: true, key: [0; 32] };
     let members = BTreeMap::from([(device, member.clone()), (remote, member)]);
@@ -87,6 +88,8 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         receives_only: false,
         sends_only: false,
         members,
+        incarnation: 0,
+        known_incarnation: 0,
     };
     let said = engine.step(Now::default(), Event::Message { from: remote, message: Message::Attach(attach) });
     let mut n_entries = 0;

@@ -70,14 +70,14 @@ impl World {
             bases,
         };
         let islands: Vec<_> = (0..n_devices).map_while(|_| Island::new().ok().map(Arc::new)).collect();
-        for index in 0..n_devices {
+        for (index, name) in NAMES.into_iter().enumerate().take(n_devices) {
             let base = tempfile::Builder::new().prefix("device-").tempdir_in(world.bases[index].path());
             let base = base.expect("a directory");
             let clock = clock_of(base.path());
             set_clock(&clock, "+0");
             let variables = library.map_or(Vec::new(), |library| clock_variables(library, &clock));
             let place = Place { island: islands.get(index).cloned(), variables };
-            world.devices.push(Device::start_at(NAMES[index], base, None, place));
+            world.devices.push(Device::start_at(name, base, None, place));
         }
         if islands.len() == n_devices {
             world.draw_lines(&islands, seed);

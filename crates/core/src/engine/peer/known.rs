@@ -28,11 +28,16 @@ pub struct PeerProgress {
     pub merged: u64,
     /// How far the remote's disk has followed this device's numbering.
     pub acknowledged: u64,
+    /// The start of the remote's server of which entries were merged last; 0: none.
+    pub incarnation: u64,
 }
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Peer {
     pub(super) index_id: u64,
+    pub(super) incarnation: u64,
+    /// The start of the remote's server that is linked; it counts once its entries are taken.
+    pub(super) attached_incarnation: u64,
     pub(in crate::engine) merged: u64,
     pub(in crate::engine) merged_under_way: u64,
     pub(in crate::engine) merged_durable: u64,
@@ -86,6 +91,7 @@ impl Peer {
     pub(in crate::engine) fn new(known: PeerProgress) -> Peer {
         Peer {
             index_id: known.index_id,
+            incarnation: known.incarnation,
             merged: known.merged,
             merged_under_way: known.merged,
             merged_durable: known.merged,
@@ -97,7 +103,12 @@ impl Peer {
     pub(in crate::engine) fn progress(&self) -> PeerProgress {
         // What was refused is asked for again after a start: by then it may be taken in.
         let merged = self.refused_from.map_or(self.merged, |number| self.merged.min(number - 1));
-        PeerProgress { index_id: self.index_id, merged, acknowledged: self.applied_ours }
+        PeerProgress {
+            index_id: self.index_id,
+            merged,
+            acknowledged: self.applied_ours,
+            incarnation: self.incarnation,
+        }
     }
 
     pub(in crate::engine) fn is_attached(&self) -> bool {

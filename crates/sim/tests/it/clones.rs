@@ -1,0 +1,77 @@
+//! A cloned device (C5): two that go on from the same memory, under one name, and are met in turn.
+
+use file_sync_core::engine::Mode;
+use file_sync_sim::{Options, World};
+
+const A: usize = 0;
+const B: usize = 1;
+
+/// What one of two machines has that were once one.
+struct Machine {
+    durable: file_sync_sim::Durable,
+    disk: file_sync_sim::Disk,
+}
+
+/// Turns B into the other machine; returns what it was.
+fn turn(world: &mut World, other: Machine) -> Machine {
+    world.crash(B);
+    let device = &mut world.devices[B];
+    Machine {
+        durable: std::mem::replace(&mut device.durable, other.durable),
+        disk: std::mem::replace(&mut device.disk, other.disk),
+    }
+}
+
+fn copy(world: &World) -> Machine {
+    let device = &world.devices[B];
+    Machine { durable: device.durable.clone(), disk: device.disk.clone() }
+}
+
+#[track_caller]
+fn rests(world: &mut World) {
+    assert_eq!(world.rest(), None);
+}
+
+/// What B and its clone write, each while the other is the one that is met, and what is then on A.
+fn shown_after(n_turns: usize) -> (Vec<String>, [Vec<String>; 2]) {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    [A, B].iter().for_each(|device| world.start(*device));
+    world.connect(A, B);
+    world.write(A, "before", "before");
+    rests(&mut world);
+    world.crash(B);
+    let mut other = copy(&world);
+    let mut written = [Vec::new(), Vec::new()];
+    for number in 0..n_turns {
+        // Before it is met: both give what they write the same numbers.
+        world.cut(A, B);
+        world.start(B);
+        let name = format!("f{number}");
+        world.write(B, &name, &format!("by {}", number % 2));
+        written[number % 2].push(format!("{name} = by {}", number % 2));
+        rests(&mut world);
+        world.connect(A, B);
+        rests(&mut world);
+        other = turn(&mut world, other);
+    }
+    // Both are met once more, and one of them, that whose turn it is, stays.
+    for _ in 0..2 {
+        world.start(B);
+        world.connect(A, B);
+        rests(&mut world);
+        assert_eq!(world.devices[A].disk.show(), world.devices[B].disk.show());
+        other = turn(&mut world, other);
+    }
+    (world.devices[A].disk.show(), written)
+}
+
+#[test]
+fn c5_a_clone_and_its_original_take_nothing_from_each_other() {
+    for n_turns in 1..6 {
+        let (shown, written) = shown_after(n_turns);
+        for line in written.iter().flatten() {
+            assert!(shown.contains(line), "{n_turns} turns: {line} is not in {shown:?}");
+        }
+        assert_eq!(shown.len(), n_turns + 1, "{shown:?}");
+    }
+}
