@@ -124,8 +124,7 @@ fn run(plan: &Plan, seed: u64, figures: &mut Figures) {
     let root = all[0].root();
     let mut verdict = record.judge(&root, &trees[0]);
     for (work, left) in works.iter().zip(&left) {
-        let is_doubted = had_home_trouble && work.desk.device == plan.n_devices - 1;
-        judge_own(work, left, &trees[0], is_doubted, &mut verdict);
+        judge_own(work, left, &trees[0], had_home_trouble, &mut verdict);
     }
     programs_find_all_well(&works, &all);
     add_up(figures, &record, &verdict, &counts);
@@ -251,14 +250,15 @@ fn has_waited(device: &Device, had_home_trouble: bool) -> Result<(), String> {
     }
 }
 
-/// What only one program wrote is as it left it; of a device that lost its history, each file may be a copy.
-fn judge_own(work: &Work, left: &Tree, tree: &Tree, is_doubted: bool, verdict: &mut Verdict) {
+/// What only one program wrote is as it left it. Where a device lost its history, each file may be a copy, since what that
+/// device has of others' older files may be its user's.
+fn judge_own(work: &Work, left: &Tree, tree: &Tree, had_home_trouble: bool, verdict: &mut Verdict) {
     let prefix = format!("{OWN}/{}/", work.name()).into_bytes();
     let there: Tree = tree
         .iter()
         .filter_map(|(path, node)| Some((path.strip_prefix(&prefix[..])?.to_vec(), node.clone())))
         .collect();
-    if !is_doubted {
+    if !had_home_trouble {
         if let Some(difference) = difference(left, &there) {
             verdict.lost.push(format!("{} left | there is: {difference}", work.name()));
         }
