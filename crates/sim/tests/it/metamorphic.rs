@@ -4,8 +4,6 @@
 //! links, in another order, with other delays, with clocks decades apart, after restarts, and without having been told
 //! of any change. However they meet, the trees are the same.
 
-#![expect(clippy::print_stdout, reason = "how much was proved is for people to read")]
-
 use std::time::Instant;
 
 use file_sync_sim::{Machine, Options, Random, Scene, Script, Step, Topology, Verb, run_script};
