@@ -134,8 +134,8 @@ impl RoomContext {
 
     /// Writes this start's incarnation to the database, then to the root's marker.
     ///
-    /// If the marker cannot be written the database forgets it again: however often that fails, the marker's is among
-    /// the last two that the database knows.
+    /// If the marker cannot be written the database forgets it again, and where a crash came between, at the next start:
+    /// however often that happens, the marker's is among the last two that the database knows.
     fn leave_mark(
         &self,
         index: &mut DirectoryIndex,
@@ -144,6 +144,9 @@ impl RoomContext {
     ) -> Result<(), RoomError> {
         let is_known = state.incarnations.last() == Some(&self.incarnation);
         if !is_known {
+            if state.incarnations.iter().rev().nth(1) == Some(&root.incarnation()) {
+                state.incarnations.pop(); // A start that was cut short here.
+            }
             state.incarnations.push(self.incarnation);
         }
         index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
