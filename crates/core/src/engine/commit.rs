@@ -207,10 +207,14 @@ impl Engine {
         self.tree.sign(path, dot, signature);
     }
 
-    /// The next transaction, if there is anything to commit and none is under way; [`super::Event::Committed`] with
+    /// The next transaction, if there is anything to commit and none is under way, nor ops that follow from what would be
+    /// replaced; [`super::Event::Committed`] with
     /// its sequence number must follow once it is durable.
     pub fn take_commit(&mut self) -> Option<Commit> {
         if !self.commits.is_waiting() || self.commits.is_under_way {
+            return None;
+        }
+        if self.commits.numbered.iter().any(|path| self.is_being_applied(path)) {
             return None;
         }
         let commits = &mut self.commits;

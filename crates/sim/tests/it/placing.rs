@@ -126,6 +126,36 @@ fn c1_what_was_moved_to_its_copys_name_before_a_crash_is_not_taken_for_deleted()
     }
 }
 
+/// Else a crash would leave what looks like a user's edit of what was there before.
+#[test]
+fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_are_durable() {
+    let mut world = world([Mode::TwoWay; 2]);
+    for round in 0..50 {
+        let [first, second] = ["first", "second"].map(|edit| format!("{edit} of {round}"));
+        world.write(A, "f", &first);
+        let until = world.now_us + 300 * SECOND_US;
+        let shown = |world: &World| world.devices[B].disk.show();
+        let known = |world: &World| {
+            let rows = &world.devices[B].durable.rows;
+            rows.get(&path("f")).map(|(register, record, _)| (register.clone(), record.clone()))
+        };
+        // It takes B long to say that it has put the first edit in place; A is quick with the second.
+        world.options.work_us_max = 5 * SECOND_US;
+        while shown(&world) != [format!("f = {first}")] && world.advance(until) {}
+        world.options.work_us_max = 3_000;
+        world.write(A, "f", &second);
+        while shown(&world) != [format!("f = {second}")] && world.advance(until) {
+            let content = world.devices[B].disk.get(&path("f")).and_then(|item| item.content());
+            let (register, record) = known(&world).expect("what is placed is known");
+            let is_recorded = record.map(|record| record.content) == content;
+            let is_known = register.versions().iter().any(|version| Some(version.value.content()) == content);
+            assert!(is_recorded || is_known, "round {round}: {:?}", shown(&world));
+        }
+        rests(&mut world);
+        is_shown(&world, B, &[&format!("f = {second}")]);
+    }
+}
+
 #[test]
 fn s2_directories_that_hold_what_is_ignored_stay_and_nothing_waits_for_them() {
     let mut world = world([Mode::TwoWay; 2]);

@@ -14,6 +14,7 @@ const SURPRISES_MAX: u32 = 5;
 impl Engine {
     pub(in super::super) fn on_applied(&mut self, outcomes: Vec<(Op, OpOutcome)>) {
         self.planner.is_applying = false;
+        self.planner.applying.clear();
         self.planner.todo.append(&mut self.planner.held_back);
         for (op, outcome) in outcomes {
             let paths = touched(&op);

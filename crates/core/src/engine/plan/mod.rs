@@ -35,6 +35,8 @@ pub(super) struct Planner {
     /// It took too long: nothing waits any more until all that was announced has been said.
     has_heard_enough: bool,
     is_applying: bool,
+    /// The paths that the ops under way are at work on, and those whose registers say what a copy there is.
+    applying: BTreeSet<SyncPath>,
     /// Directories that could not be moved as they are, so that their items are moved one by one.
     unmovable: BTreeSet<SyncPath>,
     /// Paths that were found to be something else than recorded, until they are looked at.
@@ -210,6 +212,8 @@ impl Engine {
             return;
         }
         for path in ops.iter().flat_map(round::touched) {
+            self.planner.applying.extend(origins(&path));
+            self.planner.applying.insert(path.clone());
             self.busy.insert(path);
         }
         self.planner.is_applying = true;
@@ -229,6 +233,18 @@ impl Engine {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
+    }
+
+    /// True if the ops under way follow from what this path's register was before it changed.
+    ///
+    /// Its change is not made durable before they have ended, and then with the records of what they did: else a crash
+    /// would leave a disk that neither records nor registers account for, and that would be taken for a user's.
+    pub(super) fn is_being_applied(&self, path: &SyncPath) -> bool {
+        let applying = &self.planner.applying;
+        let is_gone = || self.tree.project(path).value.content() == Content::Absent;
+        !applying.is_empty()
+            && (applying.contains(path)
+                || path.ancestors().any(|above| applying.contains(&above)) && is_gone())
     }
 
     /// Gets the bytes of a value that may not be put in place yet.
