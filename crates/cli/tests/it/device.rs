@@ -54,6 +54,12 @@ impl Device {
         Device::start_at(name, new_base(), user_id, Place::default())
     }
 
+    /// Makes a device whose home and root lie in a directory of the test, on that directory's file system.
+    pub fn start_in(directory: &Path, name: &str, user_id: Option<u32>) -> Device {
+        let base = tempfile::Builder::new().prefix("file-sync-it-").tempdir_in(directory);
+        Device::start_at(name, base.expect("a temporary directory"), user_id, Place::default())
+    }
+
     /// Makes a device in a directory, with its server at a place.
     pub fn start_at(name: &str, base: TempDir, user_id: Option<u32>, place: Place) -> Device {
         chown(base.path(), user_id, user_id).expect("root may give a directory away");
@@ -71,8 +77,12 @@ impl Device {
 
     /// Starts the server again and waits until it is ready.
     pub fn begin(&mut self) {
-        assert!(self.server.is_none(), "the server of {} runs already", self.name);
-        self.server = Some(self.spawn());
+        self.begin_under(&[]);
+        self.await_ready();
+    }
+
+    /// Waits until the server that was begun answers.
+    pub fn await_ready(&mut self) {
         eventually(Duration::from_secs(60), || {
             let server = self.server.as_mut().expect("the server was just started");
             if let Some(exit) = server.try_wait().expect("a child can be asked") {
@@ -83,11 +93,17 @@ impl Device {
         });
     }
 
-    /// Starts a server for this home, without waiting and without keeping it.
-    pub fn spawn(&self) -> Child {
+    /// Starts the server again as another program's command line ends, and does not wait. That program must become it
+    /// by exec(2), so that it is the test's own child.
+    pub fn begin_under(&mut self, wrapper: &[OsString]) {
+        assert!(self.server.is_none(), "the server of {} runs already", self.name);
+        self.server = Some(self.spawn(wrapper));
+    }
+
+    fn spawn(&self, wrapper: &[OsString]) -> Child {
         let log =
             File::options().create(true).append(true).open(self.base.path().join("log")).expect("a log");
-        let mut command = self.command();
+        let mut command = self.command_under(wrapper);
         command.args(["server", "--no-discovery", "--no-web", "--name", &self.name]);
         command.arg("--listen").arg(self.address());
         command.envs(self.place.variables.iter().map(|(name, value)| (name, value)));
@@ -97,6 +113,15 @@ impl Device {
             None => command.spawn(),
         };
         spawned.expect("the server starts")
+    }
+
+    /// How the server ended, if it has, by itself or by somebody else's signal; it can then be begun again.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let exit = self.server.as_mut().expect("the server runs").try_wait().expect("a child can be asked");
+        if exit.is_some() {
+            self.server = None;
+        }
+        exit
     }
 
     /// Stops the server by SIGTERM, within the promised five seconds, and returns how it ended.
@@ -193,7 +218,14 @@ impl Device {
 
     /// A command of its home, in an environment that nothing leaks into.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_file-sync"));
+        self.command_under(&[])
+    }
+
+    fn command_under(&self, wrapper: &[OsString]) -> Command {
+        let binary = OsString::from(env!("CARGO_BIN_EXE_file-sync"));
+        let mut words = wrapper.iter().chain([&binary]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command.args(words);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
             .env("HOME", self.base.path())

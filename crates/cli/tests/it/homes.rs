@@ -1,13 +1,15 @@
 //! Homes (C5): what is configured stays over restarts, and a home that is lost or older than its directories harms nobody.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::device::Device;
+use crate::strace::{self, Fault, Point};
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, check, connected, introduce, join, offer, paired, settle, sharing,
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, introduce, join, offer, paired, settle, sharing,
 };
 
 /// What was set up by commands, as the listings tell it.
@@ -89,6 +91,28 @@ fn c5_a_home_restored_from_an_older_copy_loses_and_deletes_nothing() {
                     from-alpha \"after the backup\"\nnewer \"with the restored home\"";
     check(&[&alpha, &beta], expected);
     assert_eq!(alpha.directory()["conflicts"], 0);
+}
+
+/// Each of these starts has written to the database that it works there, and none to the root's marker.
+#[test]
+fn c1_d1_starts_that_are_killed_before_they_mark_the_root_are_no_other_lives() {
+    if !crate::strace::is_allowed_or_skips("a start that is killed") {
+        return;
+    }
+    let (alpha, mut beta) = sharing();
+    alpha.user().write("stays", "bytes", JANUARY);
+    alpha.user().write("goes", "bytes", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    beta.user().remove("goes");
+    let point = Point { call: "renameat", number: 1, fault: Fault::Kill };
+    for _ in 0..3 {
+        beta.begin_under(&strace::until(&point, &beta.beside("trace")));
+        let exit = crate::world::eventually(PATIENCE, || beta.ended().ok_or("it has not come to the point"));
+        assert_eq!(exit.signal(), Some(9), "{}", beta.log());
+    }
+    beta.begin();
+    check(&[&alpha, &beta], "stays \"bytes\"");
 }
 
 #[test]

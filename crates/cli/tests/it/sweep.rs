@@ -1,0 +1,266 @@
+//! A sweep over a server's life: it is killed, or its calls fail, at one point after the other, and must come to no harm.
+//!
+//! Each round lets two users do the same script (`acts`), strikes one of the two servers at one system call, and judges
+//! what is on both disks afterwards (`pair`, `judge`). `EVIDENCE=full` tries every call from the first on until a round
+//! ends without having come to it; else as many points as there is time for are taken from a seed, which is printed.
+//! `POINT="EIO from fsync 7 on"`, or whatever a harm was reported with, tries this one again.
+
+#![expect(clippy::print_stdout, reason = "what a round found is printed at once")]
+
+mod acts;
+mod judge;
+mod pair;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::evidence::{Evidence, is_full, seed};
+use crate::random::Random;
+use crate::strace::{Fault, Point, is_allowed_or_skips};
+use judge::{HARMS, Harm};
+use pair::{Fared, Pair, Side};
+
+/// How long a slice of one test may go on to begin rounds.
+const SLICE: Duration = Duration::from_secs(12);
+
+/// Rounds after which a new pair is made.
+const ROUNDS_MAX: u64 = 200;
+
+/// Calls that change a disk, or tell others something.
+const CALLS: [&str; 24] = [
+    "openat",
+    "pwrite64",
+    "write",
+    "writev",
+    "sendto",
+    "ftruncate",
+    "fallocate",
+    "copy_file_range",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "renameat2",
+    "renameat",
+    "rename",
+    "unlinkat",
+    "unlink",
+    "mkdirat",
+    "mkdir",
+    "linkat",
+    "symlinkat",
+    "fchmod",
+    "fchmodat",
+    "utimensat",
+    "fchown",
+];
+
+/// Errors, and the calls that may have them.
+const ERRORS: [(&str, &[&str]); 5] = [
+    (
+        "ENOSPC",
+        &[
+            "pwrite64",
+            "openat",
+            "mkdirat",
+            "symlinkat",
+            "renameat2",
+            "renameat",
+            "ftruncate",
+            "fsync",
+            "syncfs",
+        ],
+    ),
+    (
+        "EIO",
+        &[
+            "pwrite64",
+            "pread64",
+            "fsync",
+            "syncfs",
+            "renameat2",
+            "unlinkat",
+            "openat2",
+            "getdents64",
+            "statx",
+        ],
+    ),
+    ("EMFILE", &["openat", "openat2", "socket", "accept4", "inotify_init1", "epoll_create1", "eventfd2"]),
+    (
+        "EACCES",
+        &[
+            "openat",
+            "openat2",
+            "renameat2",
+            "unlinkat",
+            "mkdirat",
+            "symlinkat",
+            "fchmod",
+            "utimensat",
+            "statx",
+        ],
+    ),
+    ("EDQUOT", &["pwrite64", "openat", "mkdirat", "symlinkat", "renameat2", "ftruncate"]),
+];
+
+#[test]
+fn c1_v1_l1_a_receiver_killed_at_any_call_loses_nothing() {
+    kill_at_any_call(Side::Receiver);
+}
+
+#[test]
+fn c1_c3_l1_a_sender_killed_at_any_call_loses_nothing() {
+    kill_at_any_call(Side::Sender);
+}
+
+#[test]
+fn c7_v1_a_receiver_whose_calls_fail_harms_no_file_and_recovers() {
+    fail_at_any_call(Side::Receiver);
+}
+
+#[test]
+fn c7_l1_a_sender_whose_calls_fail_harms_no_file_and_recovers() {
+    fail_at_any_call(Side::Sender);
+}
+
+fn kill_at_any_call(side: Side) {
+    if !is_allowed_or_skips("a server killed at any call") {
+        return;
+    }
+    let sweep = Sweep::new(side, "killed");
+    let rows = CALLS.map(|call| Row { call, fault: Fault::Kill, n_times: 1 });
+    let again = CALLS.map(|call| Row { call, fault: Fault::Kill, n_times: 3 });
+    sweep.run(&[&rows[..], &again[..]].concat());
+}
+
+fn fail_at_any_call(side: Side) {
+    if !is_allowed_or_skips("a server whose calls fail") {
+        return;
+    }
+    let mut rows = Vec::new();
+    for (errno, calls) in ERRORS {
+        for &call in calls {
+            rows.push(Row { call, fault: Fault::FailsOnce(errno), n_times: 1 });
+            // A server that accepts nobody cannot be asked how it is.
+            if call != "accept4" {
+                rows.push(Row { call, fault: Fault::FailsOn(errno), n_times: 1 });
+            }
+        }
+    }
+    Sweep::new(side, "failed").run(&rows);
+}
+
+/// One kind of fault at one call, whose number is swept.
+#[derive(Clone, Copy)]
+struct Row {
+    call: &'static str,
+    fault: Fault,
+    /// How many times in a row it happens.
+    n_times: u32,
+}
+
+struct Sweep {
+    side: Side,
+    pair: Option<Pair>,
+    evidence: Evidence,
+}
+
+impl Sweep {
+    fn new(side: Side, what: &str) -> Sweep {
+        let who = format!("{side:?}").to_lowercase();
+        let evidence = Evidence::new("sweep", format!("the {who} is {what} at its Nth system call"), &HARMS);
+        Sweep { side, pair: None, evidence }
+    }
+
+    fn run(mut self, rows: &[Row]) {
+        match std::env::var("POINT") {
+            Ok(point) => self.run_point(rows, &point),
+            Err(_) if is_full() => rows.iter().for_each(|row| self.run_row(row)),
+            Err(_) => self.run_slice(rows),
+        }
+        self.evidence.report();
+    }
+
+    /// The one point that is called so, a few times.
+    fn run_point(&mut self, rows: &[Row], point: &str) {
+        let number = point.split(' ').find_map(|word| word.parse().ok()).expect("a point has a number");
+        let is_it = |row: &&Row| Point { call: row.call, number, fault: row.fault }.to_string() == point;
+        for row in rows.iter().filter(is_it) {
+            for _ in 0..5 {
+                self.round(row, number);
+            }
+        }
+    }
+
+    /// From the first call on until a round does not come to it. Where all later calls fail too, in growing steps.
+    fn run_row(&mut self, row: &Row) {
+        let mut number = 1;
+        while self.round(row, number) != Some(Fared::Untouched) {
+            number += if matches!(row.fault, Fault::FailsOn(_)) { number } else { 1 };
+        }
+        let (call, fault) = (row.call, row.fault);
+        println!("sweep: {call}, {fault:?}: through after {number}, at {:?}", self.evidence.elapsed());
+    }
+
+    /// Points that a seed chooses, as long as there is time.
+    fn run_slice(&mut self, rows: &[Row]) {
+        let calls: Vec<&str> = rows.iter().map(|row| row.call).collect();
+        let counts =
+            self.pair().count_calls(&calls).unwrap_or_else(|harm| panic!("nothing was struck: {harm}"));
+        let n_made = |row: &Row| counts.get(row.call).and_then(|counts| counts.iter().max()).copied();
+        let points = rows.iter().flat_map(|row| (1..=n_made(row).unwrap_or(0)).map(move |n| (row, n)));
+        let mut points: Vec<(&Row, u32)> = points.collect();
+        println!("sweep: seed {}, {} points to choose from", seed(), points.len());
+        let mut random = Random::new(seed(), 0);
+        while !points.is_empty() && self.evidence.elapsed() < SLICE {
+            let index = random.below(points.len() as u64) as usize;
+            let (row, number) = points.swap_remove(index);
+            self.round(row, number);
+        }
+    }
+
+    fn round(&mut self, row: &Row, number: u32) -> Option<Fared> {
+        let point = Point { call: row.call, number, fault: row.fault };
+        let pair = self.pair();
+        let outcome = catch_unwind(AssertUnwindSafe(|| match row.fault {
+            Fault::Kill => pair.kill(&point, row.n_times),
+            _ => pair.fail(&point),
+        }));
+        let harm = match outcome {
+            Ok(Ok(fared)) => {
+                self.count(fared);
+                return Some(fared);
+            }
+            Ok(Err(harm)) => harm,
+            Err(panic) => Harm::new("not at rest", what_panicked(&*panic)),
+        };
+        println!("sweep: {point}, {} times: {harm}\n{}", row.n_times, pair.last_words());
+        self.evidence.count("rounds", 1);
+        self.evidence.count_bad(harm.name);
+        self.pair = None;
+        None
+    }
+
+    fn count(&mut self, fared: Fared) {
+        self.evidence.count("rounds", 1);
+        self.evidence.count(
+            match fared {
+                Fared::Killed => "killed",
+                Fared::WentOn => "went on",
+                Fared::RefusedToStart => "refused to start, then started",
+                Fared::Untouched => "not reached",
+            },
+            1,
+        );
+    }
+
+    fn pair(&mut self) -> &mut Pair {
+        // What is known of deleted paths grows, and a round's time with it.
+        self.pair.take_if(|pair| pair.n_rounds() >= ROUNDS_MAX);
+        self.pair.get_or_insert_with(|| Pair::new(self.side))
+    }
+}
+
+fn what_panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
