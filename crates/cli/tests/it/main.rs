@@ -18,6 +18,7 @@ mod ignored;
 mod kinds;
 mod modes;
 mod names;
+mod powercut;
 mod promises;
 mod random;
 mod real;
