@@ -220,6 +220,13 @@ pub enum OpOutcome {
     NoSource,
     /// It could not be done, and nothing changed.
     Trouble(Trouble),
+    /// It was done, and could not be made durable.
+    NotDurable {
+        /// Why.
+        trouble: Trouble,
+        /// What was displaced or removed, now among the kept versions.
+        kept: Option<Kept>,
+    },
 }
 
 /// A displaced file or symlink in the store of kept versions (`.file-sync/kept/NAME`).

@@ -192,7 +192,7 @@ fn is_untouched(step: &Step) -> bool {
 fn failed(step: Step, trouble: &Trouble) -> OpOutcome {
     match step {
         Step::Over(outcome) => outcome,
-        Step::Changed { .. } => OpOutcome::Trouble(trouble.clone()),
+        Step::Changed { kept, .. } => OpOutcome::NotDurable { trouble: trouble.clone(), kept },
     }
 }
 

@@ -67,6 +67,12 @@ pub fn until(point: &Point, log: &Path) -> Vec<OsString> {
     words
 }
 
+/// The words that let a server run while all its calls of this name that are about this one path fail.
+pub fn failing_at(call: &str, errno: &str, path: &Path, log: &Path) -> Vec<OsString> {
+    let inject = format!("inject={call}:error={errno}");
+    [words(call, log), vec!["-P".into(), path.into(), "-e".into(), inject.into()]].concat()
+}
+
 /// The words that let a server run unharmed and note its calls of these names in `log`.
 pub fn noting(calls: &[&str], log: &Path) -> Vec<OsString> {
     let mut words = words(&calls.join(","), log);

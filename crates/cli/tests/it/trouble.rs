@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::device::Device;
+use crate::strace;
 use crate::user::noise;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, equal, eventually, holds, introduce};
 use crate::world::{is_root_or_skips, join, mentions, offer, settle};
@@ -213,6 +214,30 @@ fn c7_a_home_whose_disk_is_full_harms_no_file_and_goes_on_when_there_is_room() {
         if errors == serde_json::json!([]) { Ok(()) } else { Err(errors) }
     });
     beta.stop();
+}
+
+/// What it displaced is a kept version all the same: a later start does not take it for a user's edit.
+#[test]
+fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
+    if !strace::is_allowed_or_skips("a root that cannot be made durable") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    alpha.user().write("f", "first", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    beta.begin_under(&strace::failing_at("fsync", "EIO", &beta.root(), &beta.beside("trace")));
+    beta.await_ready();
+    alpha.user().write("f", "second", FEBRUARY);
+    eventually(PATIENCE, || if beta.user().read("f") == b"second" { Ok(()) } else { Err("not placed") });
+    listed(&beta, "f", true);
+    strace::relieve(beta.server_id());
+    settle(&[&alpha, &beta]);
+    alpha.user().write("f", "third", MARCH);
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    beta.begin();
+    check(&[&alpha, &beta], "f \"third\"");
 }
 
 #[test]

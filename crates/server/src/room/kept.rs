@@ -136,7 +136,7 @@ fn restore(root: &Root, device: DeviceId, kept: &Kept) -> Result<SyncPath, Strin
         for distinguish in [false, true] {
             let to = late_copy_path(&path, kept.stat.mtime, kept.content.hash(), device, distinguish);
             match root.restore_kept(&kept.name, &to) {
-                OpOutcome::Done { .. } => return Ok(to),
+                OpOutcome::Done { .. } | OpOutcome::NotDurable { .. } => return Ok(to),
                 OpOutcome::Trouble(trouble) => refused = trouble.message,
                 OpOutcome::Differs { .. } | OpOutcome::NoSource => {}
             }

@@ -23,6 +23,11 @@ impl Engine {
                 OpOutcome::Differs { rescued } => self.op_met_something_else(&op, rescued),
                 OpOutcome::NoSource => self.op_had_no_source(&op),
                 OpOutcome::Trouble(trouble) => self.op_is_in_trouble(&op, trouble),
+                OpOutcome::NotDurable { trouble, kept } => {
+                    // It is among the kept versions all the same: whoever did not list it would bring it back.
+                    kept.into_iter().for_each(|kept| self.note_kept(&op, kept));
+                    self.op_is_in_trouble(&op, trouble);
+                }
             }
             for path in paths {
                 self.release(&path);
