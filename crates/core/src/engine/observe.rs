@@ -547,6 +547,8 @@ impl Engine {
         if self.root != RootState::Proved {
             self.root = RootState::Proved;
             self.request_walk(SyncPath::root());
+            // A walk passes over what is as recorded, and the looks that these were waiting for are forgotten.
+            self.planner.unsure().for_each(|path| self.request_look(path));
             self.planner.reconsider_all(&self.tree);
         }
     }

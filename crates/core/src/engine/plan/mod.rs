@@ -73,6 +73,11 @@ impl Planner {
         }
     }
 
+    /// The paths of which nothing is assessed before they were looked at.
+    pub(super) fn unsure(&self) -> impl Iterator<Item = SyncPath> + use<> {
+        self.unsure.clone().into_iter()
+    }
+
     /// True if what is found at a path may be the engine's own work.
     pub(super) fn is_in_doubt(&self, path: &SyncPath) -> bool {
         self.in_doubt.contains_key(path)
