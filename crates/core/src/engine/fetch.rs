@@ -166,7 +166,10 @@ impl Engine {
             return;
         }
         if !std::mem::replace(&mut self.fetcher.is_stage_cleaned, true) {
-            self.effects.push(Effect::CleanStage(self.fetcher.contents()));
+            let contents = self.fetcher.contents();
+            // Of what stays some may be whole besides in pieces, or come to be of no use before it is asked for.
+            self.fetcher.has_leftovers |= !contents.is_empty();
+            self.effects.push(Effect::CleanStage(contents));
         }
         let mut requests = Vec::new();
         while self.has_room()
