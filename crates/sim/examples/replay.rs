@@ -1,7 +1,6 @@
 //! Runs a script with a trace of all that happens: `replay FILE`.
 
 #![expect(clippy::print_stdout, reason = "the trace is for people to read")]
-#![expect(clippy::disallowed_methods, reason = "a tool reads the file that it is given")]
 
 use file_sync_sim::{Script, run_script};
 

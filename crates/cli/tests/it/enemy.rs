@@ -248,6 +248,8 @@ pub fn attach(directory: DirectoryId) -> Attach {
         receives_only: false,
         sends_only: false,
         members: Members::new(),
+        incarnation: 0,
+        known_incarnation: 0,
     }
 }
 

@@ -1,7 +1,5 @@
 //! Islands: nothing leads off them but a proxy.
 
-#![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 

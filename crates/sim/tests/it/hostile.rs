@@ -149,6 +149,8 @@ fn attach(world: &World) -> Attach {
         receives_only: false,
         sends_only: false,
         members: Default::default(),
+        incarnation: 0,
+        known_incarnation: 0,
     }
 }
 

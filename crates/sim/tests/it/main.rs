@@ -1,7 +1,7 @@
 //! Tests of whole engines in a simulated world.
 
-mod hostile;
 mod clones;
+mod hostile;
 mod metamorphic;
 mod observing;
 mod placing;
