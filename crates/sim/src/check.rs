@@ -41,11 +41,12 @@ impl World {
         wrong
     }
 
-    /// Paths whose bytes nobody has any more: a device announced them, lost its home, and its user replaced them before
-    /// anybody had fetched them. They are pending for good, and said to be.
+    /// Paths whose bytes nobody has any more: a device announced them, lost its home or was told to ignore them, and its user
+    /// replaced them before anybody had fetched them. They are pending for good, and said to be.
     pub(crate) fn pending_for_good(&self, index: usize) -> BTreeSet<SyncPath> {
         let device = &self.devices[index];
-        let Some(engine) = device.engine.as_ref().filter(|_| self.oracle.was_forgetful()) else {
+        let may_be_gone = self.oracle.was_forgetful() || self.has_rules();
+        let Some(engine) = device.engine.as_ref().filter(|_| may_be_gone) else {
             return BTreeSet::new();
         };
         let is_missing = |(path, node): &(&SyncPath, &Node)| {
@@ -94,6 +95,15 @@ impl World {
     fn is_left_out(&self, path: &SyncPath, devices: &[usize]) -> bool {
         let rules = rules_of(&self.devices[0].disk);
         if rules.is_ignored(path, self.devices[0].disk.is_directory(path)) {
+            return true;
+        }
+        // A directory that was deleted elsewhere stays while it holds what is ignored.
+        let holds_ignored = |device: &Device| {
+            let below = device.disk.below(path).into_iter();
+            device.disk.is_directory(path) && { below }
+                .any(|at| rules.is_ignored(&at, device.disk.is_directory(&at)))
+        };
+        if self.devices.iter().any(holds_ignored) {
             return true;
         }
         if devices.iter().any(|index| self.pending_for_good(*index).contains(path)) {

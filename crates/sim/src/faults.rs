@@ -17,6 +17,8 @@ fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
     }
 }
 
+/// Acts of users between two calls of an op, in one history: one at every op would never end.
+const QUICK_ACTS_MAX: u64 = 6;
 /// How often a root is proved when there is nothing to do.
 const PROVE_EVERY_US: u64 = 3_000_000;
 
@@ -183,9 +185,10 @@ impl World {
 
     /// Has a user be quicker than the disk worker between two of its calls.
     pub(crate) fn be_quicker(&mut self, device: usize, op: &Op) {
-        if !self.random.percent(self.options.rescues_percent) {
+        if self.n_quick_acts >= QUICK_ACTS_MAX || !self.random.percent(self.options.rescues_percent) {
             return;
         }
+        self.n_quick_acts += 1;
         let path = match op {
             Op::Place { path, expect: Some(_), .. } | Op::Remove { path, .. } => path.clone(),
             Op::Move { from, .. } => from.clone(),

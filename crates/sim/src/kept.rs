@@ -14,7 +14,7 @@ use crate::disk::{Body, Item};
 use crate::world::{World, name};
 
 /// Late bytes are left alone until nobody has written for this long, in seconds.
-const RESTED: i64 = 60;
+const RESTED: u64 = 60;
 /// What unlisted files are called where nothing says what they were.
 const UNKNOWN: &str = "recovered";
 
@@ -73,7 +73,7 @@ impl World {
             };
             let stat = item.stat();
             let is_touched = (stat.size, stat.mtime) != (kept.stat.size, kept.stat.mtime);
-            let is_rested = stat.mtime.seconds.saturating_add(RESTED) <= now.wall.seconds;
+            let is_rested = stat.mtime.seconds.abs_diff(now.wall.seconds) >= RESTED;
             let (true, true, Some(content)) = (is_touched, is_rested, item.content()) else { continue };
             let now_kept = Kept { content, stat, ..kept.clone() };
             if content != kept.content {

@@ -69,6 +69,8 @@ pub struct Oracle {
     /// Some device forgot what it had seen, with its home: what it still has on its disk is new again.
     is_forgetful: bool,
     was_forgetful: bool,
+    /// There are ignore files: what they cover stays where it is, and so do the directories that it lies in.
+    pub(crate) has_rules: bool,
     told: Vec<Option<Told>>,
     /// Everything that any user ever wrote, whole.
     tokens: BTreeSet<Body>,
@@ -288,7 +290,9 @@ impl Oracle {
             let is_there = found.contains_key(&(token.clone(), home.clone())) || recovered.contains(token);
             let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
             let is_kept = is_there || (*token == Body::Directory && disk.get(home).is_some());
-            if is_safe && !is_kept && !is_ignored(home) {
+            // To a device that lost its home any directory is one that others may have deleted.
+            let may_go = *token == Body::Directory && self.is_forgetful;
+            if is_safe && !is_kept && !may_go && !is_ignored(home) {
                 wrong.push(format!("L1: {} is lost at {home}", shown(token)));
             }
         }
@@ -321,7 +325,7 @@ impl Oracle {
         }
         let is_copy = *token != Body::Directory
             && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-        if is_copy && !self.is_forgetful && self.actors_around(home).len() < 2 {
+        if is_copy && !self.is_forgetful && !self.has_rules && self.actors_around(home).len() < 2 {
             return Some(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
         }
         None
@@ -357,6 +361,10 @@ impl Oracle {
         wrong
     }
 
+    fn is_directory_made(&self, home: &SyncPath) -> bool {
+        self.fates.get(&(Body::Directory, home.clone())).is_some_and(|fate| fate.n_made > 0)
+    }
+
     /// True if somebody destroyed it who knew all there was to know.
     ///
     /// A conflict copy that another user's act made a file of its own is kept against a removal that did not know of
@@ -365,6 +373,9 @@ impl Oracle {
         let is_sure = |how: &Destroyed| {
             !how.is_partial && (how.is_rested || !self.crashed.contains(&(how.device, how.life)))
         };
+        if *home == paths[0] && paths.len() == 1 && self.has_rules && self.is_directory_made(home) {
+            return false;
+        }
         let may_be_settled = paths.iter().all(|path| path != home) && self.actors_around(home).len() > 1;
         !self.is_forgetful && !may_be_settled && fate.destroyed.iter().any(is_sure)
     }

@@ -25,6 +25,7 @@ impl World {
                 return vec![failure];
             }
         }
+        self.oracle.has_rules = self.has_rules();
         let mut wrong = self.check();
         if (0..self.devices.len()).all(|device| self.pending_for_good(device).is_empty()) {
             wrong.extend(self.check_waits());
@@ -80,7 +81,7 @@ impl World {
             let n_said = status.problems.iter().filter(has_said).count();
             let is_quiet = status.problems.len() == n_said
                 && n_said as u64 <= n_pending
-                && need_files == n_pending
+                && need_files <= n_pending
                 && (status.state == State::Idle || (n_pending > 0 && status.state == State::Syncing));
             (!is_quiet).then(|| format!("{} {status:?}", name(index)))
         })

@@ -122,7 +122,10 @@ impl World {
             Some(Whereabouts::Path(at)) => self.is_made(device, &at),
             Some(Whereabouts::Kept(_)) => {
                 self.stats.n_late_writes += 1;
-                if let Some(path) = self.devices[device].disk.displaced_from.get(&inode).cloned() {
+                // Where a device has left, what it had kept is nobody's to look after.
+                let machine = &self.devices[device];
+                let path = machine.disk.displaced_from.get(&inode).filter(|_| !machine.is_away).cloned();
+                if let Some(path) = path {
                     self.oracle.made_late(&token, &path, device);
                 }
                 self.checkpoint(device);
@@ -176,7 +179,7 @@ impl World {
     }
 
     /// True if an ignore file is anywhere: what it covers stays, and so does what that lies in.
-    fn has_rules(&self) -> bool {
+    pub(crate) fn has_rules(&self) -> bool {
         let is_rules = |path: &SyncPath| path.name() == IGNORE_NAME;
         self.devices.iter().any(|device| device.disk.items.keys().any(is_rules))
     }

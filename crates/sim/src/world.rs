@@ -143,6 +143,7 @@ pub struct World {
     pub(crate) happenings: BTreeMap<(u64, u64), Happening>,
     n_scheduled: u64,
     pub(crate) n_connections: u64,
+    pub(crate) n_quick_acts: u64,
 }
 
 impl World {
@@ -161,6 +162,7 @@ impl World {
             happenings: BTreeMap::new(),
             n_scheduled: 0,
             n_connections: 0,
+            n_quick_acts: 0,
         };
         let id = |index: usize| DeviceId([(index as u8 + 1) * 0x11; 32]);
         let members: BTreeMap<DeviceId, Member> = (0..modes.len())
@@ -350,7 +352,8 @@ impl World {
                 self.deliver(device, Event::Committed { sequence });
             }
             Happening::Tick { device, life }
-                if self.is_alive(device, life) && self.devices[device].tick_at_us == Some(self.now_us) =>
+                if self.is_alive(device, life)
+                    && self.devices[device].tick_at_us.is_some_and(|at| at <= self.now_us) =>
             {
                 self.devices[device].tick_at_us = None;
                 self.step(device, Event::Tick);

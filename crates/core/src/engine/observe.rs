@@ -123,6 +123,11 @@ impl Observer {
             && self.missing.is_empty()
     }
 
+    /// True if something was found to be unlike its record, and is not minted yet.
+    pub(super) fn has_found(&self) -> bool {
+        !self.found.is_empty() || !self.missing.is_empty() || !self.transactions.is_empty()
+    }
+
     /// Notes that the disk was never looked through under this epoch.
     pub(super) fn begin_first_scan(&mut self) {
         self.first_scan_through = u64::MAX;

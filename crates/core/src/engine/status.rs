@@ -104,6 +104,8 @@ impl Engine {
             State::Paused
         } else if !self.observer.is_ready || self.observer.is_scanning() {
             State::Scanning
+        } else if self.observer.has_found() {
+            State::Syncing // Something has changed here, and nobody was told yet.
         } else if self.may_change_disk() && (!self.planner.is_idle() || !self.fetcher.is_idle()) {
             State::Syncing
         } else {

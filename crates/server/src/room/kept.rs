@@ -16,7 +16,7 @@ use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 use file_sync_disk::Root;
 
 /// Bytes that were written late are left alone until nobody has written for this long, in seconds.
-const RESTED: i64 = 60;
+const RESTED: u64 = 60;
 /// The part of the file system that kept versions may take: one in this many bytes.
 const CAP_PART: u64 = 10;
 /// What unlisted files are called where nothing says what they were.
@@ -161,9 +161,7 @@ pub(super) fn sweep(
         }
         match root.kept_stat(&kept.name) {
             Ok(Some(seen)) if is_untouched(&kept, &seen) => current.push(kept),
-            Ok(Some(seen)) if seen.stat.mtime.seconds.saturating_add(RESTED) > now.seconds => {
-                current.push(kept)
-            }
+            Ok(Some(seen)) if is_young(&seen, now) => current.push(kept),
             Ok(Some(_)) => current.push(take_late_bytes(root, device, kept, &mut sweep)),
             Ok(None) => sweep.removed.push(kept.name),
             Err(trouble) => tracing::warn!(name = kept.name, %trouble, "cannot look at a kept version"),
@@ -175,6 +173,11 @@ pub(super) fn sweep(
 
 fn is_untouched(kept: &Kept, seen: &Seen) -> bool {
     kept.stat.size == seen.stat.size && kept.stat.mtime == seen.stat.mtime
+}
+
+/// True if somebody may still be at work on it. A time far in the future says nothing of that: a clock was set back.
+fn is_young(seen: &Seen, now: Time) -> bool {
+    seen.stat.mtime.seconds.abs_diff(now.seconds) < RESTED
 }
 
 /// If a kept version's bytes are others than they were, puts them into the tree; returns what it is now.
@@ -250,6 +253,9 @@ mod tests {
 
     const DEVICE: DeviceId = DeviceId([0xab; 32]);
     const DAY: i64 = 86_400;
+    /// Within the time for which late bytes are left alone, and beyond it, in seconds.
+    const SOON: i64 = 50;
+    const LATER: i64 = 120;
 
     struct Scene {
         directory: tempfile::TempDir,
@@ -303,14 +309,23 @@ mod tests {
         let scene = Scene::new();
         let kept = scene.displaced("f.txt", "early");
         scene.write_late(&kept, "late bytes");
-        assert_eq!(scene.sweep_after(RESTED - 10, &kept), KeptSweep::default(), "it may still be written to");
-        let swept = scene.sweep_after(2 * RESTED, &kept);
+        assert_eq!(scene.sweep_after(SOON, &kept), KeptSweep::default(), "it may still be written to");
+        let swept = scene.sweep_after(LATER, &kept);
         let (name, bytes) = scene.only_file();
         assert_eq!(bytes, "late bytes");
         assert!(name.starts_with("f.sync-conflict-") && name.ends_with("-abababa.txt"), "{name}");
         assert_eq!(swept.restored, [SyncPath::parse(name.as_bytes()).unwrap()]);
         assert_eq!(swept.changed[0].content, Content::File(ContentHash::of(b"late bytes")));
-        assert_eq!(scene.sweep_after(2 * RESTED, &swept.changed[0]), KeptSweep::default(), "once");
+        assert_eq!(scene.sweep_after(LATER, &swept.changed[0]), KeptSweep::default(), "once");
+    }
+
+    #[test]
+    fn l2_late_bytes_come_back_although_the_clock_was_set_back_since() {
+        let scene = Scene::new();
+        let kept = scene.displaced("f", "early");
+        scene.write_late(&kept, "late bytes");
+        assert_eq!(scene.sweep_after(-DAY, &kept).restored.len(), 1);
+        assert_eq!(scene.only_file().1, "late bytes");
     }
 
     #[test]
@@ -320,7 +335,7 @@ mod tests {
         let kept = scene.displaced("d/f", "early");
         scene.write_late(&kept, "late bytes");
         fs::remove_dir(scene.directory.path().join("d")).unwrap();
-        assert_eq!(scene.sweep_after(2 * RESTED, &kept).restored.len(), 1);
+        assert_eq!(scene.sweep_after(LATER, &kept).restored.len(), 1);
         let (name, bytes) = scene.only_file();
         assert!(name.starts_with("f.sync-conflict-") && bytes == "late bytes", "{name}: {bytes}");
     }
