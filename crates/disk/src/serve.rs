@@ -34,6 +34,21 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Opens a kept version to send its content. Somebody may have written into it since: who gets it compares the hash.
+    ///
+    /// # Errors
+    /// When it is not there, is no file, or cannot be opened.
+    pub fn open_kept_content(&self, name: &str) -> Result<ContentFile, Trouble> {
+        let open = || {
+            let fd = self.open_kept(name)?;
+            let stat = at::stat_fd(fd.as_fd())?.stat;
+            Ok(ContentFile { fd, stat })
+        };
+        open().map_err(|errno| trouble("open a kept version", errno))
+    }
+}
+
 impl ContentFile {
     /// Its length in bytes.
     pub fn length(&self) -> u64 {

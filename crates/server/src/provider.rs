@@ -27,6 +27,9 @@ pub(crate) struct Serving {
 
 /// All directories at work, for the threads that serve.
 #[derive(Default)]
+/// Equal files that are tried before a content counts as not held.
+const HOLDERS_MAX: usize = 16;
+
 pub(crate) struct Provider {
     directories: RwLock<BTreeMap<DirectoryId, Serving>>,
 }
@@ -56,9 +59,23 @@ impl Provider {
 }
 
 impl Serving {
-    fn holder(&self, content: &ContentHash) -> Result<(SyncPath, Record), FetchError> {
+    /// The paths that hold a content by their records, the first few.
+    fn holders(&self, content: &ContentHash) -> Vec<(SyncPath, Record)> {
         let engine = lock(&self.engine);
-        engine.holder(content).map(|(path, record)| (path.clone(), record.clone())).ok_or(FetchError::NotHeld)
+        let holders = engine.holders(content).take(HOLDERS_MAX);
+        holders.map(|(path, record)| (path.clone(), record.clone())).collect()
+    }
+
+    /// Opens the first file that still is as its record says, else a kept version.
+    fn open(&self, content: &ContentHash) -> Result<ContentFile, FetchError> {
+        for (path, record) in self.holders(content) {
+            match self.root.open_content(&path, &record) {
+                Ok(file) => return Ok(file),
+                Err(trouble) => tracing::debug!(%path, %trouble, "cannot serve a content from here"),
+            }
+        }
+        let kept = lock(&self.engine).kept_holder(content).map(str::to_owned);
+        kept.and_then(|name| self.root.open_kept_content(&name).ok()).ok_or(FetchError::NotHeld)
     }
 }
 
@@ -69,12 +86,7 @@ impl ContentProvider for Provider {
         directory: DirectoryId,
         content: ContentHash,
     ) -> Result<Box<dyn ContentReader>, FetchError> {
-        let serving = self.serving(remote, &directory)?;
-        let (path, record) = serving.holder(&content)?;
-        let file = serving.root.open_content(&path, &record).map_err(|trouble| {
-            tracing::debug!(%path, %trouble, "cannot serve a content");
-            FetchError::NotHeld
-        })?;
+        let file = self.serving(remote, &directory)?.open(&content)?;
         Ok(Box::new(Served { file }))
     }
 
@@ -85,18 +97,20 @@ impl ContentProvider for Provider {
         content: ContentHash,
     ) -> Result<(u64, ChunkList), FetchError> {
         let serving = self.serving(remote, &directory)?;
-        let (path, record) = serving.holder(&content)?;
-        let length = record.stat.size;
         let known = serving.reader.lock().unwrap_or_else(PoisonError::into_inner).chunk_list(&content);
         if let Ok(Some(list)) = known {
-            return Ok((length, list));
+            return Ok((serving.open(&content)?.length(), list));
         }
-        let average_bytes = file_sync_disk::average_bytes(length);
-        let (found, list) = serving
-            .root
-            .rechunk(&path, average_bytes)
-            .map_err(|trouble| FetchError::Remote(trouble.to_string()))?;
-        if found == content { Ok((length, list)) } else { Err(FetchError::Changed) }
+        let mut error = FetchError::NotHeld;
+        for (path, record) in serving.holders(&content) {
+            let length = record.stat.size;
+            match serving.root.rechunk(&path, file_sync_disk::average_bytes(length)) {
+                Ok((found, list)) if found == content => return Ok((length, list)),
+                Ok(_) => error = FetchError::Changed,
+                Err(trouble) => error = FetchError::Remote(trouble.to_string()),
+            }
+        }
+        Err(error)
     }
 }
 

@@ -72,7 +72,9 @@ impl World {
                 continue;
             };
             let stat = item.stat();
-            let is_touched = (stat.size, stat.mtime) != (kept.stat.size, kept.stat.mtime);
+            // A write may hide behind a coarse time: before a kept version goes it is read, which is not waited for here.
+            let is_touched = (stat.size, stat.mtime) != (kept.stat.size, kept.stat.mtime)
+                || item.content() != Some(kept.content);
             let is_rested = stat.mtime.seconds.abs_diff(now.wall.seconds) >= RESTED;
             let (true, true, Some(content)) = (is_touched, is_rested, item.content()) else { continue };
             let now_kept = Kept { content, stat, ..kept.clone() };

@@ -296,9 +296,9 @@ impl World {
     fn serve(&self, device: usize, content: &ContentHash) -> Option<Vec<u8>> {
         let machine = &self.devices[device];
         let engine = machine.engine.as_ref()?;
-        let held = engine.holder(content).and_then(|(path, _)| machine.disk.get(path));
+        let held = engine.holders(content).filter_map(|(path, _)| machine.disk.get(path));
         let kept = engine.kept_holder(content).and_then(|name| machine.disk.kept.get(name));
-        held.into_iter().chain(kept).find_map(|item| match &item.body {
+        held.chain(kept).find_map(|item| match &item.body {
             Body::File(bytes) if ContentHash::of(bytes) == *content => Some(bytes.clone()),
             _ => None,
         })

@@ -16,25 +16,28 @@ use crate::record::{Record, Stat};
 use crate::tree::Act;
 use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
 
-/// What was found at conflict copies' names in one transaction.
-type Copies = BTreeMap<SyncPath, Content>;
+/// What was found in one transaction: at conflict copies' names, and at others.
+struct Contents {
+    copies: BTreeMap<SyncPath, Content>,
+    names: BTreeMap<SyncPath, Content>,
+}
 
 impl Engine {
     pub(super) fn mint(&mut self, transaction: Transaction) {
         let Transaction { found, missing } = transaction;
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
-        let is_copy = |(path, _): &(&SyncPath, &Found)| !origins(path).is_empty();
-        let copies: Copies =
-            found.iter().filter(is_copy).map(|(path, found)| (path.clone(), found.record.content)).collect();
+        let contents = found.iter().map(|(path, found)| (path.clone(), found.record.content));
+        let (names, copies) = contents.partition(|(path, _)| origins(path).is_empty());
+        let contents = Contents { copies, names };
         for path in &missing {
-            self.mint_missing(path, &copies);
+            self.mint_missing(path, &contents);
         }
         self.prune_paces();
         for (path, found) in found {
             if self.tree.record(&path).is_some() || self.local_changes.contains_key(&path) {
                 self.pace(&path);
             }
-            self.mint_found(&path, found, &copies);
+            self.mint_found(&path, found, &contents);
         }
         for path in paths {
             self.release(&path);
@@ -42,7 +45,7 @@ impl Engine {
         }
     }
 
-    fn mint_missing(&mut self, path: &SyncPath, copies: &Copies) {
+    fn mint_missing(&mut self, path: &SyncPath, contents: &Contents) {
         if self.is_hidden(path) {
             return; // A mount came over it since it was looked at.
         }
@@ -51,7 +54,11 @@ impl Engine {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
         }
-        if self.planner.is_in_doubt(path) && self.is_moved_to_copy(path, record.content, copies) {
+        let has_gone = || {
+            self.is_moved_to_copy(path, record.content, contents)
+                || self.is_back_at_its_name(path, record.content, contents)
+        };
+        if self.planner.is_in_doubt(path) && has_gone() {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
@@ -78,7 +85,7 @@ impl Engine {
         self.set_record(path, None);
     }
 
-    fn mint_found(&mut self, path: &SyncPath, found: Found, copies: &Copies) {
+    fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
         let Found { record, target, chunks } = found;
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
@@ -88,7 +95,7 @@ impl Engine {
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
         let recorded = recorded.filter(|_| !is_doubted).cloned();
-        let old = self.what_was_there(path, recorded, &record, copies);
+        let old = self.what_was_there(path, recorded, &record, contents);
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -132,7 +139,7 @@ impl Engine {
         path: &SyncPath,
         recorded: Option<Record>,
         found: &Record,
-        copies: &Copies,
+        contents: &Contents,
     ) -> Option<Record> {
         let Some(value) = self.planner.value_in_doubt(path) else { return recorded };
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
@@ -148,7 +155,7 @@ impl Engine {
                 None // Not made yet: a directory is made where a file has been taken away.
             };
         }
-        if value.content() != before && is_held && self.is_moved_to_copy(path, before, copies) {
+        if value.content() != before && is_held && self.is_moved_to_copy(path, before, contents) {
             return if is_found { self.as_recorded(value, &found.stat) } else { None };
         }
         recorded
@@ -169,7 +176,7 @@ impl Engine {
 
     /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that, or at the one
     /// that it was to have when the engine was started: what is heard since may have given it its own name back.
-    fn is_moved_to_copy(&self, path: &SyncPath, before: Content, copies: &Copies) -> bool {
+    fn is_moved_to_copy(&self, path: &SyncPath, before: Content, contents: &Contents) -> bool {
         let is_before = |loser: &Loser| loser.value.content() == before;
         let loser = self.tree.project(path).losers.into_iter().find(is_before);
         let is_copy = |copy: &SyncPath| {
@@ -178,7 +185,16 @@ impl Engine {
         let is_there = |copy: &SyncPath| self.tree.record(copy).is_some_and(|copy| copy.content == before);
         loser.as_ref().is_some_and(|loser| is_there(&loser.copy))
             || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy))
-            || copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
+            || contents.copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
+    }
+
+    /// True if what was at a conflict copy's name is by now at the path that it is a copy of.
+    fn is_back_at_its_name(&self, copy: &SyncPath, before: Content, contents: &Contents) -> bool {
+        let is_there = |name: &SyncPath| {
+            let found = contents.names.get(name).or(contents.copies.get(name)).copied();
+            found.or(self.tree.record(name).map(|record| record.content)) == Some(before)
+        };
+        before.is_bytes() && origins(copy).iter().any(is_there)
     }
 
     /// The mtime that a remote gave the bytes of a record and that has not reached this disk.

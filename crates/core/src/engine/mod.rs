@@ -443,10 +443,10 @@ impl Engine {
         &self.members
     }
 
-    /// A path that holds this content, with its record, for serving it to remotes.
-    pub fn holder(&self, content: &ContentHash) -> Option<(&SyncPath, &Record)> {
-        let path = self.holders.get(content)?.iter().next()?;
-        self.tree.record(path).map(|record| (path, record))
+    /// The paths that hold this content, with their records, for serving it to remotes. Some may have changed since.
+    pub fn holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, &Record)> {
+        let paths = self.holders.get(content).into_iter().flatten();
+        paths.filter_map(|path| Some((path, self.tree.record(path)?)))
     }
 
     /// The kept version that holds this content.

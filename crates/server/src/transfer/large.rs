@@ -160,7 +160,8 @@ impl<'a> Sources<'a> {
     fn file(&mut self, content: ContentHash) -> Option<&ContentFile> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != content) {
             let holder = lock(&self.shared.engine)
-                .holder(&content)
+                .holders(&content)
+                .next()
                 .map(|(path, record)| (path.clone(), record.clone()));
             let (path, record) = holder?;
             let file = self.shared.root.open_content(&path, &record).ok()?;

@@ -27,6 +27,7 @@ macro_rules! scripts {
 
 scripts! {
     d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
+    l1_a_copy_that_had_its_name_back_before_a_crash_is_not_taken_for_deleted
     l1_a_directory_that_was_about_to_be_made_when_a_crash_came_is_not_taken_for_deleted
     l1_a_mode_set_on_what_was_placed_before_a_crash_replaces_nothing_else
     l1_bytes_moved_from_a_copy_to_its_path_outlive_a_write_to_the_copy
@@ -35,5 +36,6 @@ scripts! {
     d3_a_directory_that_equals_one_deleted_before_the_first_scan
     l2_bytes_written_late_come_back_where_the_directory_is_gone
     l2_what_a_user_puts_where_a_file_is_being_moved_stays_there
+    s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
 }
