@@ -17,21 +17,21 @@ impl Engine {
     }
 
     /// True if another server with this device's name and numbers has spoken to a remote since this one's memory ends.
+    ///
+    /// Only what the remote had from that server itself counts: what it has heard of this device through others may be of
+    /// later starts than the last that it was linked to.
     pub(super) fn has_lived_elsewhere(&self, attach: &Attach) -> bool {
         let Counters { index_id, epoch, .. } = self.commits.counters;
         let is_by_index = attach.known_index_id == index_id;
-        let known_counter = attach.counters.get(&epoch);
-        if attach.known_incarnation == 0 || !(is_by_index || known_counter.is_some()) {
+        if attach.known_incarnation == 0 || !(is_by_index || attach.counters.contains_key(&epoch)) {
             return false; // What the remote remembers is not in these numbers.
         }
         let mut earlier = self.config.incarnations.iter().rev();
         if earlier.next() == Some(&attach.known_incarnation) {
             return false;
         }
-        let began = self.commits.began;
         !earlier.any(|incarnation| *incarnation == attach.known_incarnation)
-            || known_counter.is_some_and(|counter| *counter > began.counter)
-            || (is_by_index && attach.known_sequence > began.sequence)
+            || (is_by_index && attach.known_sequence > self.commits.began.sequence)
     }
 
     /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    d1_what_was_heard_through_others_since_a_restart_is_no_clones
     d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
     l1_a_copy_that_had_its_name_back_before_a_crash_is_not_taken_for_deleted
     l1_a_directory_that_was_about_to_be_made_when_a_crash_came_is_not_taken_for_deleted
