@@ -15,6 +15,9 @@ use file_sync_net::{ContentProvider, ContentReader, FetchError};
 
 use crate::room::lock;
 
+/// Equal files that are tried before a content counts as not held.
+const HOLDERS_MAX: usize = 16;
+
 /// What a directory's contents are served from.
 #[derive(Clone)]
 pub(crate) struct Serving {
@@ -27,9 +30,6 @@ pub(crate) struct Serving {
 
 /// All directories at work, for the threads that serve.
 #[derive(Default)]
-/// Equal files that are tried before a content counts as not held.
-const HOLDERS_MAX: usize = 16;
-
 pub(crate) struct Provider {
     directories: RwLock<BTreeMap<DirectoryId, Serving>>,
 }

@@ -237,8 +237,8 @@ pub struct Engine {
     /// When the member list, which has changed, is told to those connected, and how often that may be.
     members_due_ms: Option<u64>,
     members_pace: peer::Pace,
-    /// Epochs begun since the start on a remote's word alone.
-    n_epochs_on_word: u32,
+    /// How often an epoch is begun on a remote's word alone.
+    epochs_pace: peer::Pace,
 }
 
 #[derive(Debug, PartialEq)]
@@ -303,7 +303,7 @@ impl Engine {
             announced_free_bytes: u64::MAX,
             members_due_ms: None,
             members_pace: peer::Pace::default(),
-            n_epochs_on_word: 0,
+            epochs_pace: peer::Pace::default(),
         };
         for (path, register, record, sequence) in stored.rows {
             if let Some(record) = &record

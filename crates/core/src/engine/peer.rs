@@ -16,7 +16,7 @@ pub(super) use known::{Peer, Refusal};
 pub(super) use pace::Pace;
 
 use self::known::{ATTACH_PATHS_EACH_MS, ATTACH_PAUSE_MS};
-use self::limits::{EPOCHS_ON_WORD_MAX, Lost};
+use self::limits::Lost;
 use super::{Effect, Engine};
 use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Message, Progress};
@@ -186,8 +186,13 @@ impl Engine {
             return;
         }
         let is_not_the_last = self.has_lost_counters(&attach) || self.has_lived_elsewhere(&attach);
-        if is_not_the_last && self.n_epochs_on_word < EPOCHS_ON_WORD_MAX {
-            self.n_epochs_on_word += 1;
+        if is_not_the_last {
+            if !self.may_begin_epoch_on_word() {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.attach_put_off = Some(attach); // Believed later, and not taken in before.
+                }
+                return;
+            }
             self.start_new_epoch();
         }
         if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
@@ -261,11 +266,8 @@ impl Engine {
             .max();
         match merged.unwrap_or(Lost::Nothing) {
             Lost::Nothing => {}
-            Lost::OnItsWord => {
-                self.n_epochs_on_word += 1;
-                self.start_new_epoch();
-            }
-            Lost::Proved => self.start_new_epoch(),
+            Lost::OnItsWord if !self.may_begin_epoch_on_word() => {}
+            Lost::OnItsWord | Lost::Proved => self.start_new_epoch(),
         }
         self.ask_again(&from);
     }

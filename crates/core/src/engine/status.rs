@@ -104,13 +104,16 @@ impl Engine {
             State::Paused
         } else if !self.observer.is_ready || self.observer.is_scanning() {
             State::Scanning
-        } else if self.observer.has_found() {
-            State::Syncing // Something has changed here, and nobody was told yet.
-        } else if self.may_change_disk() && (!self.planner.is_idle() || !self.fetcher.is_idle()) {
+        } else if self.observer.has_found() || self.is_following() {
             State::Syncing
         } else {
             State::Idle
         }
+    }
+
+    /// True while this disk is brought to what remotes have said.
+    fn is_following(&self) -> bool {
+        self.may_change_disk() && (!self.planner.is_idle() || !self.fetcher.is_idle())
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -9,15 +9,16 @@ use crate::version::{Actor, DeviceId, Dot, Version};
 
 /// An entry that would get longer than this is not taken in, so that all that is can be passed on.
 const ENTRY_BYTES_MAX: usize = 2 << 20;
-/// How often since the start a new epoch is begun on the word of remotes that prove nothing by a signed version.
-pub(super) const EPOCHS_ON_WORD_MAX: u32 = 8;
+/// A new epoch writes all own versions anew. On the word of remotes that prove nothing by a signed version one is begun
+/// after so long a pause in milliseconds, and one millisecond more for each path; a few times at once.
+const EPOCH_PAUSE_MS: u64 = 30_000;
 
 /// What a remote's entry says that this device has lost of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Lost {
     Nothing,
     /// Dots that it does not remember to have made, as far as one can believe a remote. A new epoch makes it write all
-    /// its versions anew, and a remote that lies would never stop: so this is believed a few times only.
+    /// its versions anew, and a remote that lies would never stop: so this is believed at a pace.
     OnItsWord,
     /// The same, proved by a version that it signed.
     Proved,
@@ -38,6 +39,16 @@ impl Engine {
         if register.versions().iter().any(is_proof) { Lost::Proved } else { Lost::OnItsWord }
     }
 
+    /// True, and noted, if a remote's bare word that this device has lost something may be believed by now.
+    pub(super) fn may_begin_epoch_on_word(&mut self) -> bool {
+        let pause_ms = self.epoch_pause_ms();
+        self.epochs_pace.pay(self.now.monotonic_ms, pause_ms)
+    }
+
+    fn epoch_pause_ms(&self) -> u64 {
+        EPOCH_PAUSE_MS + self.tree.n_paths() as u64
+    }
+
     pub(super) fn refusal(
         &self,
         from: &DeviceId,
@@ -45,7 +56,7 @@ impl Engine {
         register: &Register,
         lost: Lost,
     ) -> Option<Refusal> {
-        if lost == Lost::OnItsWord && self.n_epochs_on_word >= EPOCHS_ON_WORD_MAX {
+        if lost == Lost::OnItsWord && self.epochs_pace.due_ms(self.epoch_pause_ms()) > self.now.monotonic_ms {
             return Some(Refusal::Untrue);
         }
         if self.would_be_too_long(path, register) {
