@@ -219,8 +219,6 @@ fn h5_a_remote_that_invents_a_devices_versions_is_believed_at_a_pace() {
     let register = &engine(&mut world).tree().get(&path("f")).expect("it is there").register;
     let n_actors = register.context().highest().len();
     assert!(n_actors <= 25, "{n_actors} epochs");
-    let problems = engine(&mut world).status().problems;
-    assert!(problems.iter().any(|problem| problem.message.contains("never made")), "{problems:?}");
     // What it invented does not swallow what is written afterwards.
     world.write(0, "x49", "mine");
     world.write(0, "f", "mine too");
