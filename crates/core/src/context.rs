@@ -3,6 +3,7 @@
 //! Per actor the highest counter of the dots born at this path, and foreign dots (settled here from another path)
 //! one by one: counters run through the whole directory, so a high counter here says nothing of dots born elsewhere.
 
+use crate::mistake::{Mistake, is_made};
 use crate::version::{Actor, Dot};
 
 /// The causal context of one register. Both lists are sorted and hold no actor, or dot, twice.
@@ -53,6 +54,7 @@ impl Context {
     /// Hears of a dot born at this path, and so of all earlier ones of its actor here.
     pub fn insert_born(&mut self, dot: Dot) {
         match self.highest.binary_search_by_key(&dot.actor, |(actor, _)| *actor) {
+            Ok(index) if is_made(Mistake::LowerCounterForgets) => self.highest[index].1 = dot.counter,
             Ok(index) => self.highest[index].1 = self.highest[index].1.max(dot.counter),
             Err(index) => {
                 // Most paths are ever written by one actor: no room for more is kept.
@@ -66,6 +68,7 @@ impl Context {
 
     /// Hears of a dot, born at this path or elsewhere.
     pub fn insert(&mut self, dot: Dot, is_foreign: bool) {
+        let is_foreign = is_foreign && !is_made(Mistake::ForeignCountedAsBorn);
         if is_foreign { self.insert_foreign(dot) } else { self.insert_born(dot) }
     }
 

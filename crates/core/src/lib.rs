@@ -9,6 +9,7 @@ pub mod effect;
 pub mod engine;
 pub mod ignore;
 pub mod message;
+pub mod mistake;
 pub mod path;
 pub mod projection;
 pub mod record;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use crate::conflict::copy_path;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Settled;
 use crate::version::{Actor, Content, ContentHash, Dot, RankKey, Value, Version};
@@ -71,6 +72,10 @@ pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled:
     if let ([only], false) = (versions, is_parent) {
         return Projection { value: only.value.clone(), losers: Vec::new(), hidden: Vec::new() };
     }
+    let latest = versions.iter().max_by_key(|version| version.rank_key());
+    if is_made(Mistake::DeleteCompetes) && !is_parent && latest.is_some_and(|it| !it.value.is_present()) {
+        return Projection { value: Value::ABSENT, losers: Vec::new(), hidden: Vec::new() };
+    }
     let groups = group(versions);
     let replacements = Replacements::of(versions, &groups, settled);
     let (mut competing, hidden) = replacements.part(&groups);
@@ -106,7 +111,14 @@ fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
     for version in versions.iter().filter(|version| version.value.is_present()) {
         groups.entry(version.value.content()).or_default().push(version);
     }
-    groups.into_iter().map(|(content, versions)| Group { content, versions }).collect()
+    let groups = groups.into_iter().map(|(content, versions)| Group { content, versions });
+    if is_made(Mistake::EqualBytesConflict) {
+        let apart = |group: Group<'a>| {
+            group.versions.into_iter().map(move |version| Group { versions: vec![version], ..group })
+        };
+        return groups.flat_map(apart).collect();
+    }
+    groups.collect()
 }
 
 /// Which bytes the versions replaced, by what they put there.
@@ -115,6 +127,9 @@ struct Replacements(BTreeMap<Content, BTreeSet<Content>>);
 impl Replacements {
     fn of(versions: &[&Version], groups: &[Group<'_>], settled: &[Settled]) -> Replacements {
         let mut bases: BTreeMap<Content, BTreeSet<Content>> = BTreeMap::new();
+        if is_made(Mistake::BasesForgotten) {
+            return Replacements(bases);
+        }
         let present = || versions.iter().filter(|version| version.value.is_present());
         let writes = present().filter(|version| version.changed.content);
         let writes = writes.filter(|version| version.base != version.value.content());
@@ -287,6 +302,7 @@ fn name_copies<'a, 'b>(
     let name_of = |(name, group): (&SyncPath, &&'b Group<'a>)| {
         let is_taken = taken.get(name).is_some_and(|content| *content != group.content)
             || lowest.get(name).is_some_and(|lowest| *lowest < group.content.hash());
+        let is_taken = is_taken && !is_made(Mistake::CopiesShareName);
         (if is_taken { copy_path(path, group.representative(), true) } else { name.clone() }, *group)
     };
     plain.iter().zip(losing).map(name_of).collect()

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::context::Context;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::version::{Dot, Version};
 
@@ -70,7 +71,7 @@ impl Register {
 
     /// True if the version has been heard of at this path, held or since replaced.
     pub fn knows(&self, version: &Version) -> bool {
-        if version.is_foreign() {
+        if version.is_foreign() && !is_made(Mistake::ForeignCountedAsBorn) {
             self.context.has_foreign(&version.dot)
         } else {
             self.context.has_born(&version.dot)
@@ -98,8 +99,16 @@ impl Register {
                 self.insert_version(version.clone());
             }
         }
-        self.context.union(&other.context);
-        other.settled.iter().for_each(|settled| self.insert_settled(settled.clone()));
+        if is_made(Mistake::LatestAlone) {
+            let latest = self.versions.iter().map(Version::rank_key).max();
+            self.versions.retain(|version| Some(version.rank_key()) == latest);
+        }
+        if !is_made(Mistake::ContextNotMerged) {
+            self.context.union(&other.context);
+        }
+        if !is_made(Mistake::SettledNotMerged) {
+            other.settled.iter().for_each(|settled| self.insert_settled(settled.clone()));
+        }
     }
 
     /// A user's write: removes the dots that the user had seen and adds the new version.
@@ -124,7 +133,9 @@ impl Register {
     pub fn settle(&mut self, dot: &Dot, here: &SyncPath, copy: &SyncPath) -> Option<Version> {
         let mut version = self.get(dot)?.clone();
         self.remove(&[*dot]);
-        self.insert_settled(Settled { version: version.clone(), copy: copy.clone() });
+        if !is_made(Mistake::SettledNotKept) && !is_made(Mistake::ConflictWritten) {
+            self.insert_settled(Settled { version: version.clone(), copy: copy.clone() });
+        }
         version.born_at.get_or_insert_with(|| here.clone());
         Some(version)
     }

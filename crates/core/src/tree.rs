@@ -10,6 +10,7 @@ mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::{Projection, project};
 use crate::record::Record;
@@ -216,6 +217,9 @@ impl Tree {
         self.announced_bytes = (self.announced_bytes + after).saturating_sub(before);
         self.changed.insert(path.clone());
         self.refresh(path);
+        if is_made(Mistake::ConflictWritten) {
+            self.file_losers_away(path);
+        }
         true
     }
 
@@ -244,11 +248,17 @@ impl Tree {
         self.settle_shown_losers(&act.path, act.before);
         let projection = self.project(&act.path);
         let mut register = self.register(&act.path);
-        let is_seen =
-            |version: &&Version| version.value.content() == act.before || !version.value.is_present();
+        let before =
+            if is_made(Mistake::WinnerTakenForSeen) { projection.value.content() } else { act.before };
+        let is_seen = |version: &&Version| {
+            version.value.content() == before
+                || !version.value.is_present()
+                || is_made(Mistake::AllTakenForSeen)
+        };
         let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
         let replaced = replaced::replaced(&seen, act.changed, act.dot.actor);
-        let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).collect();
+        let n_kept = usize::from(is_made(Mistake::SeenDotKept));
+        let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).skip(n_kept).collect();
         let value = complete(act.value, act.changed, act.before, &projection.value);
         let version = Version {
             dot: act.dot,

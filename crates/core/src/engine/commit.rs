@@ -10,6 +10,7 @@ use super::peer::PeerProgress;
 use crate::conflict::origins;
 use crate::effect::{ChunkList, Kept};
 use crate::message::Members;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::register::Register;
@@ -142,6 +143,9 @@ impl Commits {
     ///
     /// A disk that is ahead of the registers would, after a crash, show a remote's value as a user's.
     pub(super) fn is_uncommitted(&self, path: &SyncPath) -> bool {
+        if is_made(Mistake::UncommittedPlaced) {
+            return false;
+        }
         let sets = [&self.numbered, &self.numbered_under_way];
         let is_in = |path: &SyncPath| sets.iter().any(|set| set.contains(path));
         let is_above_one = sets.iter().any(|set| {
@@ -150,6 +154,11 @@ impl Commits {
                 .is_some_and(|later| path.is_ancestor_of(later))
         });
         is_in(path) || is_above_one || origins(path).iter().any(is_in)
+    }
+
+    /// What may be announced: up to this sequence number.
+    pub(super) fn announced(&self) -> u64 {
+        if is_made(Mistake::AnnouncedBeforeDurable) { self.counters.sequence } else { self.committed }
     }
 
     /// True if everything noted is durable.
@@ -214,7 +223,8 @@ impl Engine {
         if !self.commits.is_waiting() || self.commits.is_under_way {
             return None;
         }
-        if self.commits.numbered.iter().any(|path| self.is_being_applied(path)) {
+        let must_wait = self.commits.numbered.iter().any(|path| self.is_being_applied(path));
+        if must_wait && !is_made(Mistake::CommittedUnderOps) {
             return None;
         }
         let commits = &mut self.commits;

@@ -6,6 +6,7 @@
 //! the record says, and kept; where that is not known, nothing is replaced by it and both are shown.
 
 use super::{ActRecord, Engine};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Content, ContentHash, Version};
@@ -30,6 +31,9 @@ impl Engine {
         let (Content::File(before), Content::File(content)) = (old.content, found.content) else {
             return Fallback::None;
         };
+        if is_made(Mistake::FallbackTakenForEdit) {
+            return Fallback::None;
+        }
         if !self.config.may_have_fallen_back || self.observer.is_ready || before == content {
             return Fallback::None;
         }

@@ -6,6 +6,7 @@
 
 use super::{Counters, Engine};
 use crate::message::Attach;
+use crate::mistake::{Mistake, is_made};
 use crate::version::DeviceId;
 
 impl Engine {
@@ -13,7 +14,8 @@ impl Engine {
     /// than it was.
     pub(super) fn has_lost_counters(&self, attach: &Attach) -> bool {
         let counters = &self.commits.counters;
-        attach.counters.get(&counters.epoch).is_some_and(|highest| *highest > counters.counter)
+        !is_made(Mistake::OldStateGoesOn)
+            && attach.counters.get(&counters.epoch).is_some_and(|highest| *highest > counters.counter)
     }
 
     /// True if another server with this device's name and numbers has spoken to a remote since this one's memory ends.
@@ -23,6 +25,9 @@ impl Engine {
     pub(super) fn has_lived_elsewhere(&self, attach: &Attach) -> bool {
         let Counters { index_id, epoch, .. } = self.commits.counters;
         let is_by_index = attach.known_index_id == index_id;
+        if is_made(Mistake::CloneGoesOn) {
+            return false;
+        }
         if attach.known_incarnation == 0 || !(is_by_index || attach.counters.contains_key(&epoch)) {
             return false; // What the remote remembers is not in these numbers.
         }

@@ -10,6 +10,7 @@ use super::fallback::Fallback;
 use super::observe::{Found, Transaction};
 use super::{ActRecord, Engine};
 use crate::conflict::origins;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::Loser;
 use crate::record::{Record, Stat};
@@ -106,7 +107,7 @@ impl Engine {
             },
             _ => Changed::ALL,
         };
-        let is_known = self.is_shown_or_held(path, record.content);
+        let is_known = self.is_shown_or_held(path, record.content) && !is_made(Mistake::AdoptionForgotten);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
         let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
         if fallback == Fallback::Certain {
@@ -141,6 +142,9 @@ impl Engine {
         found: &Record,
         contents: &Contents,
     ) -> Option<Record> {
+        if is_made(Mistake::AdoptionForgotten) {
+            return recorded;
+        }
         let Some(value) = self.planner.value_in_doubt(path) else { return recorded };
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
         let is_found = value.content() == found.content;
@@ -171,7 +175,7 @@ impl Engine {
 
     /// True while it is found out what is on a disk that the records may not speak of.
     fn is_doubted(&self) -> bool {
-        self.config.doubted && !self.observer.is_ready
+        self.config.doubted && !self.observer.is_ready && !is_made(Mistake::DoubtedDeletes)
     }
 
     /// True if what was at a path is by now at the copy's name that it is to have, or at a copy's of that, or at the one
@@ -208,6 +212,9 @@ impl Engine {
 
     /// True if a delete is kept of exactly this at a path.
     fn is_deleted(&self, path: &SyncPath, content: Content) -> bool {
+        if is_made(Mistake::KeptDeleteIgnored) {
+            return false;
+        }
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
         versions.iter().any(|version| !version.value.is_present() && version.base == content)
     }

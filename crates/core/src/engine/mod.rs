@@ -32,6 +32,7 @@ pub use wait::WaitId;
 use crate::effect::{ChunkList, HashItem, HashOutcome, Kept, Op, OpOutcome, Trouble, TroubleKind};
 use crate::ignore::Rules;
 use crate::message::{Members, Message};
+use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::{Record, Seen};
 use crate::register::Register;
@@ -273,6 +274,7 @@ impl Engine {
     /// Starts from what was stored; the first thing it asks for is a walk.
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
         let tree = Tree::of(config.device);
+        let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let mut engine = Engine {
             config,
             now,
@@ -285,7 +287,7 @@ impl Engine {
             peers: BTreeMap::new(),
             members: stored.members,
             waits: Vec::new(),
-            commits: commit::Commits::new(stored.counters, stored.first_scan_done),
+            commits: commit::Commits::new(counters, stored.first_scan_done),
             busy: BTreeSet::new(),
             troubles: BTreeMap::new(),
             unsupported: BTreeMap::new(),
@@ -306,6 +308,9 @@ impl Engine {
             epochs_pace: peer::Pace::default(),
         };
         for (path, register, record, sequence) in stored.rows {
+            if is_made(Mistake::TombstonesAged) && record.is_none() && mistake::is_old(&register, now.wall) {
+                continue;
+            }
             if let Some(record) = &record
                 && matches!(record.content, Content::File(_))
             {
@@ -392,7 +397,9 @@ impl Engine {
     /// Asks for a walk of everything, as the periodic scan does.
     pub fn rescan(&mut self, now: Now) -> Vec<Effect> {
         self.now = now;
-        self.request_walk(SyncPath::root());
+        if !is_made(Mistake::ScanIgnored) {
+            self.request_walk(SyncPath::root());
+        }
         self.settle()
     }
 
@@ -455,8 +462,9 @@ impl Engine {
     }
 
     fn may_send(&self) -> bool {
-        self.config.mode != Mode::ReceiveOnly
-            && self.config.only_author.is_none_or(|author| author == self.config.device)
+        is_made(Mistake::ReceiverSends)
+            || self.config.mode != Mode::ReceiveOnly
+                && self.config.only_author.is_none_or(|author| author == self.config.device)
     }
 
     fn trouble(&mut self, path: &SyncPath, trouble: Trouble) {

@@ -20,6 +20,7 @@ use self::limits::Lost;
 use super::{Effect, Engine};
 use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Message, Progress};
+use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
@@ -239,6 +240,9 @@ impl Engine {
     /// Queues a path for every attached remote but the one that it was just heard of from.
     pub(super) fn tell_peers(&mut self, path: &SyncPath, sequence: u64) {
         let origin = self.planner.exact_origin(path);
+        if is_made(Mistake::RelayForgotten) && origin.is_some() {
+            return;
+        }
         for (device, peer) in &mut self.peers {
             if peer.is_attached() && origin != Some(*device) {
                 peer.outbox.insert(sequence, path.clone());
@@ -251,7 +255,7 @@ impl Engine {
         if peer.index_id != entries.index_id || !peer.has_attached || self.paused {
             return;
         }
-        if entries.after > peer.merged {
+        if entries.after > peer.merged && !is_made(Mistake::GapAccepted) {
             self.attach_soon(from); // Something is missing in between: say again from where on.
             return;
         }
@@ -280,6 +284,7 @@ impl Engine {
             Some(author) => only_by(&author, &register),
             None => register,
         };
+        let register = mistake::ranks(register, self.now.wall);
         if register.is_empty() && self.tree.get(&path).is_none() {
             return Lost::Nothing; // It says nothing.
         }
@@ -348,7 +353,7 @@ impl Engine {
     }
 
     fn send_entries(&mut self, to: DeviceId) {
-        let committed = self.commits.committed;
+        let committed = self.commits.announced();
         loop {
             let Some(peer) = self.peers.get_mut(&to) else { return };
             if peer.sent_through >= committed || peer.has_enough() {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Tree;
 use crate::conflict::is_copy_of;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::Projection;
 use crate::version::{Dot, Version};
@@ -120,6 +121,9 @@ impl Tree {
     /// Counts a child that has come or gone; returns the parent if it became, or ceased to be, one that has any.
     fn count_child(&mut self, path: &SyncPath, is_visible: bool) -> Option<SyncPath> {
         let parent = path.parent().filter(|parent| !parent.is_root())?;
+        if is_made(Mistake::ChildrenNotCounted) {
+            return None;
+        }
         let node = self.node_or_insert(&parent);
         let before = node.visible_children;
         node.visible_children = if is_visible { before + 1 } else { before.saturating_sub(1) };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Tree;
 use crate::conflict::{copy_path, is_copy_of, origins};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::{Projection, hidden};
 use crate::version::{Content, Dot, Version};
@@ -59,6 +60,9 @@ impl Tree {
     ///
     /// What the user saw at the path itself is dealt with there: its copy may have been put on the disk this moment.
     pub(super) fn settle_shown_losers(&mut self, path: &SyncPath, before: Content) {
+        if is_made(Mistake::SettlingForgotten) {
+            return;
+        }
         let mut moves = Moves::new();
         let Projection { value: winner, losers, .. } = self.project(path);
         for loser in losers.into_iter().filter(|loser| loser.value.content() != before) {
@@ -72,6 +76,12 @@ impl Tree {
         let dots: Vec<Dot> = moves.values().flatten().copied().collect();
         self.take_in(path, &dots);
         self.settle(path, &moves);
+    }
+
+    /// What must not be done, for [`Mistake::ConflictWritten`]: losers are settled though no user has dealt with them.
+    pub(super) fn file_losers_away(&mut self, path: &SyncPath) {
+        let losers = self.project(path).losers;
+        self.settle(path, &losers.into_iter().map(|loser| (loser.copy, loser.dots)).collect());
     }
 
     /// Returns the copy at which this disk shows a value that by now has the name, and the value's dots: so where a
@@ -161,7 +171,7 @@ impl Tree {
     ///
     /// What the user has just written does not count: it hides whatever was hidden by what it replaced.
     pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot], written: Option<Dot>) {
-        if hidden_before.is_empty() {
+        if hidden_before.is_empty() || is_made(Mistake::HiddenComesBack) {
             return;
         }
         let mut register = self.register(path);

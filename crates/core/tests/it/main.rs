@@ -4,6 +4,8 @@ mod counter_example;
 mod device;
 mod found;
 mod hostile;
+#[cfg(feature = "mistakes")]
+mod mistakes;
 mod oracle;
 mod promises;
 mod script;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{DEBOUNCE_MS, Found, PAIRING_MS, Pace, Transaction};
 use crate::effect::{HashItem, HashOutcome, Trouble};
 use crate::engine::{Effect, Engine};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::Content;
@@ -187,6 +188,9 @@ impl Engine {
     fn begin(&mut self, transaction: Transaction) {
         if transaction.found.is_empty() && transaction.missing.is_empty() {
             return;
+        }
+        if is_made(Mistake::SyncForgotten) {
+            return self.mint(transaction);
         }
         self.observer.n_batches += 1;
         let batch = self.observer.n_batches;

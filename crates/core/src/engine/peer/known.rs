@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::pace::Pace;
 use crate::engine::wait;
 use crate::message::{Attach, Progress};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 
 /// Paths of a remote's refused entries that are remembered, to be listed.
@@ -103,6 +104,7 @@ impl Peer {
     pub(in crate::engine) fn progress(&self) -> PeerProgress {
         // What was refused is asked for again after a start: by then it may be taken in.
         let merged = self.refused_from.map_or(self.merged, |number| self.merged.min(number - 1));
+        let merged = if is_made(Mistake::ProgressAheadOfRows) { merged.max(self.latest) } else { merged };
         PeerProgress {
             index_id: self.index_id,
             merged,
@@ -170,6 +172,9 @@ impl Peer {
 
     /// How far this disk has followed, but for paths that are pending.
     pub(super) fn applied(&self, pending: &BTreeSet<SyncPath>) -> u64 {
+        if is_made(Mistake::AppliedTooEarly) {
+            return self.merged_durable;
+        }
         let mut awaited = self.awaiting_numbers.iter().filter(|(_, path)| !pending.contains(path));
         let awaited = awaited.next().map(|(number, _)| *number);
         let missing = awaited.into_iter().chain(self.refused_from).min();

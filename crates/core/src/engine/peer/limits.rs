@@ -2,6 +2,7 @@
 
 use super::known::Refusal;
 use crate::engine::{Counters, Engine};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
@@ -28,6 +29,9 @@ impl Engine {
     /// Whether a register knows dots of this device's present epoch that it has not made, as it remembers: then its state
     /// is older than it was, and who knows better may be connected to others only.
     pub(super) fn lost_by(&self, register: &Register) -> Lost {
+        if is_made(Mistake::OldStateGoesOn) {
+            return Lost::Nothing;
+        }
         let Counters { epoch, counter, .. } = self.commits.counters;
         let actor = Actor { device: self.config.device, epoch };
         if !register.context().has_born(&Dot { actor, counter: counter.saturating_add(1) }) {

@@ -4,6 +4,7 @@ use super::super::{ActRecord, Engine};
 use super::round::touched;
 use crate::conflict::origins;
 use crate::effect::{Kept, Op, OpOutcome, Source, Trouble, TroubleKind};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::{Record, Stat};
 use crate::version::{Content, ContentHash};
@@ -51,6 +52,7 @@ impl Engine {
             }
             Op::Move { from, expect, to, .. } => self.moved(from, expect, to, stat),
             Op::MoveDirectory { from, to, expect, .. } => self.directory_moved(from, to, expect, stat),
+            Op::SetMetadata { .. } if is_made(Mistake::OwnChangeNotRecorded) => {}
             Op::SetMetadata { path, expect, .. } => self.set_record(path, record(expect.content)),
             Op::Remove { path, .. } | Op::RemoveDirectory { path, .. } => {
                 self.set_record(path, None);
@@ -216,6 +218,15 @@ impl Engine {
         self.look_before_more(path);
         if let Some(rescued) = rescued {
             self.request_look(rescued);
+        }
+    }
+
+    /// For [`Mistake::RemovalRecordedFirst`].
+    pub(super) fn record_removals(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::Remove { path, .. } = op {
+                self.set_record(path, None);
+            }
         }
     }
 

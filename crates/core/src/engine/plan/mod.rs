@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
 use crate::effect::TroubleKind;
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::tree::{Node, Tree};
@@ -221,6 +222,9 @@ impl Engine {
             self.planner.applying.insert(path.clone());
             self.busy.insert(path);
         }
+        if is_made(Mistake::RemovalRecordedFirst) {
+            self.record_removals(&ops);
+        }
         self.planner.is_applying = true;
         self.effects.push(Effect::Apply(ops));
     }
@@ -283,6 +287,9 @@ impl Engine {
             self.troubles.remove(path); // It has to stay after all.
         }
         if self.is_as_shown(&value, record) {
+            return Assessment::Fine;
+        }
+        if is_made(Mistake::LocalWins) && self.is_loser(path) {
             return Assessment::Fine;
         }
         if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
@@ -350,6 +357,7 @@ impl Engine {
         let step = i128::from(self.config.time_step_ns.max(1));
         let nanoseconds =
             |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        let step = if is_made(Mistake::TimeStepForgotten) { 1 } else { step };
         nanoseconds(asked).div_euclid(step) == nanoseconds(stored).div_euclid(step)
     }
 
@@ -399,6 +407,12 @@ impl Engine {
             self.set_record(above, None);
         }
         blocked
+    }
+
+    /// For [`Mistake::LocalWins`]: what lost the name is on the disk.
+    fn is_loser(&self, path: &SyncPath) -> bool {
+        let Some(record) = self.tree.record(path) else { return false };
+        self.tree.project(path).losers.iter().any(|loser| loser.value.content() == record.content)
     }
 
     fn take_up_deferred(&mut self) {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Engine;
 use crate::conflict::{copy_path, origins};
 use crate::effect::{Op, Source};
+use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Actor, Changed, Content, ContentHash, Dot, Signature, Value, Version};
@@ -286,7 +287,12 @@ impl Engine {
             Value::File { content, length, mode, mtime } => match self.source(round, &path, &content, copy) {
                 Some(Source::Local { .. } | Source::Kept { .. }) if self.is_deferring() => self.defer(path),
                 Some(source) => round.changes.push(Op::Place { path, content, source, mode, mtime, expect }),
-                None => self.want(content, length, &path),
+                None => {
+                    self.want(content, length, &path);
+                    if let (true, Some(expect)) = (is_made(Mistake::PendingIsAbsent), expect) {
+                        round.changes.push(Op::Remove { path, expect });
+                    }
+                }
             },
             Value::Absent { .. } | Value::Directory { .. } => {}
         }
