@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome, Trouble};
 use file_sync_core::engine::{Effect, Event, FetchOutcome, FetchRequest, Listing};
 use file_sync_core::ignore::Rules;
+use file_sync_core::mistake::{Mistake, is_made};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Seen};
 use file_sync_core::version::ContentHash;
@@ -82,7 +83,7 @@ impl World {
             return;
         };
         let machine = &self.devices[device];
-        if machine.is_root_told_lost != machine.is_root_lost {
+        if machine.is_root_told_lost != machine.is_root_lost && !is_made(Mistake::RootNotProved) {
             self.prove_root(device);
         }
         let life = self.devices[device].life;
@@ -98,7 +99,9 @@ impl World {
                 LaneTask::Prove => {}
                 LaneTask::Look { results, .. } => self.report_in_order(device, Event::Looked(results)),
                 LaneTask::Apply { outcomes, .. } => {
-                    self.is_durable(device);
+                    if !is_made(Mistake::OpsNotDurable) {
+                        self.is_durable(device);
+                    }
                     self.report_in_order(device, Event::Applied(outcomes));
                 }
             }
@@ -174,7 +177,7 @@ impl World {
             Task::Hash { batch, left, read } => self.run_hash(device, batch, left, read),
             Task::Sync { batch } => {
                 let is_lost = self.devices[device].is_root_lost;
-                if !is_lost {
+                if !is_lost && !is_made(Mistake::NamesNotDurable) {
                     self.is_durable(device);
                 }
                 let result = if is_lost { Err(unproved()) } else { Ok(()) };
@@ -239,7 +242,7 @@ impl World {
             read.push((path, found));
             return self.work(device, Task::Hash { batch, left, read });
         }
-        if !machine.is_root_lost {
+        if !machine.is_root_lost && !is_made(Mistake::SourceNotDurable) {
             read.iter().for_each(|(path, _)| self.file_is_durable(device, path));
         }
         let machine = &self.devices[device];
@@ -248,6 +251,9 @@ impl World {
             let outcome = match (disk.look(&path), found) {
                 (Err(trouble), _) => HashOutcome::Trouble(trouble),
                 (Ok(Some(_)), _) if disk.is_failing(&path) => HashOutcome::Trouble(failed()),
+                (Ok(Some(seen)), Some((_, content))) if is_made(Mistake::StatAfterRead) => {
+                    HashOutcome::Hashed { seen, content, chunks: None }
+                }
                 (Ok(Some(now)), Some((seen, content))) if now == seen => {
                     HashOutcome::Hashed { seen, content, chunks: None }
                 }
@@ -308,7 +314,9 @@ impl World {
 impl Device {
     /// Looks at the next path; true if it was the last.
     fn look_at_next(&mut self, left: &mut VecDeque<SyncPath>, results: &mut Vec<Looked>) -> bool {
-        if self.is_root_lost {
+        if self.is_root_lost && is_made(Mistake::RootNotProved) {
+            results.extend(left.drain(..).map(|path| (path, Ok(None))));
+        } else if self.is_root_lost {
             left.clear();
             results.clear();
         }

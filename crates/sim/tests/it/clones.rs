@@ -66,7 +66,7 @@ fn shown_after(n_turns: usize) -> (Vec<String>, [Vec<String>; 2]) {
 }
 
 #[test]
-fn c5_a_clone_and_its_original_take_nothing_from_each_other() {
+pub fn c5_a_clone_and_its_original_take_nothing_from_each_other() {
     for n_turns in 1..6 {
         let (shown, written) = shown_after(n_turns);
         for line in written.iter().flatten() {

@@ -3,6 +3,7 @@
 mod clones;
 mod hostile;
 mod metamorphic;
+mod mistakes;
 mod observing;
 mod placing;
 mod real_disk;

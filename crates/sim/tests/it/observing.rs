@@ -67,7 +67,7 @@ fn l6_a_mount_over_a_synced_directory_deletes_nothing_below_it() {
 }
 
 #[test]
-fn c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere() {
+pub fn c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere() {
     let mut world = world(&[Mode::TwoWay, Mode::TwoWay]);
     world.write(A, "f", "old");
     world.write(A, "same", "same");
@@ -264,7 +264,7 @@ fn blank(world: &World, bytes: &[u8]) -> file_sync_sim::Item {
 }
 
 #[test]
-fn c4_a_file_that_a_power_cut_left_blank_is_no_edit() {
+pub fn c4_a_file_that_a_power_cut_left_blank_is_no_edit() {
     for bytes in [&b""[..], &[0; 3], &[0; 70_000]] {
         let (mut world, _) = world_with_history();
         let item = blank(&world, bytes);

@@ -128,7 +128,7 @@ fn c1_what_was_moved_to_its_copys_name_before_a_crash_is_not_taken_for_deleted()
 
 /// Else a crash would leave what looks like a user's edit of what was there before.
 #[test]
-fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_are_durable() {
+pub fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_are_durable() {
     let mut world = world([Mode::TwoWay; 2]);
     for round in 0..50 {
         let [first, second] = ["first", "second"].map(|edit| format!("{edit} of {round}"));

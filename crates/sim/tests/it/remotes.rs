@@ -155,7 +155,7 @@ fn h3_numbers_at_their_end_are_borne() {
 
 /// The one who remembers them said nothing of them when it attached: it has heard of them only now.
 #[test]
-fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
+pub fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
     let mut world = star(2);
     take_over(&mut world);
     let (own, counters) = (world.devices[0].id, world.devices[0].durable.counters);

@@ -28,7 +28,7 @@ fn a_wait_ends_at_once_only_where_nobody_was_connected_when_it_began() {
 }
 
 #[test]
-fn a_wait_is_for_bytes_that_a_remote_still_lacks_after_its_restart() {
+pub fn a_wait_is_for_bytes_that_a_remote_still_lacks_after_its_restart() {
     let mut world = two_devices();
     world.options.failed_fetches_percent = 100;
     world.write(0, "f", "one");
