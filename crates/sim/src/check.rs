@@ -42,10 +42,11 @@ impl World {
     }
 
     /// Paths whose bytes nobody has any more: a device announced them, lost its home or was told to ignore them, and its user
-    /// replaced them before anybody had fetched them. They are pending for good, and said to be.
+    /// replaced them, or a power cut took what replaced them, before anybody had fetched them. They are pending for good, and said to be.
     pub(crate) fn pending_for_good(&self, index: usize) -> BTreeSet<SyncPath> {
         let device = &self.devices[index];
-        let may_be_gone = self.oracle.was_forgetful() || self.has_rules();
+        let has_fallen_back = self.stats.n_lost_bytes > 0;
+        let may_be_gone = self.oracle.was_forgetful() || self.has_rules() || has_fallen_back;
         let Some(engine) = device.engine.as_ref().filter(|_| may_be_gone) else {
             return BTreeSet::new();
         };
@@ -106,7 +107,9 @@ impl World {
         if self.devices.iter().any(holds_ignored) {
             return true;
         }
-        if devices.iter().any(|index| self.pending_for_good(*index).contains(path)) {
+        // What is pending is shown nowhere, and the directories that it lies in stay for it.
+        let is_for_pending = |pending: &SyncPath| pending == path || path.is_ancestor_of(pending);
+        if devices.iter().any(|index| self.pending_for_good(*index).iter().any(is_for_pending)) {
             return true;
         }
         let is_plain = |index: usize| self.devices[index].config.mode == Mode::TwoWay && self.may_send(index);

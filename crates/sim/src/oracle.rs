@@ -313,7 +313,11 @@ impl Oracle {
         {
             return None;
         }
+        // A home that was put back knows of what was replaced since, and nobody tells it in time (promise C5).
+        let may_be_back = self.is_forgetful && self.is_whole(token);
         match self.fates.get(&(token.clone(), home.clone())) {
+            None if may_be_back => return None,
+            Some(fate) if may_be_back && fate.n_made + fate.n_confirmed == 0 => return None,
             None => return Some(format!("V2: nobody made {} at {home}", shown(token))),
             Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
                 return Some(format!("V2: nobody made {} at {home}", shown(token)));

@@ -228,12 +228,19 @@ impl Engine {
         let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
         let local = self.local_below(&directory).filter_map(|(path, _)| directory.child_towards(path));
         let local: BTreeSet<SyncPath> = local.filter(|child| !listed.contains(child)).collect();
-        let gone: BTreeSet<SyncPath> = gone.into_iter().chain(busy).chain(local.iter().cloned()).collect();
+        // What was left alone, as a mount is, has no record, and is to be left alone no longer.
+        let left_alone = self.unsupported.keys().filter_map(|name| SyncPath::parse(name).ok());
+        let left_alone: BTreeSet<SyncPath> = left_alone
+            .filter(|path| path.parent().as_ref() == Some(&directory) && !listed.contains(path))
+            .collect();
+        let gone = gone.into_iter().chain(busy).chain(local.iter().chain(&left_alone).cloned());
+        let gone: BTreeSet<SyncPath> = gone.collect();
         for child in gone {
             // What lies in a directory may be recorded while the directory itself is not yet.
             let has_record = self.tree.record(&child).is_some()
                 || self.busy.contains(&child)
                 || local.contains(&child)
+                || left_alone.contains(&child)
                 || self.tree.below(&child).any(|(_, node)| node.record.is_some());
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);
