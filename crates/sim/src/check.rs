@@ -23,7 +23,8 @@ impl World {
             engine.map(|engine| engine.status().root_hash)
         };
         for index in 1..self.devices.len() {
-            let is_left_out = |path: &SyncPath| self.is_left_out(path, &[0, index]);
+            let is_left_out =
+                |path: &SyncPath| self.is_left_out(path, &[0, index]) || self.is_late_and_local(path);
             if let Some(difference) =
                 first_difference(&self.devices[0].disk, &self.devices[index].disk, &is_left_out)
             {
@@ -124,6 +125,17 @@ impl World {
                 .iter()
                 .filter(|index| takes_nothing(index))
                 .any(|index| actors.iter().any(|actor| actor != index))
+    }
+}
+
+impl World {
+    /// True for late bytes of a member that may not send: they stay there, and may have come back further up.
+    fn is_late_and_local(&self, path: &SyncPath) -> bool {
+        let is_late = |index: usize| {
+            let item = self.devices[index].disk.get(path);
+            !self.may_send(index) && item.is_some_and(|item| self.oracle.is_late(&item.body))
+        };
+        (0..self.devices.len()).any(is_late)
     }
 }
 

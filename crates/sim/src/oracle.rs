@@ -292,7 +292,12 @@ impl Oracle {
             let is_kept = is_there || (*token == Body::Directory && disk.get(home).is_some());
             // To a device that lost its home any directory is one that others may have deleted.
             let may_go = *token == Body::Directory && self.is_forgetful;
-            if is_safe && !is_kept && !may_go && !is_ignored(home) {
+            // Late bytes may have come back further up, and been dealt with there.
+            let is_dealt_with = || {
+                let elsewhere = self.fates.iter().filter(|((other, _), _)| other == token);
+                self.late.contains(token) && { elsewhere }.any(|(_, fate)| !fate.destroyed.is_empty())
+            };
+            if is_safe && !is_kept && !may_go && !is_ignored(home) && !is_dealt_with() {
                 wrong.push(format!("L1: {} is lost at {home}", shown(token)));
             }
         }

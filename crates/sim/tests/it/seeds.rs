@@ -13,8 +13,8 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 /// Seeds within the default runs that are known to fail, by level.
 ///
 /// Open beyond them, of 4,000 of each level (more were not tried): level 2: 3682 (S2: bytes that nobody has, after a home was
-/// put back under ignore rules); level 3: 2376 and 2775 (S2: a receiver's own directory that is in the way), 2593 (L1: late
-/// bytes on a member that only sends), 2724 (S1); level 4: 1745 (L1: a directory).
+/// put back under ignore rules); level 3: 2376 and 2775 (S2: a receiver's own directory that is in the way); level 4: 1745
+/// (L1: a directory).
 const OPEN: [(u64, u64); 0] = [];
 
 /// Runs of candidates when a failing seed is shrunk.
