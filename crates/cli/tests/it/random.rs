@@ -18,4 +18,10 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
+
+    /// One of some items.
+    pub fn of<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        let bound = items.len() as u64;
+        (bound > 0).then(|| &items[self.below(bound) as usize])
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use file_sync_proxy::{Proxy, Way};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// All lines of a run, by who dials and who is dialled.
 #[derive(Default)]

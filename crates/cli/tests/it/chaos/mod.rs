@@ -11,7 +11,6 @@
 
 mod line;
 mod program;
-mod random;
 mod record;
 mod token;
 mod trouble;
@@ -25,13 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::program::{OWN, Program, Work};
-use self::random::Random;
 use self::record::{Record, Verdict};
 use self::trouble::Troublemaker;
 use self::user::{Desk, PLAIN, WILD};
 use self::world::{Shape, World};
 use crate::device::Device;
 use crate::echo::quiet;
+use crate::random::Random;
 use crate::tree::{Tree, difference, tree_of, try_tree_of};
 use crate::world::eventually;
 

@@ -13,8 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::random::Random;
 use super::user::Desk;
+use crate::random::Random;
 use crate::user::noise;
 
 /// Where programs have their directories.

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::line::Lines;
-use super::random::Random;
 use super::record::{Doubt, Moment};
 use super::token::token_of;
 use super::user::{Desk, PLAIN, WILD, below};
 use super::world::{Means, Shape, fill_disk, hosts, shift_clock};
 use crate::device::Device;
+use crate::random::Random;
 use crate::world::{introduce, join};
 
 /// Long enough for a machine with much else to do.

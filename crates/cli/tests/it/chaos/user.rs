@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::random::Random;
 use super::record::{Moment, Record, Removal};
 use super::token::{bytes_of, token_of};
+use crate::random::Random;
 use crate::user::set_mtime;
 
 /// Where contents are written, replaced and deleted, but not moved.
