@@ -37,7 +37,7 @@ pub struct Run {
     pub date: String,
     /// The machine, in a few words.
     pub machine: String,
-    /// How long all of it took, tests without evidence included.
+    /// How long all tests took, those without evidence included.
     pub seconds: u64,
     /// What cargo said of all tests: how many passed, failed and were ignored.
     pub tests: (u64, u64, u64),
@@ -76,6 +76,14 @@ pub fn count_tests(output: &str) -> (u64, u64, u64) {
     sums
 }
 
+/// Sums up how long cargo's test binaries took, in seconds.
+pub fn count_seconds(output: &str) -> f64 {
+    let results = output.lines().filter(|line| line.starts_with("test result: "));
+    let seconds =
+        results.filter_map(|line| line.rsplit_once("finished in ")?.1.strip_suffix('s')?.parse::<f64>().ok());
+    seconds.sum()
+}
+
 /// Writes the page.
 pub fn page(run: &Run, evidence: &[Evidence]) -> String {
     let mut page = String::from(HEAD);
@@ -83,7 +91,7 @@ pub fn page(run: &Run, evidence: &[Evidence]) -> String {
     let size = if run.is_full { "full size" } else { "the slice that every run of the tests has" };
     let _ = writeln!(
         page,
-        "Commit `{}`, {}, {}, {size}: {} s in all; {passed} tests passed, {failed} failed, {ignored} ignored.\n",
+        "Commit `{}`, {}, {}, {size}: {} s of tests; {passed} passed, {failed} failed, {ignored} ignored.\n",
         run.commit, run.date, run.machine, run.seconds,
     );
     let mut parts: BTreeMap<&str, Vec<&Evidence>> = BTreeMap::new();
@@ -169,7 +177,7 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
     fn a_page_says_what_was_tried_and_what_has_to_be_nothing() {
         let (evidence, broken) = collect(OUTPUT);
         assert_eq!((evidence.len(), broken.len()), (1, 1));
-        assert_eq!(count_tests(OUTPUT), (10, 2, 1));
+        assert_eq!((count_tests(OUTPUT), count_seconds(OUTPUT)), ((10, 2, 1), 2.0));
         let run = Run {
             commit: "abc".to_owned(),
             date: "2026-11-26".to_owned(),
@@ -180,7 +188,7 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
         };
         let page = page(&run, &evidence);
         assert!(page.contains("| level 1 | 1,500 seeds | lost 0 | 2.0e-3 | 3 |"), "{page}");
-        assert!(page.contains("10 tests passed, 2 failed, 1 ignored"), "{page}");
+        assert!(page.contains("10 passed, 2 failed, 1 ignored"), "{page}");
     }
 
     #[test]

@@ -7,10 +7,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use file_sync_evidence::{Run, collect, count_tests, page};
+use file_sync_evidence::{Run, collect, count_seconds, count_tests, page};
 
 const PAGE: &str = "docs/evidence.md";
 
@@ -22,7 +21,6 @@ fn main() -> Result<()> {
     if arguments.iter().enumerate().any(|(index, argument)| !known(argument) && Some(index) != from) {
         bail!("usage: file-sync-evidence [--full] [--from FILE]");
     }
-    let begun = Instant::now();
     let output = match from {
         Some(index) => {
             let file = arguments.get(index).context("--from needs a file")?;
@@ -35,7 +33,7 @@ fn main() -> Result<()> {
         commit: said_by("git", &["rev-parse", "--short", "HEAD"])?,
         date: said_by("date", &["-u", "+%Y-%m-%d"])?,
         machine: format!("{} cores, Linux {}", said_by("nproc", &[])?, said_by("uname", &["-r"])?),
-        seconds: begun.elapsed().as_secs(),
+        seconds: count_seconds(&output) as u64,
         tests: count_tests(&output),
         is_full,
     };
