@@ -87,6 +87,10 @@ impl Engine {
             }
             if let Some(attach) = put_off {
                 self.on_attach(device, attach);
+                // What it has said since was not taken in: it is asked for again.
+                if self.peers.get(&device).is_some_and(|peer| peer.attach_put_off.is_none()) {
+                    self.attach_soon(device);
+                }
             }
         }
     }

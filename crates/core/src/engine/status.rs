@@ -104,11 +104,16 @@ impl Engine {
             State::Paused
         } else if !self.observer.is_ready || self.observer.is_scanning() {
             State::Scanning
-        } else if self.observer.has_found() || self.is_following() {
+        } else if self.observer.has_found() || self.is_following() || self.is_hearing_late() {
             State::Syncing
         } else {
             State::Idle
         }
+    }
+
+    /// True while what a remote has said waits because it makes this device do much.
+    fn is_hearing_late(&self) -> bool {
+        !self.paused && self.peers.values().any(super::peer::Peer::has_put_off)
     }
 
     /// True while this disk is brought to what remotes have said.

@@ -39,5 +39,6 @@ scripts! {
     l2_what_a_user_puts_where_a_file_is_being_moved_stays_there
     l6_a_mount_that_is_gone_with_what_it_covered_is_left_alone_no_longer
     s2_bytes_are_served_from_any_path_that_still_holds_them
+    s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
 }

@@ -218,7 +218,7 @@ impl Peer {
         self.sent_through.saturating_sub(self.merged_ours) > WINDOW || self.in_flight_bytes > WINDOW_BYTES
     }
 
-    pub(super) fn has_put_off(&self) -> bool {
+    pub(in crate::engine) fn has_put_off(&self) -> bool {
         self.is_up && (self.must_attach || self.attach_put_off.is_some())
     }
 }
