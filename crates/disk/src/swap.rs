@@ -183,12 +183,12 @@ impl Root {
             self.between("putting back");
             let is_ours = match at::stat_at(place.0, place.1) {
                 Ok(met) => ours.is_some_and(|ours| ours.is_inode(&met)),
-                Err(Errno::NOENT) => match with_writable(&[place.0], || at::rename_new(out, place)) {
+                // Where it cannot be told what is there, a name that is taken is not taken away.
+                Err(errno) => match with_writable(&[place.0], || at::rename_new(out, place)) {
                     Ok(()) => return OpOutcome::Differs { rescued: None },
-                    Err(Errno::EXIST) => continue,
+                    Err(Errno::EXIST) if errno == Errno::NOENT => continue,
                     Err(_) => break,
                 },
-                Err(_) => break,
             };
             if !is_ours {
                 break;
