@@ -16,7 +16,7 @@ use file_sync_net::{ContentProvider, ContentReader, FetchError};
 use crate::room::lock;
 
 /// Equal files that are tried before a content counts as not held.
-const HOLDERS_MAX: usize = 16;
+pub(crate) const HOLDERS_MAX: usize = 16;
 
 /// What a directory's contents are served from.
 #[derive(Clone)]

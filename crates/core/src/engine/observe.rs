@@ -228,11 +228,9 @@ impl Engine {
         let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
         let local = self.local_below(&directory).filter_map(|(path, _)| directory.child_towards(path));
         let local: BTreeSet<SyncPath> = local.filter(|child| !listed.contains(child)).collect();
-        // What was left alone, as a mount is, has no record, and is to be left alone no longer.
-        let left_alone = self.unsupported.keys().filter_map(|name| SyncPath::parse(name).ok());
-        let left_alone: BTreeSet<SyncPath> = left_alone
-            .filter(|path| path.parent().as_ref() == Some(&directory) && !listed.contains(path))
-            .collect();
+        let left_alone = self.left_alone_in(&directory);
+        let left_alone: BTreeSet<SyncPath> =
+            left_alone.into_iter().filter(|path| !listed.contains(path)).collect();
         let gone = gone.into_iter().chain(busy).chain(local.iter().chain(&left_alone).cloned());
         let gone: BTreeSet<SyncPath> = gone.collect();
         for child in gone {
@@ -260,6 +258,16 @@ impl Engine {
         if self.observer.look_queue.len() >= WALK_FLUSH {
             self.hurry_looks();
         }
+    }
+
+    /// Items of a directory that are left alone, as mounts are: they have no records, and are to be left alone no longer
+    /// when they have gone.
+    fn left_alone_in(&self, directory: &SyncPath) -> Vec<SyncPath> {
+        let prefix = if directory.is_root() { Vec::new() } else { [directory.as_bytes(), b"/"].concat() };
+        let below = self.unsupported.range(prefix.clone()..).map(|(name, _)| name);
+        let below = below.take_while(|name| name.starts_with(&prefix));
+        let paths = below.filter_map(|name| SyncPath::parse(name).ok());
+        paths.filter(|path| path.parent().as_ref() == Some(directory)).collect()
     }
 
     /// Items of a directory that something is at work on: what is known of them may be overtaken.

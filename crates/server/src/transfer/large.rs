@@ -159,12 +159,13 @@ impl<'a> Sources<'a> {
 
     fn file(&mut self, content: ContentHash) -> Option<&ContentFile> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != content) {
-            let holder = lock(&self.shared.engine)
+            let holders: Vec<_> = lock(&self.shared.engine)
                 .holders(&content)
-                .next()
-                .map(|(path, record)| (path.clone(), record.clone()));
-            let (path, record) = holder?;
-            let file = self.shared.root.open_content(&path, &record).ok()?;
+                .take(crate::provider::HOLDERS_MAX)
+                .map(|(path, record)| (path.clone(), record.clone()))
+                .collect();
+            let open = |(path, record): &(_, _)| self.shared.root.open_content(path, record).ok();
+            let file = holders.iter().find_map(open)?;
             self.open = Some((content, file));
         }
         self.open.as_ref().map(|(_, file)| file)
