@@ -123,8 +123,8 @@ pub fn page(run: &Run, evidence: &[Evidence]) -> String {
 
 const HEAD: &str = "# Evidence
 
-Made by `cargo run --release -p file-sync-evidence -- --full`; do not edit. Every row is printed by a test, with all that
-was tried, and fails the run if anything that must be 0 is not. Where nothing bad was seen in n histories, its rate is
+Made by `cargo run --release -p file-sync-evidence`, with `-- --full` in full size; do not edit. Every row is printed by a
+test, with all that was tried, and fails the run if anything that must be 0 is not. Where nothing bad was seen in n histories, its rate is
 below 3/n with a confidence of 95 % (the rule of three); that says something of histories like these, not of all.
 
 ";

@@ -1,6 +1,5 @@
 //! Carrying out the steps of a script.
 
-use crate::disk::Body;
 use crate::link::pair;
 use crate::script::{Scene, Step, Verb};
 use crate::user::path;
@@ -106,15 +105,6 @@ impl World {
             Verb::Chmod { at, mode } => self.chmod(device, at, *mode),
             Verb::Touch { at, seconds } => self.touch(device, at, *seconds),
             Verb::Symlink { at, target } => self.symlink(device, at, target),
-            Verb::Fifo { at } => {
-                let at = path(at);
-                self.remove_all(device, &at);
-                let wall = self.devices[device].wall(self.now_us);
-                if self.devices[device].disk.has_parent(&at) {
-                    self.devices[device].disk.create(&at, Body::Fifo, 0o644, wall);
-                    self.hint(device, &at);
-                }
-            }
             Verb::Open { at, descriptor } => self.open(device, at, *descriptor),
             Verb::WriteLate { descriptor, bytes } => self.write_late(device, *descriptor, bytes),
             _ => {}

@@ -126,7 +126,6 @@ verbs! {
     Chmod(at: String, mode: u16) = "chmod", "Sets permission bits (in decimal).";
     Touch(at: String, seconds: i64) = "touch", "Sets a modification time.";
     Symlink(at: String, target: String) = "ln", "Makes a symlink.";
-    Fifo(at: String) = "mkfifo", "Puts a FIFO in place of what is there.";
     Open(at: String, descriptor: u64) = "open", "Opens a file for writing.";
     WriteLate(descriptor: u64, bytes: String) = "late", "Writes through a descriptor.";
     Crash(down_us: u64) = "crash", "The engine is dropped, for so many microseconds.";
