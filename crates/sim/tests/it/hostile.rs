@@ -214,11 +214,11 @@ fn h5_a_remote_that_invents_a_devices_versions_is_believed_at_a_pace() {
         let mut attach = attach(&world);
         attach.counters = [(epoch, u64::MAX)].into_iter().collect();
         say(&mut world, Message::Attach(attach));
-        world.run_us(3 * SECOND_US);
+        world.run_us(SECOND_US);
     }
     let register = &engine(&mut world).tree().get(&path("f")).expect("it is there").register;
     let n_actors = register.context().highest().len();
-    assert!(n_actors <= 25, "{n_actors} epochs");
+    assert!(n_actors <= 30, "{n_actors} epochs of a hundred lies");
     // What it invented does not swallow what is written afterwards.
     world.write(0, "x49", "mine");
     world.write(0, "f", "mine too");

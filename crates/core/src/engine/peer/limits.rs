@@ -12,7 +12,7 @@ use crate::version::{Actor, DeviceId, Dot, Version};
 const ENTRY_BYTES_MAX: usize = 2 << 20;
 /// A new epoch writes all own versions anew. On the word of remotes that prove nothing by a signed version one is begun
 /// after so long a pause in milliseconds, and one millisecond more for each path; a few times at once.
-const EPOCH_PAUSE_MS: u64 = 30_000;
+const EPOCH_PAUSE_MS: u64 = 5_000;
 
 /// What a remote's entry says that this device has lost of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
