@@ -138,7 +138,7 @@ async fn dial_forever(shared: &Arc<Shared>, remote: &Arc<Remote>) {
             backoff.reset();
         }
         tokio::select! {
-            () = remote.wake.notified() => backoff.reset(),
+            () = remote.woken.notified() => backoff.reset(),
             () = sleep(backoff.next()) => {}
         }
     }

@@ -215,7 +215,7 @@ impl Network {
     /// Dials a remote at once, if there is no link: it may have come nearer.
     pub fn dial_now(&self, device: DeviceId) {
         if let Some(remote) = self.shared.remote(device) {
-            remote.wake.notify_one();
+            remote.wake();
         }
     }
 

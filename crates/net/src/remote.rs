@@ -17,7 +17,7 @@ pub(crate) struct Remote {
     /// Held by the task of the link that is up, so that a new link's events follow the old one's.
     pub(crate) running: tokio::sync::Mutex<()>,
     /// Dial now, please.
-    pub(crate) wake: Notify,
+    pub(crate) woken: Notify,
     state: Mutex<State>,
     /// Counts changes of the state.
     changes: watch::Sender<u64>,
@@ -59,15 +59,28 @@ impl Remote {
         Remote {
             device,
             running: tokio::sync::Mutex::default(),
-            wake: Notify::new(),
+            woken: Notify::new(),
             state: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
 
+    /// Dials at these addresses from now on, and at once if one of them is new.
     pub(crate) fn configure(&self, addresses: Vec<String>) {
+        let known = self.addresses();
+        let is_news = addresses.iter().any(|address| !known.contains(address));
         self.state().configured = addresses;
-        self.wake.notify_one();
+        if is_news {
+            self.wake();
+        }
+    }
+
+    /// Dials at once, if there is no link. While there is one this means nothing, also for when it has ended: a remote
+    /// that ends each link at once would be dialed as fast as it does that.
+    pub(crate) fn wake(&self) {
+        if self.link().is_none() {
+            self.woken.notify_one();
+        }
     }
 
     pub(crate) fn announce(&self, addresses: &[String], link_id: u64, incarnation: u64) {

@@ -59,16 +59,20 @@ impl World {
         engine.tree().iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
     }
 
+    /// True if a member has a content that it could give: what its own rules ignore it keeps to itself.
     fn is_anywhere(&self, content: Content) -> bool {
-        let items = |device: &Device| {
-            device
-                .disk
-                .items
-                .values()
-                .chain(device.disk.kept.values())
-                .any(|item| item.content() == Some(content))
+        let is_item_of = |disk: &Disk| {
+            let rules = rules_of(disk);
+            let holders = disk.items.iter().filter(|(_, item)| item.content() == Some(content));
+            let mut given = holders.filter(|(path, _)| !rules.is_ignored(path, false));
+            given.next().is_some()
         };
-        self.devices.iter().any(|device| items(device) || device.disk.stage.contains_key(&content.hash()))
+        self.devices.iter().any(|device| {
+            let disk = &device.disk;
+            is_item_of(disk)
+                || disk.kept.values().any(|item| item.content() == Some(content))
+                || disk.stage.contains_key(&content.hash())
+        })
     }
 
     /// No more versions than users' changes, unless a home was lost and its files are new again; none of a member that may not send; no change of a disk that only sends.

@@ -154,6 +154,42 @@ async fn dialing_backs_off() {
 }
 
 #[tokio::test]
+async fn s2_two_homes_with_one_key_do_not_wear_each_other_out() {
+    // A cloned machine beside its original: each takes the place of the other, which then dials again.
+    let first = Duration::from_millis(100);
+    let timing = Timing { backoff_first: first, backoff_longest: PATIENCE * 10, ..quick() };
+    let (mut one, original) = (Device::with(timing), Device::with(timing));
+    one.trusts(&original);
+    original.trusts(&one);
+    let copied = Home {
+        directory: tempfile::tempdir().unwrap(),
+        identity: original.home.identity.clone(),
+        ..Home::new()
+    };
+    let clone = copied.start(Start { incarnation: 2, timing, ..Start::default() });
+    clone.trusts(&one);
+    let begun = Instant::now();
+    for mut home in [original, clone] {
+        home.dials(&one, one.address());
+        let to = one.address();
+        tokio::spawn(async move {
+            // As a server does: whenever it is connected, it configures what the remote announces.
+            while let Some(event) = home.events.recv().await {
+                if let NetEvent::Up { device, .. } = event {
+                    home.network.set_remote(device, vec![to.to_string()]);
+                }
+            }
+        });
+    }
+    let n_links = 6;
+    for _ in 0..n_links {
+        one.up().await;
+    }
+    // Each of the two made half of them, and waited 100, 200, … ms, or half as long, before all but its first.
+    assert!(begun.elapsed() >= (first + first * 2) / 2, "{n_links} links within {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn dialing_is_done_at_once_when_there_is_reason_to() {
     let one =
         Device::with(Timing { backoff_first: PATIENCE * 10, backoff_longest: PATIENCE * 10, ..quick() });

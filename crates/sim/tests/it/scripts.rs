@@ -38,6 +38,9 @@ scripts! {
     l2_bytes_written_late_come_back_where_the_directory_is_gone
     l2_what_a_user_puts_where_a_file_is_being_moved_stays_there
     l6_a_mount_that_is_gone_with_what_it_covered_is_left_alone_no_longer
+    l1_a_directory_made_again_before_a_crash_stays_when_what_lay_in_it_is_moved
+    s2_a_receivers_own_file_deep_in_a_directory_that_gives_way
+    s2_what_its_only_holder_ignores_is_said_to_be_missing
     s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more

@@ -137,7 +137,7 @@ impl Engine {
         stat: Option<Stat>,
     ) {
         if self.local_changes.contains_key(from) {
-            self.local_directory_moved(from, to, stat);
+            self.local_directory_moved(from, to, expect, stat);
             return;
         }
         for (path, record) in expect {
@@ -151,7 +151,13 @@ impl Engine {
     }
 
     /// What is only here keeps being only here, under its new name.
-    fn local_directory_moved(&mut self, from: &SyncPath, to: &SyncPath, stat: Option<Stat>) {
+    fn local_directory_moved(
+        &mut self,
+        from: &SyncPath,
+        to: &SyncPath,
+        expect: &[(SyncPath, Record)],
+        stat: Option<Stat>,
+    ) {
         let below: Vec<SyncPath> = self.local_below(from).map(|(path, _)| path.clone()).collect();
         for path in below {
             let local = self.local_changes.remove(&path).flatten();
@@ -161,7 +167,8 @@ impl Engine {
         }
         self.local_changes.remove(from);
         self.local_changes.insert(to.clone(), stat.map(|stat| Record { content: Content::Directory, stat }));
-        self.set_record(from, None);
+        // The walk finds whatever else has come along, which is only here, too, from now on.
+        expect.iter().for_each(|(path, _)| self.set_record(path, None));
         self.request_walk(to.clone());
     }
 

@@ -235,8 +235,10 @@ impl Engine {
     pub(super) fn doubt_what_was_under_way(&mut self, taken: BTreeSet<ContentHash>) {
         self.planner.taken = taken;
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
+        let is_directory = |value: &Value| matches!(value, Value::Directory { .. });
         let is_implied = |node: &Node, value: &Value| {
-            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
+            is_directory(value)
+                && !node.register.versions().iter().any(|version| is_directory(&version.value))
         };
         let under_way = shown.filter(|(_, node, value)| {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)

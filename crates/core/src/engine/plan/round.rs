@@ -55,6 +55,8 @@ impl Engine {
         for (path, value) in changes {
             self.sort_into(&mut round, path, value);
         }
+        let moved_away: BTreeSet<SyncPath> = round.structure.iter().flat_map(touched).collect();
+        round.remove_directories.retain(|path| !moved_away.contains(path));
         self.move_directories(&mut round);
         self.make_directories(&mut round);
         self.put_files(&mut round);
@@ -145,13 +147,23 @@ impl Engine {
         let to = names.find(is_free).expect("there are more names than items");
         if local.content == Content::Directory {
             let mode = local.stat.mode;
-            let inside =
-                self.local_below(&path).filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
-            let expect = std::iter::once((path.clone(), local)).chain(inside).collect();
+            let expect = std::iter::once((path.clone(), local)).chain(self.stays_in(&path)).collect();
             round.structure.push(Op::MoveDirectory { from: path, to, mode, expect });
         } else {
             round.structure.push(Op::Move { from: path, expect: local, to, metadata: None });
         }
+    }
+
+    /// What lies in a directory that is only here: what is only here itself, and the directories that are to go and cannot,
+    /// as they hold that.
+    fn stays_in(&self, directory: &SyncPath) -> Vec<(SyncPath, Record)> {
+        let local = self.local_below(directory);
+        let local = local.filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
+        let holds_local = |path: &SyncPath| {
+            !self.local_changes.contains_key(path) && self.local_below(path).next().is_some()
+        };
+        let synced = self.tree.below(directory).filter(|(path, _)| holds_local(path));
+        local.chain(synced.filter_map(|(path, node)| Some((path.clone(), node.record.clone()?)))).collect()
     }
 
     fn move_directories(&mut self, round: &mut Round) {
