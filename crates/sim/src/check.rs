@@ -9,8 +9,8 @@ use file_sync_core::tree::Node;
 use file_sync_core::version::Content;
 
 use crate::device::Device;
-use crate::disk::{Body, Disk};
-use crate::oracle::{family, first_difference};
+use crate::disk::{Body, Disk, Item};
+use crate::oracle::{family, first_difference, is_recovered};
 use crate::world::{World, name};
 
 impl World {
@@ -133,11 +133,13 @@ impl World {
 }
 
 impl World {
-    /// True for late bytes of a member that may not send: they stay there, and may have come back further up.
+    /// True for what a member that may not send has got back from its store, late bytes or what a crash left there: it stays
+    /// there, and may have come back further up.
     fn is_late_and_local(&self, path: &SyncPath) -> bool {
         let is_late = |index: usize| {
             let item = self.devices[index].disk.get(path);
-            !self.may_send(index) && item.is_some_and(|item| self.oracle.is_late(&item.body))
+            let is_back = |item: &Item| self.oracle.is_late(&item.body) || is_recovered(path);
+            !self.may_send(index) && item.is_some_and(is_back)
         };
         (0..self.devices.len()).any(is_late)
     }

@@ -148,6 +148,15 @@ impl Device {
         })
     }
 
+    /// The name under which a path will be at once: the directory that it lies in is about to be moved as it is.
+    pub(crate) fn is_moving_to(&self, path: &SyncPath) -> Option<SyncPath> {
+        let Some(LaneTask::Apply { left, progress: Progress::Checked, .. }) = self.lane.front() else {
+            return None;
+        };
+        let Some(Op::MoveDirectory { from, to, .. }) = left.front() else { return None };
+        from.rebase(path, to)
+    }
+
     /// What its clocks say.
     pub fn now(&self, now_us: u64) -> Now {
         Now { wall: self.wall(now_us), monotonic_ms: now_us / 1_000 }

@@ -53,7 +53,7 @@ impl World {
         path.ancestors().chain([path.clone()]).filter(|at| !at.is_root()).any(|at| {
             at.ancestors().any(|directory| {
                 let Ok(rules) = directory.join(IGNORE_NAME) else { return false };
-                let is_rested = |item: &&Item| self.oracle.is_rested(device, &rules, item.inode);
+                let is_rested = |item: &&Item| self.oracle.is_rested(device, &rules, item);
                 let Some(item) = disk.get(&rules).filter(is_rested) else { return false };
                 let Body::File(bytes) = &item.body else { return false };
                 bytes.split(|byte| *byte == b'\n').any(|rule| !rule.is_empty() && rule == at.name())

@@ -78,10 +78,12 @@ pub struct Oracle {
     appeared: BTreeSet<(Body, SyncPath)>,
     /// Tokens that were written into displaced files.
     late: BTreeSet<Body>,
+    /// What was deleted, or replaced, before all were at rest: a home that was put back does not know when.
+    gone: BTreeSet<(Body, SyncPath)>,
     /// Who did anything in a family.
     actors: BTreeMap<SyncPath, BTreeSet<usize>>,
-    /// What was at each device's paths when all were at rest, by inode.
-    rested: BTreeMap<(usize, SyncPath), u64>,
+    /// What was at each device's paths when all were at rest: inodes and what was in them.
+    rested: BTreeMap<(usize, SyncPath), (u64, Body)>,
     act: usize,
     /// Changes of each device, for promise S3.
     n_changes: BTreeMap<usize, usize>,
@@ -99,9 +101,10 @@ impl Oracle {
         self.act
     }
 
-    /// True if the inode has been at a device's path since all were at rest.
-    pub fn is_rested(&self, device: usize, path: &SyncPath, inode: u64) -> bool {
-        self.rested.get(&(device, path.clone())) == Some(&inode)
+    /// True if this has been at a device's path, as it is, since all were at rest.
+    pub fn is_rested(&self, device: usize, path: &SyncPath, item: &Item) -> bool {
+        let rested = self.rested.get(&(device, path.clone()));
+        rested.is_some_and(|(inode, body)| *inode == item.inode && *body == item.body)
     }
 
     /// A user made this at a path.
@@ -120,13 +123,14 @@ impl Oracle {
 
     /// A user replaced, deleted or moved away what was at a path.
     pub fn destroyed(&mut self, item: &Item, path: &SyncPath, mut how: Destroyed) {
-        how.is_rested = self.is_rested(how.device, path, item.inode);
+        how.is_rested = self.is_rested(how.device, path, item);
         self.tell(&item.body, path, how.device, What::Destroyed);
         self.fate(&item.body, path).destroyed.push(how);
     }
 
-    /// A crash left this at a path, which nobody wrote.
-    pub fn appeared(&mut self, token: &Body, path: &SyncPath) {
+    /// A crash left this at a device's path, which nobody wrote: to its engine it is a change like a user's.
+    pub fn appeared(&mut self, token: &Body, path: &SyncPath, device: usize) {
+        *self.n_changes.entry(device).or_default() += 1;
         self.tokens.insert(token.clone());
         self.appeared.insert((token.clone(), home_of(token, path)));
     }
@@ -250,6 +254,8 @@ impl Oracle {
             .filter(|((token, _), _)| *token == Body::Directory)
             .map(|((_, path), _)| path.clone())
             .collect();
+        let gone = self.fates.iter().filter(|(_, fate)| !fate.destroyed.is_empty());
+        self.gone.extend(gone.map(|(key, _)| key.clone()));
         self.fates.clear();
         self.crashed.clear();
         self.appeared.clear();
@@ -267,7 +273,10 @@ impl Oracle {
         }
         self.made_at.extend(first.items.keys().cloned());
         for (device, disk) in disks.iter().enumerate() {
-            let items = disk.items.iter().map(|(path, item)| ((device, path.clone()), item.inode));
+            let items = disk
+                .items
+                .iter()
+                .map(|(path, item)| ((device, path.clone()), (item.inode, item.body.clone())));
             self.rested.extend(items);
         }
     }
@@ -290,8 +299,10 @@ impl Oracle {
             let is_there = found.contains_key(&(token.clone(), home.clone())) || recovered.contains(token);
             let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
             let is_kept = is_there || (*token == Body::Directory && disk.get(home).is_some());
-            // To a device that lost its home any directory is one that others may have deleted.
-            let may_go = *token == Body::Directory && self.is_forgetful;
+            // To a device that lost its home any directory is one that others may have deleted, and so is what equals what was
+            // deleted there (promise D3).
+            let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));
+            let may_go = was_gone && self.is_forgetful;
             // Late bytes may have come back further up, and been dealt with there.
             let is_dealt_with = || {
                 let elsewhere = self.fates.iter().filter(|((other, _), _)| other == token);
@@ -399,8 +410,8 @@ fn home_of(token: &Body, path: &SyncPath) -> SyncPath {
     if *token == Body::Directory { path.clone() } else { family(path) }
 }
 
-fn is_recovered(path: &SyncPath) -> bool {
-    family(path).as_bytes() == RECOVERED.as_bytes()
+pub(crate) fn is_recovered(path: &SyncPath) -> bool {
+    family(path).as_bytes().split(|byte| *byte == b'/').next() == Some(RECOVERED.as_bytes())
 }
 
 fn shown(token: &Body) -> String {

@@ -1,7 +1,10 @@
 //! Users: what they do to a disk, at any moment, and what the oracle is told of it.
 
+use std::collections::BTreeMap;
+
+use file_sync_core::effect::Op;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
-use file_sync_core::version::Time;
+use file_sync_core::version::{Content, Time};
 
 use crate::disk::{Body, Disk, Item, Whereabouts};
 use crate::oracle::{Destroyed, family};
@@ -175,7 +178,31 @@ impl World {
         let may_stay = || !self.is_rested(device, at) || self.has_rules();
         let is_partial = is_partial || (item.body == Body::Directory && may_stay());
         let how = Destroyed { device, life: machine.life, is_partial, is_rested: false };
+        // What is done in a directory that is being moved is done in it under its new name (promise L2).
+        let moved_to = machine.is_moving_to(at);
         self.oracle.destroyed(&item, at, how);
+        if let Some(to) = moved_to {
+            self.oracle.destroyed(&item, &to, Destroyed { is_partial: true, ..how });
+        }
+    }
+
+    /// What a user put into a directory between the look at it and its move has come along: it was made there.
+    pub(crate) fn tell_what_came_along(&mut self, device: usize, op: &Op) {
+        let Op::MoveDirectory { from, to, expect, .. } = op else { return };
+        let machine = &self.devices[device];
+        let expected: BTreeMap<Option<SyncPath>, Content> =
+            expect.iter().map(|(path, record)| (from.rebase(path, to), record.content)).collect();
+        let below = machine.disk.below(to).into_iter();
+        let items = below.filter_map(|path| Some((path.clone(), machine.disk.get(&path)?.clone())));
+        let is_new =
+            |(path, item): &(SyncPath, Item)| item.content() != expected.get(&Some(path.clone())).copied();
+        let new: Vec<(SyncPath, Item)> = items.filter(is_new).collect();
+        let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
+        for (path, item) in new {
+            self.oracle.made(&item.body, &path, device);
+            let before = to.rebase(&path, from).expect("it was in the directory");
+            self.oracle.destroyed(&item, &before, how);
+        }
     }
 
     /// True if an ignore file is anywhere: what it covers stays, and so does what that lies in.
@@ -185,8 +212,8 @@ impl World {
     }
 
     fn is_rested(&self, device: usize, at: &SyncPath) -> bool {
-        let inode = self.devices[device].disk.get(at).map(|item| item.inode);
-        inode.is_some_and(|inode| self.oracle.is_rested(device, at, inode))
+        let item = self.devices[device].disk.get(at);
+        item.is_some_and(|item| self.oracle.is_rested(device, at, item))
     }
 
     /// Notes what is in a file before it is written over, for a power cut that brings it back.
@@ -259,12 +286,27 @@ impl World {
             return;
         }
         self.note_act(device, &format!("rm -r {at}"));
+        self.tell_what_is_out(device, at);
         for below in self.devices[device].disk.below(at).into_iter().rev().chain([at.clone()]) {
             self.is_going(device, &below);
             self.devices[device].disk.remove(&below);
             self.hint(device, &below);
             self.checkpoint(device);
         }
+    }
+
+    /// What the engine has taken out for a moment, to look at it, a user takes for deleted with all that was around it.
+    fn tell_what_is_out(&mut self, device: usize, at: &SyncPath) {
+        let machine = &self.devices[device];
+        let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
+        let mut items = Vec::new();
+        for (name, (path, inside)) in &machine.disk.out {
+            if at.is_ancestor_of(path) {
+                items.extend(machine.disk.kept.get(name).map(|item| (path.clone(), item.clone())));
+                items.extend(inside.iter().cloned());
+            }
+        }
+        items.iter().for_each(|(path, item)| self.oracle.destroyed(item, path, how));
     }
 
     pub(crate) fn rename(&mut self, device: usize, from: &SyncPath, to: &SyncPath) {

@@ -148,6 +148,7 @@ impl World {
                 if let OpOutcome::Done { .. } = outcome {
                     self.note(|| format!("{} carries out {op:?}", name(device)));
                     self.hint_op(device, &op);
+                    self.tell_what_came_along(device, &op);
                     self.checkpoint(device);
                 }
                 if let OpOutcome::Differs { rescued } = &outcome {

@@ -22,7 +22,7 @@ use crate::work::Task;
 /// How long the index waits before it tries a commit again.
 const COMMIT_RETRY_US: u64 = 2_000_000;
 /// No history is that long, unless something goes round in circles.
-const HAPPENINGS_MAX: u64 = 100_000;
+const HAPPENINGS_MAX: u64 = 1_000_000;
 /// How often kept versions are looked after.
 const SWEEP_EVERY_US: u64 = 3_600_000_000;
 

@@ -86,6 +86,12 @@ impl Engine {
         self.set_record(path, None);
     }
 
+    /// True if what is missing here was replaced or deleted elsewhere, so that no version says it is gone.
+    pub(super) fn is_gone_elsewhere(&self, path: &SyncPath) -> bool {
+        let is_held = |record: &Record| self.tree.holds_content(path, record.content);
+        self.may_send() && !self.planner.is_in_doubt(path) && !self.tree.record(path).is_some_and(is_held)
+    }
+
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
         let Found { record, target, chunks } = found;
         if let Content::File(content) = record.content {

@@ -76,6 +76,8 @@ pub(super) struct Observer {
     pub(super) first_scan_through: u64,
     /// Number of the last walk of everything that has ended.
     pub(super) full_walk_ended: u64,
+    /// The last such walk that told which of what was under way at the start was done.
+    doubted_after: u64,
 }
 
 #[derive(Debug)]
@@ -319,9 +321,16 @@ impl Engine {
         self.start_walk();
         self.start_looks();
         self.pair();
+        let full_walk_ended = self.observer.full_walk_ended;
+        if self.planner.has_doubts()
+            && self.observer.doubted_after < full_walk_ended
+            && self.observer.is_idle()
+        {
+            self.observer.doubted_after = full_walk_ended;
+            self.doubt_only_what_is_untold();
+        }
         if !self.observer.is_ready && self.observer.first_walk_done && self.observer.is_idle() {
             self.observer.is_ready = true;
-            self.planner.is_out_of_doubt();
             self.commits.note_first_scan_done();
             if self.observer.is_first_scan() {
                 self.observer.first_scan_through = self.commits.counters.counter;
@@ -438,6 +447,7 @@ impl Engine {
             self.set_rules(&parent, None);
         }
         self.local_creation_is_gone(path);
+        self.drop_found_below(path);
         let mounts = self.observer.mounts.iter().filter(|mount| path.is_ancestor_of(mount));
         mounts.cloned().collect::<Vec<_>>().into_iter().for_each(|mount| self.request_look(mount));
         let below: Vec<SyncPath> = self.recorded_below(path);
@@ -465,6 +475,12 @@ impl Engine {
             self.observer.again.insert(path);
             return;
         }
+        if self.is_gone_elsewhere(&path) {
+            // Nobody is told: what comes to this path from now on its user has not seen.
+            self.set_record(&path, None);
+            self.planner.reconsider(path);
+            return;
+        }
         self.busy.insert(path.clone());
         self.observer.missing.insert(path);
         self.observer.pairing_since.get_or_insert(self.now.monotonic_ms);
@@ -482,6 +498,7 @@ impl Engine {
         let is_directory = seen.kind == Kind::Directory;
         if !is_directory {
             self.local_creations_below_are_gone(&path);
+            self.drop_found_below(&path);
         }
         if self.is_ignored(&path, is_directory) {
             return None;

@@ -87,8 +87,9 @@ impl Engine {
             }
             if let Some(attach) = put_off {
                 self.on_attach(device, attach);
-                // What it has said since was not taken in: it is asked for again.
-                if self.peers.get(&device).is_some_and(|peer| peer.attach_put_off.is_none()) {
+                // What it has said since and was not taken in is asked for again.
+                let Some(peer) = self.peers.get_mut(&device) else { continue };
+                if peer.attach_put_off.is_none() && std::mem::take(&mut peer.has_missed) {
                     self.attach_soon(device);
                 }
             }
@@ -257,6 +258,7 @@ impl Engine {
     fn on_entries(&mut self, from: DeviceId, entries: Entries) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.index_id != entries.index_id || !peer.has_attached || self.paused {
+            peer.has_missed |= peer.attach_put_off.is_some();
             return;
         }
         if entries.after > peer.merged && !is_made(Mistake::GapAccepted) {

@@ -130,7 +130,52 @@ impl Engine {
             self.observer.pairing_since = None;
         }
         self.hold_back_doubtful(&mut transaction);
+        self.hold_back_orphans(&mut transaction);
         self.begin(transaction);
+    }
+
+    /// No version is made of an item before there is one of the directory that it is in: else a crash in between would
+    /// leave a user's directory that the registers ask for only because of what lies in it.
+    fn hold_back_orphans(&mut self, transaction: &mut Transaction) {
+        let mut unknown = BTreeSet::new();
+        let paths: Vec<SyncPath> = transaction.found.keys().cloned().collect();
+        for path in paths.into_iter().rev() {
+            let is_found = |above: &SyncPath| {
+                let mut running = self.observer.transactions.values();
+                transaction.found.contains_key(above) || running.any(|other| other.found.contains_key(above))
+            };
+            let above = path.ancestors().filter(|above| !above.is_root());
+            let mut above = above.filter(|above| !is_found(above) && self.may_be_found(above)).peekable();
+            if above.peek().is_none() {
+                continue;
+            }
+            unknown.extend(above);
+            self.observer.found.extend(transaction.found.remove_entry(&path));
+        }
+        unknown.retain(|above| !self.observer.looking.contains(above) && !self.busy.contains(above));
+        unknown.into_iter().for_each(|above| self.request_look(above));
+    }
+
+    /// True for a directory, if it is one, that is not recorded and of which a look would tell more.
+    fn may_be_found(&self, directory: &SyncPath) -> bool {
+        let is_directory = |record: &Record| record.content == Content::Directory;
+        let local = self.local_changes.get(directory).and_then(Option::as_ref);
+        !self.tree.record(directory).is_some_and(is_directory)
+            && !local.is_some_and(is_directory)
+            && !self.is_ignored(directory, true)
+            && !self.troubles.contains_key(directory)
+            && !self.unsupported.contains_key(directory.as_bytes())
+    }
+
+    /// There is no directory here any more: what was found in it is looked at again.
+    pub(super) fn drop_found_below(&mut self, path: &SyncPath) {
+        let below = self.observer.found.range(path.clone()..).map(|(below, _)| below);
+        let below = below.skip_while(|below| *below == path).take_while(|below| path.is_ancestor_of(below));
+        for below in below.cloned().collect::<Vec<_>>() {
+            self.observer.found.remove(&below);
+            self.release(&below);
+            self.look_at(below, 0);
+        }
     }
 
     /// What may be the engine's own work of before the start is judged together with its copies, found elsewhere.

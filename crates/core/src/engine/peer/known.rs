@@ -73,6 +73,8 @@ pub(in crate::engine) struct Peer {
     pub(super) attach_pace: Pace,
     pub(super) attach_put_off: Option<Attach>,
     pub(super) must_attach: bool,
+    /// While its word waited it said something that was not taken in.
+    pub(super) has_missed: bool,
     /// It wants to hear that this disk has been looked at.
     pub(in crate::engine) check: Option<wait::Check>,
 }
@@ -192,6 +194,7 @@ impl Peer {
         self.expecting = 0;
         self.attach_put_off = None;
         self.must_attach = false;
+        self.has_missed = false;
         self.forget_in_flight();
     }
 

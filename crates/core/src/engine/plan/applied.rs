@@ -283,7 +283,8 @@ impl Engine {
         }
         // It may be done all the same, and only not durable.
         for path in touched(op) {
-            self.planner.in_doubt.insert(path.clone(), self.tree.project(&path).value);
+            let value = self.tree.project(&path).value;
+            self.planner.in_doubt.entry(path).or_insert(value);
         }
         let stays = trouble.kind == TroubleKind::NotEmpty;
         self.trouble(path, trouble);

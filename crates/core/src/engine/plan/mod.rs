@@ -100,10 +100,9 @@ impl Planner {
         was_to_go && content.is_bytes() && self.taken.contains(&content.hash())
     }
 
-    /// Everything was looked at since the start.
-    pub(super) fn is_out_of_doubt(&mut self) {
-        self.in_doubt.clear();
-        self.taken.clear();
+    /// True if anything may still be the engine's own work of before the start.
+    pub(super) fn has_doubts(&self) -> bool {
+        !self.in_doubt.is_empty()
     }
 
     /// What was merged up to now is durable.
@@ -235,15 +234,29 @@ impl Engine {
     pub(super) fn doubt_what_was_under_way(&mut self, taken: BTreeSet<ContentHash>) {
         self.planner.taken = taken;
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
-        let is_directory = |value: &Value| matches!(value, Value::Directory { .. });
         let is_implied = |node: &Node, value: &Value| {
-            is_directory(value)
-                && !node.register.versions().iter().any(|version| is_directory(&version.value))
+            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
         };
         let under_way = shown.filter(|(_, node, value)| {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
+    }
+
+    /// Everything that can be looked at has been, since the start: what cannot stays in doubt.
+    pub(super) fn doubt_only_what_is_untold(&mut self) {
+        let mut in_doubt = std::mem::take(&mut self.planner.in_doubt);
+        in_doubt.retain(|path, _| self.is_untold(path));
+        self.planner.in_doubt = in_doubt;
+        if !self.planner.has_doubts() {
+            self.planner.taken.clear();
+        }
+    }
+
+    /// True if it cannot be told at present what is at a path.
+    fn is_untold(&self, path: &SyncPath) -> bool {
+        let is_troubled = |above: SyncPath| self.troubles.contains_key(&above);
+        self.is_hidden(path) || self.troubles.contains_key(path) || path.ancestors().any(is_troubled)
     }
 
     /// True if the ops under way follow from what this path's register was before it changed.
@@ -270,7 +283,10 @@ impl Engine {
     }
 
     fn is_fine(&mut self, path: &SyncPath) {
-        self.planner.in_doubt.remove(path);
+        // Where nothing is recorded, the engine may have put something all the same, until it was looked.
+        if self.tree.record(path).is_some() {
+            self.planner.in_doubt.remove(path);
+        }
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
         self.planner.surprises.remove(path);
