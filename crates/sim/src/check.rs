@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use file_sync_core::engine::Mode;
 use file_sync_core::ignore::Rules;
-use file_sync_core::path::SyncPath;
+use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::tree::Node;
 use file_sync_core::version::Content;
 
 use crate::device::Device;
 use crate::disk::{Body, Disk, Item};
+use crate::link::pair;
 use crate::oracle::{family, first_difference, is_recovered};
 use crate::world::{World, name};
 
@@ -51,23 +52,31 @@ impl World {
         let Some(engine) = device.engine.as_ref().filter(|_| may_be_gone) else {
             return BTreeSet::new();
         };
+        let rules = rules_of(&device.disk);
         let is_missing = |(path, node): &(&SyncPath, &Node)| {
             let content = engine.tree().project(path).value.content();
+            if rules.is_ignored(path, false) {
+                return false; // Nothing is missing where nothing is to be.
+            }
             let is_here = node.record.as_ref().is_some_and(|record| record.content == content);
-            matches!(content, Content::File(_)) && !is_here && !self.is_anywhere(content)
+            matches!(content, Content::File(_)) && !is_here && !self.is_to_be_had(index, content)
         };
         engine.tree().iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
     }
 
-    /// True if a member has a content that it could give: what its own rules ignore it keeps to itself.
-    fn is_anywhere(&self, content: Content) -> bool {
+    /// True if a member has a content that it could give a device: what its own rules ignore it keeps to itself, and where
+    /// there are rules, nobody in between need have it.
+    fn is_to_be_had(&self, index: usize, content: Content) -> bool {
         let is_item_of = |disk: &Disk| {
             let rules = rules_of(disk);
             let holders = disk.items.iter().filter(|(_, item)| item.content() == Some(content));
             let mut given = holders.filter(|(path, _)| !rules.is_ignored(path, false));
             given.next().is_some()
         };
-        self.devices.iter().any(|device| {
+        let is_near = |other: usize| other == index || self.links.contains_key(&pair(index, other));
+        let (devices, has_rules) = (self.devices.iter().enumerate(), self.has_rules());
+        let mut givers = devices.filter(|(other, _)| !has_rules || is_near(*other));
+        givers.any(|(_, device)| {
             let disk = &device.disk;
             is_item_of(disk)
                 || disk.kept.values().any(|item| item.content() == Some(content))
@@ -102,6 +111,16 @@ impl World {
         let rules = rules_of(&self.devices[0].disk);
         if rules.is_ignored(path, self.devices[0].disk.is_directory(path)) {
             return true;
+        }
+        // Rules whose bytes nobody has any more are not everybody's.
+        let is_rules = |path: &SyncPath| path.name() == IGNORE_NAME;
+        let all = 0..self.devices.len();
+        if { all }.any(|index| self.pending_for_good(index).iter().any(is_rules)) {
+            let is_ignored_by =
+                |device: &Device| rules_of(&device.disk).is_ignored(path, device.disk.is_directory(path));
+            if self.devices.iter().any(is_ignored_by) {
+                return true;
+            }
         }
         // A directory that was deleted elsewhere stays while it holds what is ignored.
         let holds_ignored = |device: &Device| {

@@ -168,6 +168,7 @@ impl Oracle {
     pub fn undo(&mut self, device: usize, mark: usize) {
         for index in (mark..self.told.len()).rev() {
             if self.told[index].as_ref().is_some_and(|told| told.device == device) {
+                *self.n_changes.entry(device).or_default() -= 1;
                 self.undo_one(index);
             }
         }
@@ -195,7 +196,6 @@ impl Oracle {
 
     fn undo_one(&mut self, index: usize) {
         let Some(told) = self.told[index].take() else { return };
-        *self.n_changes.entry(told.device).or_default() -= 1;
         let fate = self.fates.entry(key_of(&told)).or_default();
         match told.what {
             What::Made => fate.n_made = fate.n_made.saturating_sub(1),
@@ -308,7 +308,10 @@ impl Oracle {
                 let elsewhere = self.fates.iter().filter(|((other, _), _)| other == token);
                 self.late.contains(token) && { elsewhere }.any(|(_, fate)| !fate.destroyed.is_empty())
             };
-            if is_safe && !is_kept && !may_go && !is_ignored(home) && !is_dealt_with() {
+            // A user may have put it at a copy's name, and ignore that.
+            let is_ignored_at = |path: &SyncPath| home_of(token, path) == *home && is_ignored(path);
+            let may_stay = || is_ignored(home) || self.made_at.iter().any(is_ignored_at);
+            if is_safe && !is_kept && !may_go && !is_dealt_with() && !may_stay() {
                 wrong.push(format!("L1: {} is lost at {home}", shown(token)));
             }
         }
@@ -332,7 +335,8 @@ impl Oracle {
         // A home that was put back knows of what was replaced since, and nobody tells it in time (promise C5).
         let may_be_back = self.is_forgetful && self.is_whole(token);
         match self.fates.get(&(token.clone(), home.clone())) {
-            None if may_be_back => return None,
+            // Bytes that nobody had any more may turn up elsewhere, however late.
+            None if self.was_forgetful && self.is_whole(token) => return None,
             Some(fate) if may_be_back && fate.n_made + fate.n_confirmed == 0 => return None,
             None => return Some(format!("V2: nobody made {} at {home}", shown(token))),
             Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
@@ -345,7 +349,7 @@ impl Oracle {
         }
         let is_copy = *token != Body::Directory
             && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-        if is_copy && !self.is_forgetful && !self.has_rules && self.actors_around(home).len() < 2 {
+        if is_copy && !self.was_forgetful && !self.has_rules && self.actors_around(home).len() < 2 {
             return Some(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
         }
         None
@@ -374,7 +378,7 @@ impl Oracle {
             let was_made_here = self.made_at.contains(home)
                 && !self.made_at.iter().any(|path| path != home && family(path) == *home);
             let is_other = disk.get(home).is_some_and(|item| item.body != Body::Directory);
-            if is_alone && was_made_here && !is_here && is_other && !is_ignored(home) {
+            if is_alone && was_made_here && !is_here && is_other && !is_ignored(home) && !self.is_forgetful {
                 wrong.push(format!("W3: {home} does not show {}, its only value", shown(token)));
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use file_sync_core::effect::Op;
+use file_sync_core::engine::Engine;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::version::{Content, Time};
 
@@ -176,7 +177,11 @@ impl World {
         // A directory may be there for what lies in it alone, what is ignored included; whoever made it may say so later.
         let is_partial = machine.disk.items.iter().any(is_twin) || is_placing;
         let may_stay = || !self.is_rested(device, at) || self.has_rules();
-        let is_partial = is_partial || (item.body == Body::Directory && may_stay());
+        // Until an engine has looked through the disk, it has not seen what one before it put there.
+        let is_ready = machine.engine.as_ref().is_none_or(Engine::is_ready);
+        let is_partial = is_partial
+            || (item.body == Body::Directory && may_stay())
+            || (!is_ready && !self.is_rested(device, at));
         let how = Destroyed { device, life: machine.life, is_partial, is_rested: false };
         // What is done in a directory that is being moved is done in it under its new name (promise L2).
         let moved_to = machine.is_moving_to(at);

@@ -40,6 +40,7 @@ impl Engine {
             }
             self.mint_found(&path, found, &contents);
         }
+        self.planner.is_told(&paths);
         for path in paths {
             self.release(&path);
             self.planner.is_sure(&path);

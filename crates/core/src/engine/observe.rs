@@ -222,7 +222,7 @@ impl Engine {
             .iter()
             .find(|(path, _)| path.name() == IGNORE_NAME)
             .and_then(|(_, seen)| seen.rules.clone());
-        self.set_rules(&directory, rules);
+        self.set_rules(&directory, rules, true);
         let troubled: Vec<SyncPath> = listing.troubled.iter().map(|(path, _)| path.clone()).collect();
         let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).chain(&troubled).collect();
         let gone: Vec<SyncPath> =
@@ -253,7 +253,9 @@ impl Engine {
             let is_known = self.tree.record(&path).is_some_and(|record| record.matches(&seen));
             let is_listed_trouble =
                 self.troubles.contains_key(&path) || self.unsupported.contains_key(path.as_bytes());
-            if !is_known || is_listed_trouble || self.busy.contains(&path) {
+            // A look that is under way may have been before the listing, and then does not know what that has found.
+            let is_overtaking = self.busy.contains(&path) || self.observer.looking.contains(&path);
+            if !is_known || is_listed_trouble || is_overtaking {
                 self.look_at(path, PAIRING_MS);
             }
         }
@@ -292,11 +294,12 @@ impl Engine {
     }
 
     /// Takes over what an ignore file says, and looks again at what it froze or freed.
-    fn set_rules(&mut self, directory: &SyncPath, source: Option<Vec<u8>>) {
+    fn set_rules(&mut self, directory: &SyncPath, source: Option<Vec<u8>>, is_listed: bool) {
         if !self.rules.set(directory, source.as_deref()) {
             return;
         }
-        if self.observer.is_ready {
+        // The first walk goes by what it lists itself, and has passed what is only looked at.
+        if self.observer.is_ready || !is_listed {
             self.request_walk(directory.clone());
         }
         let below: Vec<SyncPath> = self.tree.below(directory).map(|(path, _)| path.clone()).collect();
@@ -444,7 +447,7 @@ impl Engine {
         self.is_over_trouble(path);
         if path.name() == IGNORE_NAME {
             let parent = path.parent().unwrap_or_else(SyncPath::root);
-            self.set_rules(&parent, None);
+            self.set_rules(&parent, None, false);
         }
         self.local_creation_is_gone(path);
         self.drop_found_below(path);
@@ -493,7 +496,7 @@ impl Engine {
         }
         if path.name() == IGNORE_NAME {
             let parent = path.parent().unwrap_or_else(SyncPath::root);
-            self.set_rules(&parent, seen.rules.clone());
+            self.set_rules(&parent, seen.rules.clone(), false);
         }
         let is_directory = seen.kind == Kind::Directory;
         if !is_directory {
@@ -501,6 +504,7 @@ impl Engine {
             self.drop_found_below(&path);
         }
         if self.is_ignored(&path, is_directory) {
+            self.is_over_trouble(&path); // It is no concern any more.
             return None;
         }
         if self.tree.record(&path).is_some_and(|record| record.matches(&seen)) {

@@ -177,10 +177,17 @@ impl Tree {
         let mut register = self.register(path);
         let mut standing = self.standing(path);
         standing.retain(|version| Some(version.dot) != written);
-        let hidden_after: BTreeSet<Dot> = hidden(&standing, register.settled()).into_iter().collect();
-        let shown_now: Vec<Dot> =
-            hidden_before.iter().filter(|dot| !hidden_after.contains(dot)).copied().collect();
-        register.remove(&shown_now);
+        loop {
+            let hidden_now: BTreeSet<Dot> = hidden(&standing, register.settled()).into_iter().collect();
+            let is_shown = |dot: &Dot| hidden_before.contains(dot) && !hidden_now.contains(dot);
+            let shown: Vec<Dot> = standing.iter().map(|version| version.dot).filter(is_shown).collect();
+            if shown.is_empty() {
+                break;
+            }
+            // What they hid in turn would show next.
+            standing.retain(|version| !shown.contains(&version.dot));
+            register.remove(&shown);
+        }
         self.put_register(path, register);
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Planner {
     unsure: BTreeSet<SyncPath>,
     /// What the engine may have put where already without knowing: before a crash, or in an op that failed.
     in_doubt: BTreeMap<SyncPath, Value>,
+    /// The copies beside what is in doubt, as they were to be at the start.
+    copies_in_doubt: BTreeSet<(SyncPath, Content)>,
     /// What a stop had left in the store: it was taken from a path in doubt, and no user took it away.
     taken: BTreeSet<ContentHash>,
     /// Paths whose change waits until what it follows from is durable.
@@ -92,6 +94,14 @@ impl Planner {
     /// True if the engine may have put this at a path already.
     pub(super) fn was_to_hold(&self, path: &SyncPath, content: Content) -> bool {
         self.in_doubt.get(path).is_some_and(|value| value.content() == content)
+            || self.copies_in_doubt.contains(&(path.clone(), content))
+    }
+
+    /// These were looked at, and what was found is recorded.
+    pub(super) fn is_told<'a>(&mut self, paths: impl IntoIterator<Item = &'a SyncPath>) {
+        if self.has_doubts() {
+            paths.into_iter().for_each(|path| _ = self.in_doubt.remove(path));
+        }
     }
 
     /// True if the engine has taken this from a path without having come to the end of what it was about.
@@ -241,6 +251,8 @@ impl Engine {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
+        let losers = self.planner.in_doubt.keys().flat_map(|path| self.tree.project(path).losers);
+        self.planner.copies_in_doubt = losers.map(|loser| (loser.copy, loser.value.content())).collect();
     }
 
     /// Everything that can be looked at has been, since the start: what cannot stays in doubt.
@@ -250,6 +262,7 @@ impl Engine {
         self.planner.in_doubt = in_doubt;
         if !self.planner.has_doubts() {
             self.planner.taken.clear();
+            self.planner.copies_in_doubt.clear();
         }
     }
 
@@ -259,11 +272,15 @@ impl Engine {
         self.is_hidden(path) || self.troubles.contains_key(path) || path.ancestors().any(is_troubled)
     }
 
-    /// True if the ops under way follow from what this path's register was before it changed.
+    /// True if the ops under way, or those of before the start, follow from what this path's register was before it
+    /// changed.
     ///
     /// Its change is not made durable before they have ended, and then with the records of what they did: else a crash
     /// would leave a disk that neither records nor registers account for, and that would be taken for a user's.
     pub(super) fn is_being_applied(&self, path: &SyncPath) -> bool {
+        if !self.observer.is_ready && self.planner.is_in_doubt(path) {
+            return true;
+        }
         let applying = &self.planner.applying;
         let is_gone = || self.tree.project(path).value.content() == Content::Absent;
         !applying.is_empty()
