@@ -332,6 +332,7 @@ impl Disk {
     /// Gives a user's item its name back. What stands there, if it is ours and untouched, goes; else one of both gets
     /// another name.
     fn put_back(&mut self, path: &SyncPath, name: String, ours: Option<Stat>, chance: u32) -> Step {
+        let path = &self.out.get(&name).map_or_else(|| path.clone(), |(path, _)| path.clone());
         let place = self.items.get(path).map(Item::stat);
         match (place, ours) {
             (None, _) if self.has_parent(path) => self.bring_back(&name, path),

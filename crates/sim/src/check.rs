@@ -47,8 +47,9 @@ impl World {
     /// replaced them, or a power cut took what replaced them, before anybody had fetched them. They are pending for good, and said to be.
     pub(crate) fn pending_for_good(&self, index: usize) -> BTreeSet<SyncPath> {
         let device = &self.devices[index];
-        let has_fallen_back = self.stats.n_lost_bytes > 0;
-        let may_be_gone = self.oracle.was_forgetful() || self.has_rules() || has_fallen_back;
+        // After a power cut an engine cannot tell what fell back from what a user put there.
+        let may_have_fallen_back = self.stats.n_power_cuts > 0;
+        let may_be_gone = self.oracle.was_forgetful() || self.has_rules() || may_have_fallen_back;
         let Some(engine) = device.engine.as_ref().filter(|_| may_be_gone) else {
             return BTreeSet::new();
         };
@@ -152,15 +153,17 @@ impl World {
 }
 
 impl World {
-    /// True for what a member that may not send has got back from its store, late bytes or what a crash left there: it stays
-    /// there, and may have come back further up.
+    /// True for what a member has got back from its store, late bytes or what a crash left there, and cannot send, or another
+    /// does not take: it stays there, and may have come back further up.
     fn is_late_and_local(&self, path: &SyncPath) -> bool {
-        let is_late = |index: usize| {
+        let takes_nothing = |device: &Device| device.config.mode == Mode::SendOnly;
+        let is_taken = !self.devices.iter().any(takes_nothing);
+        let is_back = |item: &Item| self.oracle.is_late(&item.body) || is_recovered(path);
+        let is_local = |index: usize| {
             let item = self.devices[index].disk.get(path);
-            let is_back = |item: &Item| self.oracle.is_late(&item.body) || is_recovered(path);
-            !self.may_send(index) && item.is_some_and(is_back)
+            !(is_taken && self.may_send(index)) && item.is_some_and(is_back)
         };
-        (0..self.devices.len()).any(is_late)
+        (0..self.devices.len()).any(is_local)
     }
 }
 

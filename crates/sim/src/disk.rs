@@ -286,6 +286,12 @@ impl Disk {
             item.ctime = ctime;
         }
         self.items.insert(to.clone(), item);
+        // What an op has taken out for a moment goes back to where it lay, under whatever name that is by now.
+        for (path, inside) in self.out.values_mut() {
+            for path in std::iter::once(path).chain(inside.iter_mut().map(|(path, _)| path)) {
+                *path = from.rebase(path, to).unwrap_or_else(|| path.clone());
+            }
+        }
     }
 
     /// The tree as text, one item a line, times left out: for scripted tests.

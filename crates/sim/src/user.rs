@@ -160,8 +160,15 @@ impl World {
     }
 
     fn is_made(&mut self, device: usize, at: &SyncPath) {
-        if let Some(body) = self.devices[device].disk.get(at).map(|item| item.body.clone()) {
-            self.oracle.made(&body, at, device);
+        let machine = &self.devices[device];
+        if let Some(item) = machine.disk.get(at).cloned() {
+            let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
+            // A directory that is made while no engine looks may be taken for one that was there before: all are alike.
+            let may_go = item.body == Body::Directory && machine.engine.is_none();
+            self.oracle.made(&item.body, at, device);
+            if may_go {
+                self.oracle.destroyed(&item, at, how);
+            }
         }
         self.hint(device, at);
         self.checkpoint(device);
@@ -291,7 +298,7 @@ impl World {
             return;
         }
         self.note_act(device, &format!("rm -r {at}"));
-        self.tell_what_is_out(device, at);
+        self.tell_what_is_out(device, at, None);
         for below in self.devices[device].disk.below(at).into_iter().rev().chain([at.clone()]) {
             self.is_going(device, &below);
             self.devices[device].disk.remove(&below);
@@ -300,8 +307,19 @@ impl World {
         }
     }
 
-    /// What the engine has taken out for a moment, to look at it, a user takes for deleted with all that was around it.
-    fn tell_what_is_out(&mut self, device: usize, at: &SyncPath) {
+    /// What is at the new name of a rename goes in the same call, if it is a file.
+    fn give_way(&mut self, device: usize, to: &SyncPath) {
+        let is_file = |item: &Item| item.body != Body::Directory;
+        if !self.devices[device].disk.get(to).is_some_and(is_file) {
+            return self.remove_all(device, to);
+        }
+        self.is_going(device, to);
+        self.devices[device].disk.remove(to);
+    }
+
+    /// What the engine has taken out for a moment, to look at it, a user takes for deleted, or moved, with all that was
+    /// around it.
+    fn tell_what_is_out(&mut self, device: usize, at: &SyncPath, to: Option<&SyncPath>) {
         let machine = &self.devices[device];
         let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
         let mut items = Vec::new();
@@ -311,7 +329,13 @@ impl World {
                 items.extend(inside.iter().cloned());
             }
         }
-        items.iter().for_each(|(path, item)| self.oracle.destroyed(item, path, how));
+        for (path, item) in items {
+            self.oracle.destroyed(&item, &path, how);
+            if let Some(target) = to.and_then(|to| at.rebase(&path, to)) {
+                self.oracle.made(&item.body, &target, device);
+                self.oracle.destroyed(&item, &target, how); // Whether it comes there is not certain.
+            }
+        }
     }
 
     pub(crate) fn rename(&mut self, device: usize, from: &SyncPath, to: &SyncPath) {
@@ -323,11 +347,12 @@ impl World {
         if self.devices[device].disk.get(from).is_none() {
             return; // A parent took its place.
         }
-        self.remove_all(device, to);
+        self.give_way(device, to);
         self.note_act(device, &format!("mv {from} {to}"));
         let moved: Vec<SyncPath> =
             self.devices[device].disk.below(from).into_iter().chain([from.clone()]).collect();
         moved.iter().for_each(|path| self.is_going(device, path));
+        self.tell_what_is_out(device, from, Some(to));
         let (wall, disk) = self.wall_and_disk(device);
         disk.rename(from, to, wall);
         for path in &moved {

@@ -370,7 +370,13 @@ impl Engine {
             let mut paths = Vec::new();
             let mut through = committed;
             while let Some(first) = peer.outbox.first_entry().filter(|entry| *entry.key() <= committed) {
-                let node = self.tree.get(first.get()).filter(|node| node.sequence == *first.key());
+                let node = self.tree.get(first.get());
+                // What was changed again since is told with that, which a crash may still undo: not before it is durable.
+                if node.is_some_and(|node| node.sequence > committed) {
+                    through = *first.key() - 1;
+                    break;
+                }
+                let node = node.filter(|node| node.sequence == *first.key());
                 bytes += node.map_or(0, |node| entry_bytes_max(first.get(), &node.register));
                 if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
                     through = *first.key() - 1;
@@ -380,6 +386,9 @@ impl Engine {
                 if node.is_some() {
                     paths.push(path);
                 }
+            }
+            if through == after {
+                return;
             }
             peer.sent_through = through;
             peer.note_in_flight(through, bytes);
