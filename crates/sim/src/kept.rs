@@ -24,6 +24,8 @@ impl World {
     pub(crate) fn list_kept(&mut self, device: usize) -> BTreeSet<ContentHash> {
         let at = self.devices[device].wall(self.now_us);
         let machine = &mut self.devices[device];
+        // Where the home is not the one that they were kept under nothing can be told apart, and nothing comes back.
+        let is_other_home = std::mem::take(&mut machine.is_other_home);
         let listed = &machine.durable.kept;
         let unlisted: Vec<(String, Item)> =
             machine.disk.kept.iter().filter(|(name, _)| !listed.contains_key(*name)).map(owned).collect();
@@ -32,8 +34,6 @@ impl World {
             return found;
         }
         let known = machine.known_contents();
-        // Where the home is not the one that they were kept under nothing can be told apart, and nothing comes back.
-        let is_other_home = std::mem::take(&mut machine.is_other_home);
         for (name, item) in unlisted {
             let Some(content) = item.content() else { continue };
             let path = SyncPath::parse(UNKNOWN.as_bytes()).expect("a valid path");

@@ -124,6 +124,12 @@ impl Oracle {
     /// A user replaced, deleted or moved away what was at a path.
     pub fn destroyed(&mut self, item: &Item, path: &SyncPath, mut how: Destroyed) {
         how.is_rested = self.is_rested(how.device, path, item);
+        let home = home_of(&item.body, path);
+        if self.appeared.contains(&(item.body.clone(), home.clone())) {
+            // With what a power cut has left of a file goes whatever was in it before.
+            let others = self.fates.iter_mut().filter(|((_, other), _)| *other == home);
+            others.for_each(|(_, fate)| fate.destroyed.push(Destroyed { is_partial: true, ..how }));
+        }
         self.tell(&item.body, path, how.device, What::Destroyed);
         self.fate(&item.body, path).destroyed.push(how);
     }
@@ -303,10 +309,12 @@ impl Oracle {
             // deleted there (promise D3).
             let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));
             let may_go = was_gone && self.is_forgetful;
-            // Late bytes may have come back further up, and been dealt with there.
+            // What came back further up, late bytes or what a crash had left in the store, may have been dealt with there.
             let is_dealt_with = || {
-                let elsewhere = self.fates.iter().filter(|((other, _), _)| other == token);
-                self.late.contains(token) && { elsewhere }.any(|(_, fate)| !fate.destroyed.is_empty())
+                let is_elsewhere = |at: &SyncPath| self.late.contains(token) || is_recovered(at);
+                let elsewhere =
+                    self.fates.iter().filter(|((other, at), _)| other == token && is_elsewhere(at));
+                { elsewhere }.any(|(_, fate)| !fate.destroyed.is_empty())
             };
             // A user may have put it at a copy's name, and ignore that.
             let is_ignored_at = |path: &SyncPath| home_of(token, path) == *home && is_ignored(path);

@@ -30,6 +30,7 @@ impl Tree {
     }
 
     /// What this disk shows at a copy's name, while the registers by now show it elsewhere: the paths it belongs to.
+    /// Directories, which are all alike, are never copies.
     ///
     /// So when a copy took its path's name back because the directory there went, and the user deletes the copy in the
     /// same breath: it is that value which is deleted.
@@ -38,8 +39,7 @@ impl Tree {
         let is_recorded = |path: &SyncPath| self.record(path).is_some_and(|record| record.content == seen);
         let is_own =
             self.nodes.get(path).is_some_and(|node| node.register.versions().iter().any(|v| is_here(&v)));
-        if seen == Content::Absent || !is_recorded(path) || is_own || self.landed(path).values().any(is_here)
-        {
+        if !seen.is_bytes() || !is_recorded(path) || is_own || self.landed(path).values().any(is_here) {
             return Moves::new();
         }
         let mut moves = Moves::new();

@@ -60,9 +60,9 @@ fn seen(mistake: Mistake) -> Seen {
         InodeTrusted | TreeUnchecked | NotKept => Seen::At(0),
         ConflictWritten | AllTakenForSeen | WinnerTakenForSeen | DeleteCompetes => Seen::At(1),
         HiddenComesBack | WalkTrusted | LocalWins | SequenceFromRows | StatAfterRead => Seen::At(1),
-        SettledNotMerged | EqualBytesConflict | TimesAloneMatch | SyncForgotten | AdoptionForgotten => {
-            Seen::At(2)
-        }
+        AdoptionForgotten => Seen::At(1),
+        SettledNotMerged | EqualBytesConflict | TimesAloneMatch => Seen::At(2),
+        SyncForgotten => Seen::At(4),
         RemovalRecordedFirst | TimeStepForgotten | OwnChangeNotRecorded | UnreadableIsAbsent => Seen::At(2),
         AnnouncedBeforeDurable => Seen::At(2),
         RankedByReceiver | RelayForgotten | GapAccepted | ProgressAheadOfRows => Seen::At(2),

@@ -249,7 +249,7 @@ fn world_with_history() -> (World, file_sync_sim::Item) {
 /// Has the machine of the first device start again, with this at f.
 fn start_again_with(world: &mut World, item: file_sync_sim::Item, is_other_run: bool) {
     world.crash(A);
-    world.oracle.appeared(&item.body, &path("f"));
+    world.oracle.appeared(&item.body, &path("f"), A);
     world.devices[A].disk.items.insert(path("f"), item);
     world.devices[A].config.may_have_fallen_back = is_other_run;
     world.start(A);
