@@ -272,7 +272,7 @@ impl Disk {
             return Ok(Step::Next(Progress::Swapped { kept, ours: None }));
         };
         let Some(item) = self.kept.get(&kept) else { return Err(differs()) };
-        let is_it = is_expected_but_renamed(item, to, expect, wall);
+        let is_it = is_expected_but_renamed(item, to, expect, self.last.max(wall));
         if !is_it || self.check_free(to).is_err() {
             let Step::Over(outcome) = self.put_back(from, kept, None, chance) else { return Err(differs()) };
             return Ok(outcome.into());
@@ -314,7 +314,7 @@ impl Disk {
     ) -> Step {
         let Some(item) = self.kept.get(&name).cloned() else { return differs().into() };
         let is_accepted = is_made(Mistake::ExpectedUnchecked);
-        if !is_accepted && !is_expected_but_renamed(&item, path, expect, wall) {
+        if !is_accepted && !is_expected_but_renamed(&item, path, expect, self.last.max(wall)) {
             return self.put_back(path, name, ours, chance);
         }
         if item.content() != Some(expect.content) {

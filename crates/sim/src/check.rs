@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use file_sync_core::effect::Kept;
 use file_sync_core::engine::Mode;
 use file_sync_core::ignore::Rules;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
@@ -79,8 +80,10 @@ impl World {
         let mut givers = devices.filter(|(other, _)| !has_rules || is_near(*other));
         givers.any(|(_, device)| {
             let disk = &device.disk;
+            // What a home that was put back knows of its store is found out within an hour.
+            let is_kept = |kept: &Kept| kept.content == content && disk.kept.contains_key(&kept.name);
             is_item_of(disk)
-                || disk.kept.values().any(|item| item.content() == Some(content))
+                || device.durable.kept.values().any(is_kept)
                 || disk.stage.contains_key(&content.hash())
         })
     }

@@ -69,6 +69,8 @@ pub struct Oracle {
     /// Some device forgot what it had seen, with its home: what it still has on its disk is new again.
     is_forgetful: bool,
     was_forgetful: bool,
+    /// A power was cut: what may have fallen back replaces nothing (promise C4).
+    had_power_cuts: bool,
     /// There are ignore files: what they cover stays where it is, and so do the directories that it lies in.
     pub(crate) has_rules: bool,
     told: Vec<Option<Told>>,
@@ -172,6 +174,7 @@ impl Oracle {
 
     /// A power cut undid what a device's user did since so much was told.
     pub fn undo(&mut self, device: usize, mark: usize) {
+        self.had_power_cuts = true;
         for index in (mark..self.told.len()).rev() {
             if self.told[index].as_ref().is_some_and(|told| told.device == device) {
                 *self.n_changes.entry(device).or_default() -= 1;
@@ -191,9 +194,11 @@ impl Oracle {
                 continue;
             };
             let is_rested = |how: &Destroyed| how.device == device && how.is_rested;
+            // A directory that had to go for the file to come has gone.
             let may_undo = told.what != What::Destroyed
                 || told.token == *token
-                || self.fates.get(&key_of(told)).is_some_and(|fate| fate.destroyed.iter().any(is_rested));
+                || told.token != Body::Directory
+                    && self.fates.get(&key_of(told)).is_some_and(|fate| fate.destroyed.iter().any(is_rested));
             if may_undo {
                 self.undo_one(index);
             }
@@ -267,11 +272,12 @@ impl Oracle {
         self.appeared.clear();
         self.actors.clear();
         self.rested.clear();
-        self.is_forgetful = false;
+        let was_forgetful = std::mem::take(&mut self.is_forgetful);
         self.told.iter_mut().for_each(|told| *told = None);
         let Some(first) = disks.first() else { return };
         for (path, item) in &first.items {
-            if item.body == Body::Directory && !directories.contains(path) {
+            let is_certain = directories.contains(path) && !was_forgetful;
+            if item.body == Body::Directory && !is_certain {
                 self.appeared.insert((Body::Directory, path.clone()));
             } else {
                 self.fate(&item.body, path).n_made += 1;
@@ -357,7 +363,8 @@ impl Oracle {
         }
         let is_copy = *token != Body::Directory
             && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-        if is_copy && !self.was_forgetful && !self.has_rules && self.actors_around(home).len() < 2 {
+        let is_sure = !self.was_forgetful && !self.has_rules && !self.had_power_cuts;
+        if is_copy && is_sure && self.actors_around(home).len() < 2 {
             return Some(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
         }
         None

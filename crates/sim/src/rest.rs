@@ -53,11 +53,15 @@ impl World {
     pub fn rest(&mut self) -> Option<String> {
         let until = self.now_us + REST_US_MAX;
         let events_max = self.stats.n_events + EVENTS_MAX;
+        let mut was_quiet = false;
         while self.now_us < until {
             self.run_us(200_000);
-            if self.is_still() && self.unrest().is_none() {
+            // What the watcher said a moment ago is not looked at yet.
+            let is_quiet = self.is_still() && self.unrest().is_none();
+            if is_quiet && was_quiet {
                 return None;
             }
+            was_quiet = is_quiet;
             if self.stats.n_events > events_max {
                 return Some("S3: an engine runs hot".to_owned());
             }

@@ -27,7 +27,7 @@ pub(super) enum Fallback {
 
 impl Engine {
     /// Judges what the first walk after a start of the machine found in place of what a record says.
-    pub(super) fn fallback(&self, path: &SyncPath, old: &Record, found: &Record) -> Fallback {
+    pub(super) fn fallback(&self, path: &SyncPath, old: &Record, found: &Record, is_moved: bool) -> Fallback {
         let (Content::File(before), Content::File(content)) = (old.content, found.content) else {
             return Fallback::None;
         };
@@ -41,7 +41,6 @@ impl Engine {
             return Fallback::Certain;
         }
         // No user can set the change time; a file that was moved here is another's, with times of its own.
-        let is_moved = self.inodes.get(&found.stat.inode).is_some_and(|other| other != path);
         if found.stat.ctime > old.stat.ctime || is_moved {
             Fallback::None
         } else if self.was_here_before(path, content) {
@@ -67,7 +66,7 @@ impl Engine {
     fn was_here_before(&self, path: &SyncPath, content: ContentHash) -> bool {
         let is_base = |version: &Version| version.base == Content::File(content);
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
-        versions.iter().any(is_base) || self.kept.contains_key(&content)
+        versions.iter().any(is_base) || self.displaced.contains(&(path.clone(), content))
     }
 }
 

@@ -90,16 +90,20 @@ impl Engine {
     /// True if what is missing here was replaced or deleted elsewhere, so that no version says it is gone.
     pub(super) fn is_gone_elsewhere(&self, path: &SyncPath) -> bool {
         let is_held = |record: &Record| self.tree.holds_content(path, record.content);
-        self.may_send() && !self.planner.is_in_doubt(path) && !self.tree.record(path).is_some_and(is_held)
+        // Before everything was looked at, the record still says where what was moved elsewhere came from.
+        self.observer.is_ready
+            && self.may_send()
+            && !self.planner.is_in_doubt(path)
+            && !self.tree.record(path).is_some_and(is_held)
     }
 
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
-        let Found { record, target, chunks } = found;
+        let Found { record, target, chunks, is_moved } = found;
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
         }
         let recorded = self.tree.record(path);
-        let fallback = recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record));
+        let fallback = recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record, is_moved));
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
         let recorded = recorded.filter(|_| !is_doubted).cloned();

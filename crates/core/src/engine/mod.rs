@@ -231,6 +231,8 @@ pub struct Engine {
     inodes: HashMap<u64, SyncPath>,
     /// Which kept version holds a content.
     kept: HashMap<ContentHash, String>,
+    /// What was displaced, and from where, as far as a fallback may show it: until the first scan is done.
+    displaced: BTreeSet<(SyncPath, ContentHash)>,
     root: RootState,
     paused: bool,
     /// What remotes may still make this directory take, in bytes of memory.
@@ -275,6 +277,7 @@ impl Engine {
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
         let tree = Tree::of(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
+        let may_have_fallen_back = config.may_have_fallen_back;
         let mut engine = Engine {
             config,
             now,
@@ -299,6 +302,12 @@ impl Engine {
                 .iter()
                 .filter(|kept| matches!(kept.content, Content::File(_)))
                 .map(|kept| (kept.content.hash(), kept.name.clone()))
+                .collect(),
+            displaced: stored
+                .kept
+                .iter()
+                .filter(|_| may_have_fallen_back)
+                .map(|kept| (kept.path.clone(), kept.content.hash()))
                 .collect(),
             root: RootState::Proved,
             paused,

@@ -93,6 +93,8 @@ pub(super) struct Found {
     pub(super) record: Record,
     pub(super) target: Option<Box<[u8]>>,
     pub(super) chunks: Option<ChunkList>,
+    /// It was recorded at another path when it was found here.
+    pub(super) is_moved: bool,
 }
 
 /// What is minted in one step.
@@ -334,6 +336,7 @@ impl Engine {
         }
         if !self.observer.is_ready && self.observer.first_walk_done && self.observer.is_idle() {
             self.observer.is_ready = true;
+            self.displaced.clear();
             self.commits.note_first_scan_done();
             if self.observer.is_first_scan() {
                 self.observer.first_scan_through = self.commits.counters.counter;
@@ -554,10 +557,19 @@ impl Engine {
         };
         let target = if let Kind::Symlink(target) = seen.kind { Some(target) } else { None };
         self.busy.insert(path.clone());
-        self.observer
-            .found
-            .insert(path, Found { record: Record { content, stat: seen.stat }, target, chunks: None });
+        self.found(path, Record { content, stat: seen.stat }, target, None);
         None
+    }
+
+    fn found(
+        &mut self,
+        path: SyncPath,
+        record: Record,
+        target: Option<Box<[u8]>>,
+        chunks: Option<ChunkList>,
+    ) {
+        let is_moved = self.inodes.get(&record.stat.inode).is_some_and(|other| *other != path);
+        self.observer.found.insert(path, Found { record, target, chunks, is_moved });
     }
 
     /// The content of a file that has another name in the records, if nothing about its inode has changed.

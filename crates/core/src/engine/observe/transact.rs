@@ -54,7 +54,7 @@ impl Engine {
             match outcome {
                 HashOutcome::Hashed { seen, content, chunks } => {
                     let record = Record { content: Content::File(content), stat: seen.stat };
-                    self.observer.found.insert(path, Found { record, target: None, chunks });
+                    self.found(path, record, None, chunks);
                     continue; // Stays busy until it is minted.
                 }
                 HashOutcome::Changing => {
