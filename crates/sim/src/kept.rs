@@ -24,7 +24,8 @@ impl World {
     pub(crate) fn list_kept(&mut self, device: usize) -> BTreeSet<ContentHash> {
         let at = self.devices[device].wall(self.now_us);
         let machine = &mut self.devices[device];
-        // Where the home is not the one that they were kept under nothing can be told apart, and nothing comes back.
+        // Where the home is not the one that they were kept under no files can be told apart, and none comes back. No engine
+        // keeps directories: those are users'.
         let is_other_home = std::mem::take(&mut machine.is_other_home);
         let listed = &machine.durable.kept;
         let unlisted: Vec<(String, Item)> =
@@ -40,7 +41,7 @@ impl World {
             let mut kept = Kept { name, path, content, stat: item.stat(), at };
             match known.get(&content.hash()) {
                 Some(path) if content.is_bytes() => kept.path = path.clone(),
-                _ if is_other_home => {}
+                _ if is_other_home && content.is_bytes() => {}
                 _ => {
                     machine.bring_back(&kept, at);
                 }

@@ -131,6 +131,7 @@ impl World {
                 let path = machine.disk.displaced_from.get(&inode).filter(|_| !machine.is_away).cloned();
                 if let Some(path) = path {
                     self.oracle.made_late(&token, &path, device);
+                    self.may_stay_out(device, inode, &path);
                 }
                 self.checkpoint(device);
             }
@@ -138,12 +139,26 @@ impl World {
         }
     }
 
+    /// What an op has out for a moment it may not get back to a place whose directory has gone: that is said, and it comes
+    /// back at the next start.
+    fn may_stay_out(&mut self, device: usize, inode: u64, path: &SyncPath) {
+        let machine = &self.devices[device];
+        let is_out =
+            |(name, item): (&String, &Item)| item.inode == inode && machine.disk.out.contains_key(name);
+        let Some(item) = machine.disk.kept.iter().find(|kept| is_out(*kept)).map(|(_, item)| item.clone())
+        else {
+            return;
+        };
+        let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
+        self.oracle.destroyed(&item, path, how);
+    }
+
     /// What was written late before, and has not come back yet, goes by the next late write.
     pub(crate) fn is_written_over(&mut self, device: usize, kept: &str) {
         let machine = &self.devices[device];
         let Some(item) = machine.disk.kept.get(kept).cloned() else { return };
         let Some(path) = machine.disk.displaced_from.get(&item.inode).cloned() else { return };
-        if self.oracle.is_late(&item.body) {
+        if self.oracle.is_late(&item.body) || machine.disk.out.contains_key(kept) {
             let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
             self.oracle.destroyed(&item, &path, how);
         }

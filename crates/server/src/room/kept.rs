@@ -65,7 +65,8 @@ pub(super) fn list(root: &Root, listed: &[Kept], now: Time, cancel: &AtomicBool)
     let mut sweep = KeptSweep::default();
     match unlisted(root, listed) {
         Ok(unlisted) => {
-            for (name, seen) in unlisted {
+            let is_file = |(_, seen): &(String, Seen)| seen.kind != Kind::Directory;
+            for (name, seen) in unlisted.into_iter().filter(is_file) {
                 if cancel.load(Ordering::Relaxed) {
                     break;
                 }
@@ -75,6 +76,18 @@ pub(super) fn list(root: &Root, listed: &[Kept], now: Time, cancel: &AtomicBool)
         Err(trouble) => tracing::warn!(%trouble, "cannot list the kept versions"),
     }
     sweep
+}
+
+/// Brings back the directories that a stop has left among the kept versions. No engine keeps any: they are users'. To be
+/// called before an engine is at work.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub(super) fn bring_back_directories(root: &Root, device: DeviceId) -> Result<(), Trouble> {
+    for (name, seen) in unlisted(root, &[])?.iter().filter(|(_, seen)| seen.kind == Kind::Directory) {
+        bring_back_directory(root, device, name, seen);
+    }
+    Ok(())
 }
 
 fn unlisted(root: &Root, listed: &[Kept]) -> Result<Vec<(String, Seen)>, Trouble> {
@@ -392,9 +405,15 @@ mod tests {
     fn d3_what_a_lost_database_no_longer_lists_is_kept_and_does_not_come_back() {
         let scene = Scene::new();
         let kept = scene.displaced("f", "deleted long ago");
+        fs::create_dir(scene.directory.path().join(".file-sync/kept/1-2-abc")).unwrap();
+        bring_back_directories(&scene.root, DEVICE).unwrap();
         let sweep = list(&scene.root, &[], kept.at, &AtomicBool::new(false));
         assert_eq!(sweep.changed.iter().map(|kept| &kept.name).collect::<Vec<_>>(), [&kept.name]);
-        assert!(scene.names().is_empty());
+        let names = scene.names();
+        assert!(
+            names.len() == 1 && names[0].starts_with("recovered.sync-conflict-"),
+            "no engine keeps {names:?}"
+        );
     }
 
     #[test]

@@ -108,7 +108,9 @@ impl RoomContext {
         self.leave_mark(&mut index, &root, &mut state)?;
         let mut stored = load(&mut index, &state)?;
         let device = self.identity.device_id();
-        if !known.is_unlisted {
+        if known.is_unlisted {
+            kept::bring_back_directories(&root, device).map_err(|trouble| unusable(&row.path, &trouble))?;
+        } else {
             let listed = kept::reconcile(&root, device, clock::now().wall, &mut stored);
             let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
             stored.found_kept = kept_added.iter().map(|kept| kept.content.hash()).collect();

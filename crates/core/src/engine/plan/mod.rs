@@ -46,8 +46,10 @@ pub(super) struct Planner {
     in_doubt: BTreeMap<SyncPath, Value>,
     /// The copies beside what is in doubt, as they were to be at the start.
     copies_in_doubt: BTreeSet<(SyncPath, Content)>,
-    /// What a stop had left in the store: it was taken from a path in doubt, and no user took it away.
+    /// What a stop had left in the store: it was taken from one of the paths in doubt at the start, and no user took it
+    /// away.
     taken: BTreeSet<ContentHash>,
+    doubted_at_start: BTreeSet<SyncPath>,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
     /// Copies that are removed once their paths show their values again.
@@ -107,7 +109,10 @@ impl Planner {
     /// True if the engine has taken this from a path without having come to the end of what it was about.
     pub(super) fn was_taken(&self, path: &SyncPath, content: Content) -> bool {
         let was_to_go = self.in_doubt.get(path).is_some_and(|value| value.content() != content);
-        was_to_go && content.is_bytes() && self.taken.contains(&content.hash())
+        was_to_go
+            && self.doubted_at_start.contains(path)
+            && content.is_bytes()
+            && self.taken.contains(&content.hash())
     }
 
     /// True if anything may still be the engine's own work of before the start.
@@ -251,6 +256,7 @@ impl Engine {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
+        self.planner.doubted_at_start = self.planner.in_doubt.keys().cloned().collect();
         let losers = self.planner.in_doubt.keys().flat_map(|path| self.tree.project(path).losers);
         self.planner.copies_in_doubt = losers.map(|loser| (loser.copy, loser.value.content())).collect();
     }
@@ -263,6 +269,7 @@ impl Engine {
         if !self.planner.has_doubts() {
             self.planner.taken.clear();
             self.planner.copies_in_doubt.clear();
+            self.planner.doubted_at_start.clear();
         }
     }
 
