@@ -11,3 +11,4 @@ mod promises;
 mod script;
 mod search;
 mod table;
+mod telling;

@@ -60,7 +60,6 @@ fn seen(mistake: Mistake) -> Seen {
         InodeTrusted | TreeUnchecked | NotKept => Seen::At(0),
         ConflictWritten | AllTakenForSeen | WinnerTakenForSeen | DeleteCompetes => Seen::At(1),
         HiddenComesBack | WalkTrusted | LocalWins | SequenceFromRows | StatAfterRead => Seen::At(1),
-        AdoptionForgotten => Seen::At(1),
         SettledNotMerged | EqualBytesConflict | TimesAloneMatch => Seen::At(2),
         SyncForgotten => Seen::At(4),
         RemovalRecordedFirst | TimeStepForgotten | OwnChangeNotRecorded | UnreadableIsAbsent => Seen::At(2),
@@ -76,6 +75,9 @@ fn seen(mistake: Mistake) -> Seen {
         UncommittedPlaced | PendingIsAbsent | CommittedUnderOps => Seen::Script(
             crate::placing::v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_are_durable,
         ),
+        AdoptionForgotten => {
+            Seen::Script(crate::placing::s3_what_was_put_on_a_disk_before_a_crash_is_no_new_version)
+        }
         AppliedTooEarly => Seen::Script(crate::waits::a_wait_is_for_bytes_that_a_remote_still_lacks_after_its_restart),
         FallbackTakenForEdit => {
             Seen::Script(crate::observing::c4_a_file_that_a_power_cut_left_blank_is_no_edit)

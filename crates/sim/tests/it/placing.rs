@@ -157,6 +157,26 @@ pub fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_
 }
 
 #[test]
+pub fn s3_what_was_put_on_a_disk_before_a_crash_is_no_new_version() {
+    for round in 0..20 {
+        let mut world = world([Mode::TwoWay; 2]);
+        for edit in ["first", "second"] {
+            world.write(A, "f", edit);
+            let until = world.now_us + 300 * SECOND_US;
+            let shown = [format!("f = {edit}")];
+            while world.devices[B].disk.show() != shown && world.advance(until) {}
+            // Here, and some time later, until it is recorded and durable.
+            world.run_us(round * 100);
+            world.crash(B);
+            world.start(B);
+            rests(&mut world);
+            is_shown(&world, B, &[&shown[0]]);
+        }
+        assert_eq!(world.devices[B].durable.counters.counter, 0, "round {round}: B's user did nothing");
+    }
+}
+
+#[test]
 fn s2_directories_that_hold_what_is_ignored_stay_and_nothing_waits_for_them() {
     let mut world = world([Mode::TwoWay; 2]);
     world.write(A, ".syncignore", "*.o\n");
