@@ -145,6 +145,7 @@ impl World {
         }
         self.crash(device);
         self.stats.n_power_cuts += 1;
+        self.oracle.had_power_cuts = true;
         let checkpoints = self.devices[device].checkpoints.clone().unwrap_or_default();
         if let Some((disk, mark)) = self.random.pick(&checkpoints) {
             let machine = &mut self.devices[device];

@@ -70,7 +70,7 @@ pub struct Oracle {
     is_forgetful: bool,
     was_forgetful: bool,
     /// A power was cut: what may have fallen back replaces nothing (promise C4).
-    had_power_cuts: bool,
+    pub(crate) had_power_cuts: bool,
     /// There are ignore files: what they cover stays where it is, and so do the directories that it lies in.
     pub(crate) has_rules: bool,
     told: Vec<Option<Told>>,
@@ -174,7 +174,6 @@ impl Oracle {
 
     /// A power cut undid what a device's user did since so much was told.
     pub fn undo(&mut self, device: usize, mark: usize) {
-        self.had_power_cuts = true;
         for index in (mark..self.told.len()).rev() {
             if self.told[index].as_ref().is_some_and(|told| told.device == device) {
                 *self.n_changes.entry(device).or_default() -= 1;

@@ -297,11 +297,13 @@ impl Engine {
 
     /// Takes over what an ignore file says, and looks again at what it froze or freed.
     fn set_rules(&mut self, directory: &SyncPath, source: Option<Vec<u8>>, is_listed: bool) {
+        let is_gone = source.is_none();
         if !self.rules.set(directory, source.as_deref()) {
             return;
         }
-        // The first walk goes by what it lists itself, and has passed what is only looked at.
-        if self.observer.is_ready || !is_listed {
+        // The first walk goes by the rules that it lists itself; it has passed what is only looked at, and has left out what
+        // rules ignored that are gone.
+        if self.observer.is_ready || !is_listed || is_gone {
             self.request_walk(directory.clone());
         }
         let below: Vec<SyncPath> = self.tree.below(directory).map(|(path, _)| path.clone()).collect();

@@ -41,6 +41,12 @@ scripts! {
     l1_a_directory_made_again_before_a_crash_stays_when_what_lay_in_it_is_moved
     s2_a_receivers_own_file_deep_in_a_directory_that_gives_way
     s2_what_its_only_holder_ignores_is_said_to_be_missing
+    s1_what_an_ignore_file_froze_that_went_during_the_first_scan
+    s2_what_is_ignored_by_now_is_in_trouble_no_longer
+    s2_two_that_put_off_each_others_word_come_to_rest
+    d1_a_touch_that_another_touch_hid_goes_with_the_file
+    l1_a_directory_at_a_copys_name_is_no_copy
+    d1_what_was_placed_before_a_crash_and_cannot_be_looked_at_stays_in_doubt
     s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
