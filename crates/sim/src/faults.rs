@@ -183,7 +183,7 @@ impl World {
             }
             item.body = left.clone();
             self.stats.n_lost_bytes += 1;
-            self.oracle.lose_bytes(device, &lost, act);
+            self.oracle.lose_bytes(device, &lost, &path, act);
             self.oracle.appeared(&left, &path, device);
         }
     }

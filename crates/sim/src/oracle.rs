@@ -184,7 +184,7 @@ impl Oracle {
 
     /// A power cut lost the bytes that a device's user wrote: whatever acts had to do with them since count for nothing,
     /// but what they took the place of is only asked for again if all had it when they were at rest.
-    pub fn lose_bytes(&mut self, device: usize, token: &Body, from_act: usize) {
+    pub fn lose_bytes(&mut self, device: usize, token: &Body, path: &SyncPath, from_act: usize) {
         let is_about = |told: &Told| told.device == device && told.act >= from_act && told.token == *token;
         let acts: BTreeSet<usize> =
             self.told.iter().flatten().filter(|told| is_about(told)).map(|told| told.act).collect();
@@ -193,10 +193,11 @@ impl Oracle {
                 continue;
             };
             let is_rested = |how: &Destroyed| how.device == device && how.is_rested;
-            // A directory that had to go for the file to come has gone.
+            // What lay elsewhere, as in a directory that had to go for the file to come, has gone for good.
             let may_undo = told.what != What::Destroyed
                 || told.token == *token
                 || told.token != Body::Directory
+                    && family(&told.path) == family(path)
                     && self.fates.get(&key_of(told)).is_some_and(|fate| fate.destroyed.iter().any(is_rested));
             if may_undo {
                 self.undo_one(index);
