@@ -3,6 +3,9 @@
 //! Bytes are made durable before they are read. That also makes the kernel note the next store through a memory map in
 //! the file's times, so that a stat which is the same before and after the pass vouches for the bytes read. The stat
 //! after is taken one tick of the file system's clock later, once for the whole batch.
+//!
+//! A sync takes a while, and what is written in that time may come too late for it although it is read afterwards. So
+//! the sync as well begins one tick after a stat, and only what has that stat when it is read was synced as it is.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,22 +39,31 @@ impl Root {
     /// Files over 64 KiB also get a chunk list. Memory does not depend on their size. Once `cancel` is set, what is
     /// left is reported as changing.
     pub fn hash(&self, items: &[HashItem], cancel: &AtomicBool) -> Vec<HashOutcome> {
-        let sync_each = items.len() <= N_SINGLE_SYNCS_MAX;
-        if !sync_each && let Err(errno) = rustix::fs::syncfs(self.fd()) {
-            let trouble = trouble("make the file system durable", errno);
-            return items.iter().map(|_| HashOutcome::Trouble(trouble.clone())).collect();
+        let all_trouble =
+            |trouble: Trouble| items.iter().map(|_| HashOutcome::Trouble(trouble.clone())).collect();
+        let befores = self.settled(items);
+        let is_together = items.len() > N_SINGLE_SYNCS_MAX;
+        if is_together {
+            if let Err(errno) = rustix::fs::syncfs(self.fd()) {
+                return all_trouble(trouble("make the file system durable", errno));
+            }
+            self.between("synced together");
         }
         let mut buffer = Vec::new();
-        let read = |item: &HashItem| match cancel.load(Ordering::Relaxed) {
+        let read = |(item, before): (&HashItem, &Option<Stat>)| match cancel.load(Ordering::Relaxed) {
             true => Pass::Over(HashOutcome::Changing),
-            false => read_one(self, &item.path, sync_each, &mut buffer, cancel),
+            false => read_one(self, &item.path, *before, is_together, &mut buffer, cancel),
         };
-        let passes: Vec<Pass> = items.iter().map(read).collect();
-        if sync_each {
-            let paths: Vec<SyncPath> = items.iter().map(|item| item.path.clone()).collect();
-            if let Err(trouble) = self.sync_paths(&paths) {
-                return items.iter().map(|_| HashOutcome::Trouble(trouble.clone())).collect();
-            }
+        let passes: Vec<Pass> = items.iter().zip(&befores).map(read).collect();
+        let is_alone = |pass: &Pass, before: &Option<Stat>| match pass {
+            Pass::Read { stat, .. } => !is_together || Some(*stat) != *before,
+            Pass::Over(_) => false,
+        };
+        let alone = items.iter().zip(&passes).zip(&befores);
+        let alone = alone.filter(|((_, pass), before)| is_alone(pass, before));
+        let names: Vec<SyncPath> = alone.map(|((item, _), _)| item.path.clone()).collect();
+        if let Err(trouble) = self.sync_paths(&names) {
+            return all_trouble(trouble);
         }
         self.between("read");
         self.settle(passes.iter().filter_map(|pass| match pass {
@@ -59,6 +71,14 @@ impl Root {
             Pass::Over(_) => None,
         }));
         items.iter().zip(passes).map(|(item, pass)| self.confirm(&item.path, pass)).collect()
+    }
+
+    /// The stats of items, once no write can any more leave them as they are; none where there is nothing.
+    fn settled(&self, items: &[HashItem]) -> Vec<Option<Stat>> {
+        let stat = |item: &HashItem| Some(self.look(&item.path).ok()??.stat);
+        let stats: Vec<Option<Stat>> = items.iter().map(stat).collect();
+        self.settle(stats.iter().flatten());
+        stats
     }
 
     /// Looks again whether the file is as it was when it was read.
@@ -118,8 +138,15 @@ impl Root {
     }
 }
 
-fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>, cancel: &AtomicBool) -> Pass {
-    match try_read(root, path, sync, buffer, cancel) {
+fn read_one(
+    root: &Root,
+    path: &SyncPath,
+    before: Option<Stat>,
+    is_synced: bool,
+    buffer: &mut Vec<u8>,
+    cancel: &AtomicBool,
+) -> Pass {
+    match try_read(root, path, before, is_synced, buffer, cancel) {
         Ok((stat, pass)) if pass.length == stat.size => {
             Pass::Read { stat, content: pass.content, chunks: pass.chunks }
         }
@@ -138,14 +165,22 @@ fn read_one(root: &Root, path: &SyncPath, sync: bool, buffer: &mut Vec<u8>, canc
 fn try_read(
     root: &Root,
     path: &SyncPath,
-    sync: bool,
+    before: Option<Stat>,
+    is_synced: bool,
     buffer: &mut Vec<u8>,
     cancel: &AtomicBool,
 ) -> Result<(Stat, Digest), Errno> {
-    let (fd, mut stat) = open_regular(root, path)?;
-    if sync {
+    let (fd, stat) = open_regular(root, path)?;
+    let is_as_before = before == Some(stat);
+    if !(is_as_before && is_synced) {
+        if !is_as_before {
+            root.settle(std::iter::once(&stat));
+        }
         rustix::fs::fsync(&fd)?;
-        stat = at::stat_fd(fd.as_fd())?.stat;
+        root.between("synced alone");
+        if at::stat_fd(fd.as_fd())?.stat != stat {
+            return Err(Errno::CANCELED); // Written meanwhile, perhaps too late to be durable.
+        }
     }
     let chunker = (stat.size > SINGLE_BYTES_MAX).then(|| Chunker::new(average_bytes(stat.size)));
     Ok((stat, digest_until(fd.as_fd(), stat.size, chunker, buffer, cancel)?))

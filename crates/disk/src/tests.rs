@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome, Source};
@@ -12,6 +13,7 @@ use file_sync_core::record::{Kind, Record};
 use file_sync_core::version::{Content, ContentHash, DirectoryId, Time};
 
 use crate::Root;
+use crate::hash::N_SINGLE_SYNCS_MAX;
 
 const MTIME: Time = Time { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
 
@@ -363,6 +365,50 @@ fn w4_a_file_written_while_it_is_hashed_is_changing() {
     scene.at_step("read", move || fs::write(path, "new").unwrap());
     let outcomes = scene.root.hash(&[HashItem { path: sync("f") }], &AtomicBool::new(false));
     assert_eq!(outcomes, [HashOutcome::Changing]);
+}
+
+#[test]
+fn c3_what_is_written_while_it_is_synced_is_changing() {
+    let scene = Scene::new();
+    scene.root.granularity.set(Duration::from_millis(20)).unwrap();
+    fs::write(scene.at("f"), "old").unwrap();
+    let path = scene.at("f");
+    scene.at_step("synced alone", move || fs::write(path, "new").unwrap());
+    let items = [HashItem { path: sync("f") }];
+    let outcomes = scene.root.hash(&items, &AtomicBool::new(false));
+    assert_eq!(outcomes, [HashOutcome::Changing]);
+    let outcomes = scene.root.hash(&items, &AtomicBool::new(false));
+    assert!(matches!(outcomes[..], [HashOutcome::Hashed { .. }]), "{outcomes:?}");
+}
+
+#[test]
+fn c3_what_is_written_while_many_files_are_synced_is_synced_alone() {
+    let scene = Scene::new();
+    scene.root.granularity.set(Duration::from_millis(20)).unwrap();
+    let names: Vec<String> = (0..=N_SINGLE_SYNCS_MAX).map(|number| format!("f{number}")).collect();
+    names.iter().for_each(|name| fs::write(scene.at(name), "old").unwrap());
+    fs::write(scene.directory.path().join("draft"), "new").unwrap();
+    let [written, renamed_over] = ["f3", "f5"].map(|name| scene.at(name));
+    let draft = scene.directory.path().join("draft");
+    let n_alone = Arc::new(AtomicUsize::new(0));
+    let counter = n_alone.clone();
+    scene.root.hook.set(move |step| match step {
+        "synced together" => {
+            fs::write(&written, "new").unwrap();
+            fs::rename(&draft, &renamed_over).unwrap();
+        }
+        "synced alone" => drop(counter.fetch_add(1, Ordering::Relaxed)),
+        _ => {}
+    });
+    let items: Vec<HashItem> = names.iter().map(|name| HashItem { path: sync(name) }).collect();
+    let outcomes = scene.root.hash(&items, &AtomicBool::new(false));
+    let of = |bytes: &[u8]| {
+        let content = ContentHash::of(bytes);
+        let is_it = |outcome: &&HashOutcome| matches!(outcome, HashOutcome::Hashed { content: found, .. } if *found == content);
+        outcomes.iter().filter(is_it).count()
+    };
+    assert_eq!((of(b"new"), of(b"old")), (2, names.len() - 2), "{outcomes:?}");
+    assert_eq!(n_alone.load(Ordering::Relaxed), 2);
 }
 
 #[test]
