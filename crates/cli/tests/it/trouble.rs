@@ -8,9 +8,10 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::device::Device;
-use crate::strace;
+use crate::strace::{self, Fault, Point};
 use crate::user::noise;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, equal, eventually, holds, introduce};
 use crate::world::{is_root_or_skips, join, mentions, offer, settle};
@@ -238,6 +239,30 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     beta.stop();
     beta.begin();
     check(&[&alpha, &beta], "f \"third\"");
+}
+
+#[test]
+fn c7_a_server_that_may_watch_nothing_watches_once_it_may() {
+    if !strace::is_allowed_or_skips("a server that may watch nothing") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    beta.user().mkdir("d");
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    let point = Point { call: "inotify_init1", number: 1, fault: Fault::FailsOn("EMFILE") };
+    beta.begin_under(&strace::until(&point, &beta.beside("trace")));
+    beta.await_ready();
+    listed(&beta, ".", true);
+    strace::relieve(beta.server_id());
+    settle(&[&alpha, &beta]);
+    listed(&beta, ".", false);
+    // Far sooner than a scan would come.
+    beta.user().write("d/f", "seen", JANUARY);
+    let is_there = || alpha.root().join("d/f").exists();
+    eventually(Duration::from_secs(20), || if is_there() { Ok(()) } else { Err("nobody watches") });
+    check(&[&alpha, &beta], "d/\n d/f \"seen\"");
+    assert!(beta.stop().success());
 }
 
 #[test]

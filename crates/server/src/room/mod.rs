@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use file_sync_core::engine::{Effect, Engine, Event, WaitId};
 use file_sync_core::message::Message;
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::{Root, Watcher};
+use file_sync_disk::Root;
 use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
@@ -28,7 +28,7 @@ use crate::input::RoomEvent;
 use crate::transfer::Transfer;
 use disk_worker::DiskJob;
 use index_worker::IndexJob;
-use scan_worker::{HashJob, WalkJob};
+use scan_worker::{HashJob, WalkJob, Watching};
 
 /// What a directory's engine wants of the main loop.
 pub(crate) enum Outward {
@@ -61,7 +61,7 @@ struct Workers {
     hash_small: Sender<HashJob>,
     hash_large: Sender<HashJob>,
     index: Sender<IndexJob>,
-    watcher: Option<Arc<Watcher>>,
+    watching: Watching,
     cancel: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -160,7 +160,7 @@ impl Room {
 
     /// Trouble that is the directory's own rather than a path's: what is watched, what can be committed.
     pub(crate) fn troubles(&self) -> Vec<String> {
-        let unwatched = match &self.workers.watcher {
+        let unwatched = match self.workers.watching.watcher() {
             None => Some(
                 "changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned(),
             ),
@@ -175,7 +175,7 @@ impl Room {
 
     /// True if some changes are found only by scans.
     pub(crate) fn is_partly_watched(&self) -> bool {
-        self.workers.watcher.as_ref().is_none_or(|watcher| watcher.n_missed() > 0)
+        self.workers.watching.watcher().is_none_or(|watcher| watcher.n_missed() > 0)
     }
 
     /// What remotes' requests for content are answered from.
@@ -214,9 +214,7 @@ impl Room {
     pub(crate) fn stop(self) -> Vec<JoinHandle<()>> {
         let Room { workers, transfer, .. } = self;
         workers.cancel.store(true, Ordering::Relaxed);
-        if let Some(watcher) = &workers.watcher {
-            watcher.close();
-        }
+        workers.watching.close();
         transfer.stop();
         drop(transfer); // With its reader: the last to close a database clears its log away, and a reader cannot.
         let _ = workers.index.send(IndexJob::Close); // It may have ended by itself.

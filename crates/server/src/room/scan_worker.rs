@@ -4,9 +4,9 @@
 //! the ignore files as the walk meets them, so that a directory and what is ignored in it are judged together.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use file_sync_core::effect::{HashItem, Trouble};
@@ -36,11 +36,61 @@ pub(super) struct HashJob {
     pub(super) items: Vec<HashItem>,
 }
 
-pub(super) fn walk(root: &Arc<Root>, watcher: Option<&Watcher>, jobs: &Receiver<WalkJob>, reports: &Reports) {
+/// A directory's watcher, once the system allows one: until then each whole walk asks for it.
+#[derive(Clone)]
+pub(super) struct Watching {
+    watcher: Arc<Mutex<Option<Arc<Watcher>>>>,
+    to_thread: Sender<Arc<Watcher>>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Watching {
+    /// Begins one if it can, which the thread that reads hints is to receive.
+    pub(super) fn new(cancel: Arc<AtomicBool>) -> (Watching, Receiver<Arc<Watcher>>) {
+        let (to_thread, watchers) = channel();
+        let watching = Watching { watcher: Arc::default(), to_thread, cancel };
+        if let Err(error) = watching.begin() {
+            tracing::warn!(%error, "cannot watch for changes; scanning instead");
+        }
+        (watching, watchers)
+    }
+
+    /// The watcher, if there is one.
+    pub(super) fn watcher(&self) -> Option<Arc<Watcher>> {
+        self.slot().clone()
+    }
+
+    fn begin(&self) -> std::io::Result<()> {
+        let mut slot = self.slot();
+        // Who ends the directory says so first, and then closes what is here.
+        if slot.is_none() && !self.cancel.load(Ordering::Relaxed) {
+            let watcher = Arc::new(Watcher::new()?);
+            let _ = self.to_thread.send(watcher.clone()); // It ends only with the directory.
+            *slot = Some(watcher);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread that reads hints, if it has begun.
+    pub(super) fn close(&self) {
+        if let Some(watcher) = &*self.slot() {
+            watcher.close();
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Watcher>>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn walk(root: &Arc<Root>, watching: &Watching, jobs: &Receiver<WalkJob>, reports: &Reports) {
     while let Ok(job) = jobs.recv() {
+        if job.from.is_root() {
+            let _ = watching.begin(); // That there is none yet is listed as trouble.
+        }
         let rules = RefCell::new(job.rules);
         let skip = |directory: &SyncPath| rules.borrow().is_ignored(directory, true);
-        root.walk(&job.from, watcher, &skip, &mut |mut listing| {
+        root.walk(&job.from, watching.watcher().as_deref(), &skip, &mut |mut listing| {
             if let Some(trouble) = unreadable_rules(&listing) {
                 listing.result = Err(trouble);
             }
@@ -77,7 +127,8 @@ fn note_rules(rules: &mut Rules, listing: &file_sync_disk::Listing) {
     rules.set(&listing.directory, ignore_file.and_then(|(_, seen)| seen.rules.as_deref()));
 }
 
-pub(super) fn watch(watcher: &Watcher, disk: &Sender<DiskJob>, reports: &Reports) {
+pub(super) fn watch(watchers: &Receiver<Arc<Watcher>>, disk: &Sender<DiskJob>, reports: &Reports) {
+    let Ok(watcher) = watchers.recv() else { return };
     while !watcher.is_closed() {
         let mut hints = Vec::new();
         for hint in watcher.next(WATCH_WAIT) {

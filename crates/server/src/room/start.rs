@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex};
 use file_sync_core::effect::Trouble;
 use file_sync_core::engine::{Config, Counters, Engine, Mode, PeerProgress, Stored};
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::{Root, RootError, Watcher};
+use file_sync_disk::{Root, RootError};
 use file_sync_index::{Batch, Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
 use file_sync_net::Identity;
 use tokio::sync::mpsc;
 
 use super::index_worker::IndexWorker;
+use super::scan_worker::Watching;
 use super::{Room, Workers, disk_worker, kept, scan_worker};
 use crate::clock;
 use crate::input::{Input, Reports};
@@ -173,13 +174,6 @@ impl RoomContext {
         let reports = Reports { inputs: self.inputs.clone(), directory: row.directory, life, stop };
         let reader = Arc::new(Mutex::new(DirectoryReader::open(&self.database(&row.directory))?));
         let transfer = Transfer::new(row.directory, root.clone(), engine.clone(), reader, reports.clone());
-        let watcher = match Watcher::new() {
-            Ok(watcher) => Some(Arc::new(watcher)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch for changes; scanning instead");
-                None
-            }
-        };
         let index_worker = IndexWorker {
             index,
             identity: self.identity.clone(),
@@ -187,7 +181,7 @@ impl RoomContext {
             incarnations,
             reports: reports.clone(),
         };
-        let workers = spawn(&row, &root, watcher, index_worker, &reports)?;
+        let workers = spawn(&row, &root, index_worker, &reports)?;
         let device = self.identity.device_id();
         Ok(Room { row, life, device, engine, root, workers, transfer, commit_trouble: None })
     }
@@ -243,7 +237,6 @@ fn progress(remote: &file_sync_index::RemoteState) -> PeerProgress {
 fn spawn(
     row: &Directory,
     root: &Arc<Root>,
-    watcher: Option<Arc<Watcher>>,
     index_worker: IndexWorker,
     reports: &Reports,
 ) -> Result<Workers, RoomError> {
@@ -253,6 +246,7 @@ fn spawn(
     let (hash_large, large_jobs) = channel();
     let (index, index_jobs) = channel();
     let cancel = reports.stop.clone();
+    let (watching, watchers) = Watching::new(cancel.clone());
     let mut threads = Vec::new();
     let mut start = |what: &str, work: Box<dyn FnOnce() + Send>| -> Result<(), RoomError> {
         let builder =
@@ -266,22 +260,16 @@ fn spawn(
     let (own_root, own_reports, _) = context();
     start("disk", Box::new(move || disk_worker::run(&own_root, &disk_jobs, &own_reports)))?;
     let (own_root, own_reports, _) = context();
-    let own_watcher = watcher.clone();
-    start(
-        "walk",
-        Box::new(move || scan_worker::walk(&own_root, own_watcher.as_deref(), &walk_jobs, &own_reports)),
-    )?;
+    let own_watching = watching.clone();
+    start("walk", Box::new(move || scan_worker::walk(&own_root, &own_watching, &walk_jobs, &own_reports)))?;
     for (what, jobs) in [("hash", small_jobs), ("hash large", large_jobs)] {
         let (own_root, own_reports, own_cancel) = context();
         start(what, Box::new(move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports)))?;
     }
-    if let Some(own_watcher) = watcher.clone() {
-        let (_, own_reports, _) = context();
-        let own_disk = disk.clone();
-        start("watch", Box::new(move || scan_worker::watch(&own_watcher, &own_disk, &own_reports)))?;
-    }
+    let ((_, own_reports, _), own_disk) = (context(), disk.clone());
+    start("watch", Box::new(move || scan_worker::watch(&watchers, &own_disk, &own_reports)))?;
     start("index", Box::new(move || index_worker.run(&index_jobs)))?;
-    Ok(Workers { disk, walk, hash_small, hash_large, index, watcher, cancel, threads })
+    Ok(Workers { disk, walk, hash_small, hash_large, index, watching, cancel, threads })
 }
 
 /// Random bits, for numbers that must not be guessed or met again.
