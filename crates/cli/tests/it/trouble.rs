@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::device::Device;
 use crate::strace::{self, Fault, Point};
+use crate::tree::tree_of;
 use crate::user::noise;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, equal, eventually, holds, introduce};
 use crate::world::{is_root_or_skips, join, mentions, offer, settle};
@@ -239,6 +240,31 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     beta.stop();
     beta.begin();
     check(&[&alpha, &beta], "f \"third\"");
+}
+
+/// Where it cannot be looked at what was displaced, its bytes tell that it is what was meant: it gets no name of its own.
+#[test]
+fn v2_c7_what_was_displaced_and_cannot_be_looked_at_is_told_by_its_bytes() {
+    if !strace::is_allowed_or_skips("a store of kept versions that cannot be looked at") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    for name in ["changed", "deleted"] {
+        alpha.user().write(name, "first", JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    let kept = beta.root().join(".file-sync/kept");
+    beta.begin_under(&strace::failing_at("statx", "EIO", &kept, &beta.beside("trace")));
+    beta.await_ready();
+    alpha.user().write("changed", "second", FEBRUARY);
+    alpha.user().remove("deleted");
+    let is_done = || beta.user().read("changed") == b"second" && !beta.root().join("deleted").exists();
+    eventually(PATIENCE, || if is_done() { Ok(()) } else { Err(format!("{:?}", tree_of(&beta.root()))) });
+    assert!(strace::was_injected(&beta.beside("trace")));
+    strace::relieve(beta.server_id());
+    check(&[&alpha, &beta], "changed \"second\"");
+    beta.stop();
 }
 
 #[test]
