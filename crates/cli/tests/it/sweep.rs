@@ -2,8 +2,8 @@
 //!
 //! Each round lets two users do the same script (`acts`), strikes one of the two servers at one system call, and judges
 //! what is on both disks afterwards (`pair`, `judge`). `EVIDENCE=full` tries every call from the first on until a round
-//! ends without having come to it; else as many points as there is time for are taken from a seed, which is printed.
-//! `POINT="EIO from fsync 7 on"`, or whatever a harm was reported with, tries this one again.
+//! ends without having come to it; else a few points are tried, which are the same in every run (`choose`), `POINTS=100`
+//! so many, and `SEED=2` others. `POINT="EIO from fsync 7 on"`, or whatever a harm was reported with, tries this one again.
 
 #![expect(clippy::print_stdout, reason = "what a round found is printed at once")]
 
@@ -11,17 +11,20 @@ mod acts;
 mod judge;
 mod pair;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::evidence::{Evidence, is_full, seed};
-use crate::random::Random;
-use crate::strace::{Fault, Point, is_allowed_or_skips};
+use crate::strace::{Counts, Fault, Point, is_allowed_or_skips};
 use judge::{HARMS, Harm};
 use pair::{Fared, Pair, Side};
 
-/// How long a slice of one test may go on to begin rounds.
-const SLICE: Duration = Duration::from_secs(12);
+/// How many points a slice of one test tries.
+const N_POINTS_SLICE: usize = 6;
+
+/// Where a round takes so long, a slice begins no more of them.
+const SLICE: Duration = Duration::from_secs(40);
 
 /// Rounds after which a new pair is made.
 const ROUNDS_MAX: u64 = 200;
@@ -201,20 +204,21 @@ impl Sweep {
         println!("sweep: {call}, {fault:?}: through after {number}, at {:?}", self.evidence.elapsed());
     }
 
-    /// Points that a seed chooses, as long as there is time.
+    /// So many points, of all kinds of faults that can be struck.
     fn run_slice(&mut self, rows: &[Row]) {
         let calls: Vec<&str> = rows.iter().map(|row| row.call).collect();
         let counts =
             self.pair().count_calls(&calls).unwrap_or_else(|harm| panic!("nothing was struck: {harm}"));
-        let n_made = |row: &Row| counts.get(row.call).and_then(|counts| counts.iter().max()).copied();
-        let points = rows.iter().flat_map(|row| (1..=n_made(row).unwrap_or(0)).map(move |n| (row, n)));
-        let mut points: Vec<(&Row, u32)> = points.collect();
+        let points = choose(rows, &counts, seed());
+        let asked = std::env::var("POINTS").ok().and_then(|n_points| n_points.parse().ok());
         println!("sweep: seed {}, {} points to choose from", seed(), points.len());
-        let mut random = Random::new(seed(), 0);
-        while !points.is_empty() && self.evidence.elapsed() < SLICE {
-            let index = random.below(points.len() as u64) as usize;
-            let (row, number) = points.swap_remove(index);
-            self.round(row, number);
+        for (row, number) in points.into_iter().take(asked.unwrap_or(N_POINTS_SLICE)) {
+            if asked.is_none() && self.evidence.elapsed() > SLICE {
+                break;
+            }
+            let fared = self.round(row, number);
+            let point = Point { call: row.call, number, fault: row.fault };
+            println!("sweep: {point}, {} times: {fared:?}, at {:?}", row.n_times, self.evidence.elapsed());
         }
     }
 
@@ -258,6 +262,52 @@ impl Sweep {
         self.pair.take_if(|pair| pair.n_rounds() >= ROUNDS_MAX);
         self.pair.get_or_insert_with(|| Pair::new(self.side))
     }
+}
+
+/// Points that a round comes to, one of each row in turn, in an order that is the same for the same seed.
+///
+/// How often a server makes a call varies from run to run. So calls are numbered up to the power of two that was
+/// counted for certain; and a point's place does not follow from how many there are, but from what it is itself, so that
+/// where the next power of two is counted, most of those in front are as they were.
+fn choose<'a>(rows: &'a [Row], counts: &Counts, seed: u64) -> Vec<(&'a Row, u32)> {
+    let mut points = Vec::new();
+    for row in rows {
+        let place = |number: u32| {
+            let Row { call, fault, n_times } = row;
+            let text = format!("{seed} {call} {fault:?} {n_times} {number}");
+            *blake3::hash(text.as_bytes()).as_bytes()
+        };
+        let n_made = counts.get(row.call).and_then(|counts| counts.iter().max()).copied().unwrap_or(0);
+        let last = n_made.checked_ilog2().map_or(0, |log| 1 << log);
+        let mut of_row: Vec<_> = (1..=last).map(|number| (place(number), number)).collect();
+        of_row.sort_unstable();
+        let in_turn = of_row.into_iter().enumerate();
+        points.extend(in_turn.map(|(turn, (_, number))| (turn, place(0), row, number)));
+    }
+    points.sort_by_key(|(turn, place, ..)| (*turn, *place));
+    points.into_iter().map(|(_, _, row, number)| (row, number)).collect()
+}
+
+#[test]
+fn a_slice_of_the_sweep_hardly_depends_on_how_many_calls_are_counted() {
+    let rows = CALLS.map(|call| Row { call, fault: Fault::Kill, n_times: 1 });
+    let chosen = |n_more: u32, seed| -> Vec<(&str, u32)> {
+        let n_made = |n: u32| vec![3, 50 + 10 * n + n_more];
+        let counts = rows.iter().zip(0..).map(|(row, n)| (row.call.to_owned(), n_made(n)));
+        let counts = counts.filter(|(call, _)| call != "linkat").collect();
+        let points = choose(&rows, &counts, seed);
+        points.into_iter().map(|(row, number)| (row.call, number)).collect()
+    };
+    let (all, n_rows) = (chosen(0, 1), CALLS.len() - 1);
+    let first = &all[..n_rows];
+    let calls: BTreeSet<&str> = first.iter().map(|(call, _)| *call).collect();
+    assert_eq!(calls.len(), n_rows, "not one point of each row that was counted: {first:?}");
+    assert!(first.iter().any(|(_, number)| *number > 64), "the first calls alone: {first:?}");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a point twice");
+    // Three of the counts come to another power of two.
+    let n_changed = first.iter().filter(|point| !chosen(10, 1)[..n_rows].contains(point)).count();
+    assert!(n_changed <= 3, "{n_changed} points are others where ten calls more are counted");
+    assert_ne!(first, &chosen(0, 2)[..n_rows], "another seed chooses the same");
 }
 
 fn what_panicked(panic: &(dyn std::any::Any + Send)) -> String {
