@@ -5,12 +5,15 @@
 //! the device is in the copy, what was only in memory is not. So a disk behaves that keeps what it was given. One that
 //! also loses, or reorders, what it has not been told to flush is not shown by this.
 //!
+//! A machine whose power failed is started anew, and tells its programs so by another id of its run (C4): each server
+//! after a cut finds one of its own in place of the kernel's, through a mount that nobody else sees.
+//!
 //! ext4 is mounted so that little is written unasked: a journal commit every 300 seconds, and no flush of files that
 //! were truncated or renamed over (`noauto_da_alloc`).
 
 #![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,11 +42,12 @@ impl Machine {
         let device = format!("/dev/loop{number}");
         let image = base.path().join("shelf/0.img");
         let machine = Machine { base, device, image, n_cuts: 0 };
-        if machine.make() {
+        if machine.make() && machine.can_begin_anew() {
             return Some(machine);
         }
         println!(
-            "skipped: {test} needs root, mount(8), losetup(8), mkfs.ext4(8) and mkfs.xfs(8), and xfs with reflinks"
+            "skipped: {test} needs root, mount(8), unshare(1), losetup(8), mkfs.ext4(8) and mkfs.xfs(8), and xfs with \
+             reflinks"
         );
         None
     }
@@ -64,6 +68,12 @@ impl Machine {
             ["-q".as_ref(), "-F".as_ref(), "-b".as_ref(), "4096".as_ref(), self.image.as_os_str()],
         ) && self.attach()
             && fs::create_dir(self.users()).is_ok()
+    }
+
+    /// Whether the id of the machine's run can be another one for a program.
+    fn can_begin_anew(&self) -> bool {
+        let words = self.next_run();
+        did("env", words.iter().map(OsString::as_os_str).chain(["true".as_ref()]))
     }
 
     fn attach(&self) -> bool {
@@ -87,6 +97,16 @@ impl Machine {
     /// Makes everything durable that is on the disk.
     pub fn flush(&self) {
         assert!(did("sync", ["-f".as_ref(), self.mount_point().as_os_str()]), "sync(1) is there");
+    }
+
+    /// The words before a server's own that let it run on a machine that was started anew since the last cut. They end
+    /// in exec(2), as `Device::begin_under` wants it; the mount goes with the server.
+    pub fn next_run(&self) -> Vec<OsString> {
+        let id = self.base.path().join("run");
+        let text = format!("00000000-0000-4000-8000-{:012}\n", self.n_cuts);
+        fs::write(&id, text).expect("a file can be written");
+        let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+        ["unshare", "-m", "sh", "-c", script].map(OsString::from).into_iter().chain([id.into()]).collect()
     }
 
     /// What the disk would hold if the power failed now.

@@ -1,5 +1,6 @@
 //! What is on a disk after its power was cut, before any server runs on it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -52,6 +53,14 @@ impl Remains {
         Remains { alphas, carefuls, carelesses, epoch, recorded, unlike }
     }
 
+    /// What is recorded below one of the three directories, by the path there.
+    pub fn recorded_in(&self, name: &str) -> BTreeMap<&str, ContentHash> {
+        let recorded = self.recorded.iter();
+        recorded
+            .filter_map(|(path, hash)| Some((path.strip_prefix(name)?.strip_prefix('/')?, *hash)))
+            .collect()
+    }
+
     /// Paths in `a` of which a record says more than the disk has (C2): there nobody on this device writes but the
     /// server, so the disk has what is recorded, or what it was given later.
     pub fn ahead(&self, journal: &Journal) -> Vec<String> {
@@ -83,11 +92,4 @@ pub fn unlike(values: &Values, journal: &Journal, n_acts: usize) -> Vec<String> 
         !journal.may_be(path, n_acts).contains(&found)
     };
     journal.paths().into_iter().filter(is_unlike).map(str::to_owned).collect()
-}
-
-/// Whether a value that a path may have stands beside it, as a copy.
-pub fn is_beside(values: &Values, path: &str, journal: &Journal, n_acts: usize) -> bool {
-    let may_be = journal.may_be(path, n_acts);
-    let is_copy = |name: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-    values.iter().any(|(name, value)| is_copy(name) && may_be.contains(&Some(value.as_slice())))
 }
