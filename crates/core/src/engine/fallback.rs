@@ -62,6 +62,39 @@ impl Engine {
         });
     }
 
+    /// A path has fallen back: until its bytes come from somewhere, whoever edits or deletes what is left there has to do
+    /// with them.
+    pub(super) fn has_fallen_back(&mut self, path: &SyncPath, before: Content) {
+        self.fallen_back.insert(path.clone(), before);
+    }
+
+    /// What was at a path to the mind of its user, whatever a power cut left of it.
+    pub(super) fn before_fallback(&self, path: &SyncPath, record: Record) -> Record {
+        Record { content: self.fallen_back.get(path).copied().unwrap_or(record.content), ..record }
+    }
+
+    /// Finds out again, at a start, what has fallen back before it: where a blank file is recorded that is no version's,
+    /// nor was replaced by one, and this device wrote what ought to be there.
+    pub(super) fn note_what_is_lost(&mut self) {
+        let lost = self.tree.iter().filter_map(|(path, node)| {
+            let record = node.record.as_ref()?;
+            let Content::File(content) = record.content else { return None };
+            let versions = node.register.versions();
+            let is_known = |version: &Version| {
+                version.value.content() == record.content || version.base == record.content
+            };
+            if !is_blank(content, record.stat.size) || versions.iter().any(is_known) {
+                return None;
+            }
+            let own = versions.iter().filter(|version| {
+                version.dot.actor.device == self.config.device && version.value.content().is_bytes()
+            });
+            let last = own.max_by_key(|version| version.dot.counter)?;
+            Some((path.clone(), last.value.content()))
+        });
+        self.fallen_back = lost.collect();
+    }
+
     /// True if these bytes are known to have been replaced at a path.
     fn was_here_before(&self, path: &SyncPath, content: ContentHash) -> bool {
         let is_base = |version: &Version| version.base == Content::File(content);

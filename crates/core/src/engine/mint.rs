@@ -52,6 +52,7 @@ impl Engine {
             return; // A mount came over it since it was looked at.
         }
         let Some(record) = self.tree.record(path).cloned() else { return };
+        let record = self.before_fallback(path, record);
         if self.is_doubted() {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.
             return;
@@ -89,12 +90,13 @@ impl Engine {
 
     /// True if what is missing here was replaced or deleted elsewhere, so that no version says it is gone.
     pub(super) fn is_gone_elsewhere(&self, path: &SyncPath) -> bool {
-        let is_held = |record: &Record| self.tree.holds_content(path, record.content);
+        let record = self.tree.record(path).cloned().map(|record| self.before_fallback(path, record));
+        let is_held = |record: Record| self.tree.holds_content(path, record.content);
         // Before everything was looked at, the record still says where what was moved elsewhere came from.
         self.observer.is_ready
             && self.may_send()
             && !self.planner.is_in_doubt(path)
-            && !self.tree.record(path).is_some_and(is_held)
+            && !record.is_some_and(is_held)
     }
 
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
@@ -107,6 +109,7 @@ impl Engine {
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
         let recorded = recorded.filter(|_| !is_doubted).cloned();
+        let recorded = recorded.map(|recorded| self.before_fallback(path, recorded));
         let old = self.what_was_there(path, recorded, &record, contents);
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
@@ -142,6 +145,9 @@ impl Engine {
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
+        if fallback == Fallback::Certain {
+            self.has_fallen_back(path, before);
+        }
     }
 
     /// What was at a path when its user acted: what is recorded, or, where a stop kept the engine from recording it, what the

@@ -231,6 +231,8 @@ pub struct Engine {
     inodes: HashMap<u64, SyncPath>,
     /// Which kept version holds a content.
     kept: HashMap<ContentHash, String>,
+    /// What was at a path before it fell back to nothing, and that nobody could give back yet.
+    fallen_back: BTreeMap<SyncPath, Content>,
     /// What was displaced, and from where, as far as a fallback may show it: until the first scan is done.
     displaced: BTreeSet<(SyncPath, ContentHash)>,
     root: RootState,
@@ -303,6 +305,7 @@ impl Engine {
                 .filter(|kept| matches!(kept.content, Content::File(_)))
                 .map(|kept| (kept.content.hash(), kept.name.clone()))
                 .collect(),
+            fallen_back: BTreeMap::new(),
             displaced: stored
                 .kept
                 .iter()
@@ -332,6 +335,7 @@ impl Engine {
         if !stored.first_scan_done {
             engine.observer.begin_first_scan();
         }
+        engine.note_what_is_lost();
         engine.doubt_what_was_under_way(stored.found_kept);
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
@@ -515,6 +519,7 @@ impl Engine {
         if record.is_none() {
             self.reconsider_parent(path); // It may have waited to be empty.
         }
+        self.fallen_back.remove(path);
         if let Some(old) = self.tree.record(path) {
             if self.inodes.get(&old.stat.inode) == Some(path) {
                 self.inodes.remove(&old.stat.inode);

@@ -317,3 +317,46 @@ fn c4_what_users_did_while_the_server_was_off_are_edits_all_the_same() {
     rests(&mut world);
     is_shown(&world, B, &["f = older than f, and put in its place"]);
 }
+
+/// An edit that came to nobody before its power cut, of which a blank file is left.
+fn lost_edit() -> World {
+    let (mut world, _) = world_with_history();
+    world.cut(A, B);
+    world.write(A, "f", "newer");
+    world.run_us(10 * SECOND_US);
+    let item = blank(&world, b"");
+    start_again_with(&mut world, item, true);
+    world.connect(A, B);
+    world.run_us(60 * SECOND_US);
+    is_shown(&world, A, &["f = "]);
+    is_shown(&world, B, &["f = new"]);
+    world
+}
+
+#[test]
+fn c4_l5_who_saves_what_a_power_cut_left_blank_replaces_what_was_there() {
+    for starts_again in [false, true] {
+        let mut world = lost_edit();
+        if starts_again {
+            world.crash(A);
+            world.devices[A].config.may_have_fallen_back = false;
+            world.start(A);
+            world.run_us(10 * SECOND_US);
+        }
+        world.write(A, "f", "written again");
+        rests(&mut world);
+        for device in [A, B] {
+            is_shown(&world, device, &["f = written again"]);
+        }
+    }
+}
+
+#[test]
+fn c4_d3_who_deletes_what_a_power_cut_left_blank_deletes_it_everywhere() {
+    let mut world = lost_edit();
+    world.delete(A, "f");
+    rests(&mut world);
+    for device in [A, B] {
+        is_shown(&world, device, &[]);
+    }
+}
