@@ -40,7 +40,8 @@ impl Engine {
             }
             self.mint_found(&path, found, &contents);
         }
-        self.planner.is_told(&paths);
+        let told: Vec<&SyncPath> = paths.iter().filter(|path| !self.is_hidden(path)).collect();
+        self.planner.is_told(told);
         for path in paths {
             self.release(&path);
             self.planner.is_sure(&path);
@@ -52,6 +53,14 @@ impl Engine {
             return; // A mount came over it since it was looked at.
         }
         let Some(record) = self.tree.record(path).cloned() else { return };
+        // Nothing is left in the store of a directory that the engine has taken away.
+        let was_to_go = |value: &Value| value.content() != Content::Directory;
+        let is_own_removal =
+            record.content == Content::Directory && self.planner.value_in_doubt(path).is_some_and(was_to_go);
+        if self.observer.gone_elsewhere.remove(path) || is_own_removal {
+            self.set_record(path, None);
+            return;
+        }
         let record = self.before_fallback(path, record);
         if self.is_doubted() {
             self.set_record(path, None); // It is fetched again, and never announced as deleted.

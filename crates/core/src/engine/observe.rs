@@ -62,6 +62,8 @@ pub(super) struct Observer {
     hashing: BTreeMap<u64, Vec<(SyncPath, u64)>>,
     found: BTreeMap<SyncPath, Found>,
     missing: BTreeSet<SyncPath>,
+    /// Missing, and when that was found no version said that it ought to be there: nobody is told that it is gone.
+    pub(super) gone_elsewhere: BTreeSet<SyncPath>,
     /// Since when something is missing and may be one half of a rename.
     pairing_since: Option<u64>,
     pub(super) transactions: BTreeMap<u64, Transaction>,
@@ -456,6 +458,7 @@ impl Engine {
         }
         self.local_creation_is_gone(path);
         self.drop_found_below(path);
+        self.nothing_is_in_doubt_at(path);
         let mounts = self.observer.mounts.iter().filter(|mount| path.is_ancestor_of(mount));
         mounts.cloned().collect::<Vec<_>>().into_iter().for_each(|mount| self.request_look(mount));
         let below: Vec<SyncPath> = self.recorded_below(path);
@@ -463,6 +466,27 @@ impl Engine {
             self.found_missing(path.clone());
         }
         below.into_iter().for_each(|path| self.found_missing(path));
+    }
+
+    /// Nothing is there and nothing is recorded: whatever comes there next is no work of the engine's.
+    fn nothing_is_in_doubt_at(&mut self, path: &SyncPath) {
+        if !self.observer.is_ready || !self.planner.has_doubts() {
+            return;
+        }
+        let below = self.tree.below(path).map(|(path, _)| path).chain([path]);
+        let is_told = |at: &&SyncPath| self.tree.record(at).is_none() && !self.busy.contains(*at);
+        let told: Vec<SyncPath> = below.filter(is_told).cloned().collect();
+        self.planner.is_told(&told);
+    }
+
+    /// True while it is being found out what is at a path, or in all of the directory.
+    pub(super) fn is_found_out_about(&self, path: &SyncPath) -> bool {
+        let observer = &self.observer;
+        !observer.first_walk_done
+            || self.busy.contains(path)
+            || observer.looking.contains(path)
+            || observer.look_queue.contains_key(path)
+            || observer.again.contains(path)
     }
 
     fn recorded_below(&self, path: &SyncPath) -> Vec<SyncPath> {
@@ -483,11 +507,11 @@ impl Engine {
             self.observer.again.insert(path);
             return;
         }
+        // What comes to this path from now on its user has not seen.
         if self.is_gone_elsewhere(&path) {
-            // Nobody is told: what comes to this path from now on its user has not seen.
-            self.set_record(&path, None);
-            self.planner.reconsider(path);
-            return;
+            self.observer.gone_elsewhere.insert(path.clone());
+        } else {
+            self.observer.gone_elsewhere.remove(&path);
         }
         self.busy.insert(path.clone());
         self.observer.missing.insert(path);
@@ -593,6 +617,7 @@ impl Engine {
         let held: Vec<SyncPath> = held.cloned().collect();
         observer.found.clear();
         observer.missing.clear();
+        observer.gone_elsewhere.clear();
         observer.transactions.clear();
         observer.pairing_since = None;
         observer.look_queue.clear();

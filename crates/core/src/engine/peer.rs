@@ -366,28 +366,33 @@ impl Engine {
                 return;
             }
             let after = peer.sent_through;
-            let mut bytes = 0_usize;
-            let mut paths = Vec::new();
+            let (mut bytes, mut paths, mut is_cut) = (0_usize, Vec::new(), false);
             let mut through = committed;
-            while let Some(first) = peer.outbox.first_entry().filter(|entry| *entry.key() <= committed) {
-                let node = self.tree.get(first.get());
-                // What was changed again since is told with that, which a crash may still undo: not before it is durable.
-                if node.is_some_and(|node| node.sequence > committed) {
-                    through = *first.key() - 1;
-                    break;
+            // What was changed again since is told with that, which a crash may still undo: until it is durable, nothing is
+            // said to be all up to there.
+            let mut changed_again = BTreeSet::new();
+            let mut last = 0;
+            let is_committed = |(number, _): &(&u64, &SyncPath)| **number <= committed;
+            while let Some((&number, path)) = peer.outbox.range(last + 1..).next().filter(is_committed) {
+                last = number;
+                match self.tree.get(path) {
+                    Some(node) if node.sequence > committed && changed_again.insert(path.clone()) => {
+                        through = through.min(number - 1);
+                        continue;
+                    }
+                    Some(node) if node.sequence == number => {
+                        bytes += entry_bytes_max(path, &node.register);
+                        if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
+                            (through, is_cut) = (through.min(number - 1), true);
+                            break;
+                        }
+                        paths.push(path.clone());
+                    }
+                    _ => {}
                 }
-                let node = node.filter(|node| node.sequence == *first.key());
-                bytes += node.map_or(0, |node| entry_bytes_max(first.get(), &node.register));
-                if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
-                    through = *first.key() - 1;
-                    break;
-                }
-                let path = first.remove();
-                if node.is_some() {
-                    paths.push(path);
-                }
+                peer.outbox.remove(&number);
             }
-            if through == after {
+            if through == after && paths.is_empty() {
                 return;
             }
             peer.sent_through = through;
@@ -398,6 +403,9 @@ impl Engine {
             let message =
                 Message::Entries(Entries { directory, index_id, after, through, latest: committed, entries });
             self.effects.push(Effect::Send { to, message });
+            if !is_cut {
+                return;
+            }
         }
     }
 

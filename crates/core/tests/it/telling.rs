@@ -117,3 +117,29 @@ fn s1_no_number_is_told_whose_path_has_changed_again_and_is_not_durable_so() {
     let (through, paths) = told(&commit(&mut engine));
     assert!(through > first.counters.sequence && paths.contains(&path), "through {through}: {paths:?}");
 }
+
+#[test]
+fn h3_s2_a_path_that_changes_all_the_time_keeps_nothing_else_from_being_told() {
+    let [hot, other] = ["hot", "other"].map(|path| SyncPath::parse(path.as_bytes()).expect("a good path"));
+    let mut engine = engine();
+    engine.step(NOW, edit(&hot, 1));
+    let mut under_way = engine.take_commit().expect("something was learnt");
+    let mut is_told = false;
+    for n in 2..100 {
+        engine.step(NOW, edit(if n == 5 { &other } else { &hot }, n));
+        if n != 5 {
+            let effects = engine.step(NOW, Event::Committed { sequence: under_way.counters.sequence });
+            is_told |= told(&effects).1.contains(&other);
+            under_way = engine.take_commit().expect("something was learnt");
+        }
+    }
+    assert!(is_told);
+    let (through, paths) = told(&commit_after(&mut engine, under_way.counters.sequence));
+    assert!(through >= 99 && paths.contains(&hot), "through {through}: {paths:?}");
+}
+
+fn commit_after(engine: &mut Engine, sequence: u64) -> Vec<Effect> {
+    let mut effects = engine.step(NOW, Event::Committed { sequence });
+    effects.extend(commit(engine));
+    effects
+}

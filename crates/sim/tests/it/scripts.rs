@@ -47,7 +47,25 @@ scripts! {
     d1_a_touch_that_another_touch_hid_goes_with_the_file
     l1_a_directory_at_a_copys_name_is_no_copy
     d1_what_was_placed_before_a_crash_and_cannot_be_looked_at_stays_in_doubt
+    c2_a_file_that_goes_while_it_waits_for_an_edit_is_gone_when_that_is_durable
+    d4_a_directory_that_the_engine_took_away_before_a_kill_is_not_deleted_by_its_user
+    s2_a_copy_held_back_for_its_name_is_taken_up_again
     s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
+}
+
+#[test]
+fn d4_what_a_user_makes_where_a_remotes_version_could_not_be_placed_is_the_users() {
+    for (make, shown) in [("mkdir p", "p/"), ("ln p target", "p -> target"), ("write p t1", "p = t1")] {
+        let text = format!(
+            "seed 3\ndevice two-way\ndevice two-way\nlink A B\nA write k keep\nrest\nB fail p true\nA {make}\n\
+             wait 3000000\nA rm p\nwait 3000000\nB fail p false\nwait 30000000\nB {make}\nwait 5000000\nrest\n"
+        );
+        let report = run_script(&text.parse().expect("a script"));
+        assert_eq!(report.failures, Vec::<String>::new(), "{make}");
+        for device in report.shown {
+            assert!(device.iter().any(|line| line == shown), "{make}: {device:?}");
+        }
+    }
 }

@@ -140,10 +140,7 @@ impl Engine {
         let mut unknown = BTreeSet::new();
         let paths: Vec<SyncPath> = transaction.found.keys().cloned().collect();
         for path in paths.into_iter().rev() {
-            let is_found = |above: &SyncPath| {
-                let mut running = self.observer.transactions.values();
-                transaction.found.contains_key(above) || running.any(|other| other.found.contains_key(above))
-            };
+            let is_found = |above: &SyncPath| transaction.found.contains_key(above);
             let above = path.ancestors().filter(|above| !above.is_root());
             let mut above = above.filter(|above| !is_found(above) && self.may_be_found(above)).peekable();
             if above.peek().is_none() {

@@ -102,7 +102,10 @@ impl Planner {
     /// These were looked at, and what was found is recorded.
     pub(super) fn is_told<'a>(&mut self, paths: impl IntoIterator<Item = &'a SyncPath>) {
         if self.has_doubts() {
-            paths.into_iter().for_each(|path| _ = self.in_doubt.remove(path));
+            for path in paths {
+                self.in_doubt.remove(path);
+                self.doubted_at_start.remove(path);
+            }
         }
     }
 
@@ -206,6 +209,9 @@ impl Engine {
         self.take_up_deferred();
         let mut changes = BTreeMap::new();
         let mut todo = std::mem::take(&mut self.planner.todo);
+        if !todo.is_empty() {
+            todo.append(&mut self.planner.held_back); // What they waited for may have come to nothing.
+        }
         while let Some(path) = todo.pop_first() {
             match self.assess(&path) {
                 Assessment::Fine => self.is_fine(&path),
@@ -285,7 +291,8 @@ impl Engine {
     /// Its change is not made durable before they have ended, and then with the records of what they did: else a crash
     /// would leave a disk that neither records nor registers account for, and that would be taken for a user's.
     pub(super) fn is_being_applied(&self, path: &SyncPath) -> bool {
-        if !self.observer.is_ready && self.planner.is_in_doubt(path) {
+        let is_doubted = || self.planner.is_in_doubt(path) && self.is_found_out_about(path);
+        if !self.observer.is_ready && self.root == RootState::Proved && is_doubted() {
             return true;
         }
         let applying = &self.planner.applying;
@@ -309,7 +316,7 @@ impl Engine {
     fn is_fine(&mut self, path: &SyncPath) {
         // Where nothing is recorded, the engine may have put something all the same, until it was looked.
         if self.tree.record(path).is_some() {
-            self.planner.in_doubt.remove(path);
+            self.planner.is_told([path]);
         }
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
