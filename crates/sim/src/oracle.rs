@@ -339,7 +339,10 @@ impl Oracle {
     fn check_found(&self, disk: &Disk, token: &Body, home: &SyncPath, paths: &[SyncPath]) -> Option<String> {
         let is_parent =
             *token == Body::Directory && disk.items.keys().any(|below| home.is_ancestor_of(below));
+        // A user's directory that was in the way of an op has that name for good, also when it is empty.
+        let is_rescued = *token == Body::Directory && family(home) != *home;
         if is_parent
+            || is_rescued
             || self.appeared.contains(&(token.clone(), home.clone()))
             || is_recovered(home)
             || self.late.contains(token)

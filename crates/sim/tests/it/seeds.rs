@@ -14,7 +14,10 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///
 /// 4261 (D1): an engine that was stopped between placing a file and recording it, was then kept from reading that
 /// directory, heard that the file was moved away, and was stopped again, takes what it had placed for its user's new file.
-const OPEN: [(u64, u64); 1] = [(4, 4261)];
+///
+/// 7217 (L1): a directory that was moved away while it was ignored, on two members, and made again on a third, is taken
+/// for the one that was moved away by the member that looks last: records hold no dots, and all directories are alike.
+const OPEN: [(u64, u64); 2] = [(2, 7217), (4, 4261)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
