@@ -157,6 +157,19 @@ pub fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_
 }
 
 #[test]
+pub fn l5_equal_bytes_of_two_devices_are_one_value() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.cut(A, B);
+    world.write(A, "f", "same");
+    world.write(B, "f", "same");
+    world.run_us(10 * SECOND_US);
+    world.connect(A, B);
+    rests(&mut world);
+    is_shown(&world, A, &["f = same"]);
+    is_shown(&world, B, &["f = same"]);
+}
+
+#[test]
 pub fn s3_what_was_put_on_a_disk_before_a_crash_is_no_new_version() {
     for round in 0..20 {
         let mut world = world([Mode::TwoWay; 2]);
