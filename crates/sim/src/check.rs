@@ -50,7 +50,11 @@ impl World {
         let device = &self.devices[index];
         // After a power cut an engine cannot tell what fell back from what a user put there.
         let may_have_fallen_back = self.stats.n_power_cuts > 0;
-        let may_be_gone = self.oracle.was_forgetful() || self.has_rules() || may_have_fallen_back;
+        // Who writes late into a file may write over what was told of it and not fetched yet.
+        let may_be_gone = self.oracle.was_forgetful()
+            || self.has_rules()
+            || may_have_fallen_back
+            || self.stats.n_late_writes > 0;
         let Some(engine) = device.engine.as_ref().filter(|_| may_be_gone) else {
             return BTreeSet::new();
         };

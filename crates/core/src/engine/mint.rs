@@ -236,13 +236,16 @@ impl Engine {
         shown.mtime().filter(is_pending).filter(|_| shown.content() == old.content)
     }
 
-    /// True if a delete is kept of exactly this at a path.
+    /// True if a delete is kept of exactly this at a path, by somebody else or an earlier life of this device.
     fn is_deleted(&self, path: &SyncPath, content: Content) -> bool {
         if is_made(Mistake::KeptDeleteIgnored) {
             return false;
         }
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
-        versions.iter().any(|version| !version.value.is_present() && version.base == content)
+        let own = Actor { device: self.config.device, epoch: self.commits.counters.epoch };
+        // What was deleted here since, while the first scan went on, its user has made again.
+        let is_delete = |version: &&Version| !version.value.is_present() && version.dot.actor != own;
+        versions.iter().filter(is_delete).any(|version| version.base == content)
     }
 
     /// Lets a file go that the first scan of a new member took for new, if it was deleted before this member came:

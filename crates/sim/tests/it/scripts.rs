@@ -50,6 +50,7 @@ scripts! {
     c2_a_file_that_goes_while_it_waits_for_an_edit_is_gone_when_that_is_durable
     d4_a_directory_that_the_engine_took_away_before_a_kill_is_not_deleted_by_its_user
     s2_a_copy_held_back_for_its_name_is_taken_up_again
+    d4_what_is_deleted_and_made_again_during_the_first_scan_is_new
     s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
