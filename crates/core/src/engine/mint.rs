@@ -97,7 +97,7 @@ impl Engine {
         self.set_record(path, None);
     }
 
-    /// True if what is missing here was replaced or deleted elsewhere, so that no version says it is gone.
+    /// True if what is missing here was replaced or deleted elsewhere, so that no version has to say that it is gone.
     pub(super) fn is_gone_elsewhere(&self, path: &SyncPath) -> bool {
         let record = self.tree.record(path).cloned().map(|record| self.before_fallback(path, record));
         let is_held = |record: Record| self.tree.holds_content(path, record.content);

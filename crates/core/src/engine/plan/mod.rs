@@ -49,6 +49,7 @@ pub(super) struct Planner {
     /// What a stop had left in the store: it was taken from one of the paths in doubt at the start, and no user took it
     /// away.
     taken: BTreeSet<ContentHash>,
+    /// The paths that were in doubt at the start and have not been looked at since.
     doubted_at_start: BTreeSet<SyncPath>,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
@@ -314,7 +315,7 @@ impl Engine {
     }
 
     fn is_fine(&mut self, path: &SyncPath) {
-        // Where nothing is recorded, the engine may have put something all the same, until it was looked.
+        // Where nothing is recorded, the engine may have put something all the same, until it is looked at.
         if self.tree.record(path).is_some() {
             self.planner.is_told([path]);
         }
