@@ -52,7 +52,10 @@ impl Root {
         let mut buffer = Vec::new();
         let read = |(item, before): (&HashItem, &Option<Stat>)| match cancel.load(Ordering::Relaxed) {
             true => Pass::Over(HashOutcome::Changing),
-            false => read_one(self, &item.path, *before, is_together, &mut buffer, cancel),
+            false => {
+                let before = Before { stat: *before, is_synced: is_together };
+                read_one(self, &item.path, before, &mut buffer, cancel)
+            }
         };
         let passes: Vec<Pass> = items.iter().zip(&befores).map(read).collect();
         let is_alone = |pass: &Pass, before: &Option<Stat>| match pass {
@@ -138,15 +141,17 @@ impl Root {
     }
 }
 
-fn read_one(
-    root: &Root,
-    path: &SyncPath,
-    before: Option<Stat>,
+/// What is known of a file before it is read.
+#[derive(Clone, Copy)]
+struct Before {
+    /// Its stat, from before anything was synced.
+    stat: Option<Stat>,
+    /// All files were synced together since.
     is_synced: bool,
-    buffer: &mut Vec<u8>,
-    cancel: &AtomicBool,
-) -> Pass {
-    match try_read(root, path, before, is_synced, buffer, cancel) {
+}
+
+fn read_one(root: &Root, path: &SyncPath, before: Before, buffer: &mut Vec<u8>, cancel: &AtomicBool) -> Pass {
+    match try_read(root, path, before, buffer, cancel) {
         Ok((stat, pass)) if pass.length == stat.size => {
             Pass::Read { stat, content: pass.content, chunks: pass.chunks }
         }
@@ -165,14 +170,13 @@ fn read_one(
 fn try_read(
     root: &Root,
     path: &SyncPath,
-    before: Option<Stat>,
-    is_synced: bool,
+    before: Before,
     buffer: &mut Vec<u8>,
     cancel: &AtomicBool,
 ) -> Result<(Stat, Digest), Errno> {
     let (fd, stat) = open_regular(root, path)?;
-    let is_as_before = before == Some(stat);
-    if !(is_as_before && is_synced) {
+    let is_as_before = before.stat == Some(stat);
+    if !(is_as_before && before.is_synced) {
         if !is_as_before {
             root.settle(std::iter::once(&stat));
         }
