@@ -63,6 +63,7 @@ fn use_directory(path: &Path) -> Result<(), IndexError> {
     index.kept(drop)?;
     index.kept_for(&SyncPath::parse(b"a/\xffk").expect("a valid path"))?;
     index.acts(1000)?;
+    index.doubts()?;
     index.drop_unreferenced()?;
     index.commit(&Batch { state: state.clone(), ..Batch::default() })?;
     index.close(true)?;

@@ -17,10 +17,12 @@
 //! record   := tags [32: hash] n(device) n(inode) [n(size)] [n(mode)] [time: mtime] time(ctime)
 //!             tags := kind | hash<<3 | size<<4 | mode<<5 | mtime<<6 (as in the first version, left out)
 //! chunks   := (32 u32-le(length))*
+//! doubt    := kind | taken<<3 value [32: taken] n(copies) (b(copy) kind [32])*
 //! ```
 
 use file_sync_core::context::Context;
 use file_sync_core::effect::{Chunk, ChunkList};
+use file_sync_core::engine::Doubt;
 use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use file_sync_core::record::{Record, Stat};
 use file_sync_core::register::{Register, Settled};
@@ -177,6 +179,37 @@ pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
 }
 
 /// Reads a path; the root is no bytes.
+pub(crate) fn doubt_blob(doubt: &Doubt) -> Vec<u8> {
+    let Doubt { value, taken, copies } = doubt;
+    let mut out = vec![value_kind(value) | u8::from(taken.is_some()) << 3];
+    put_value(&mut out, value);
+    out.extend_from_slice(taken.as_ref().map_or(&[], |taken| taken.0.as_slice()));
+    put_number(&mut out, copies.len() as u64);
+    for (path, content) in copies {
+        put_bytes(&mut out, path.as_bytes());
+        out.push(content_kind(content));
+        if matches!(content, Content::File(_) | Content::Symlink(_)) {
+            out.extend_from_slice(&content.hash().0);
+        }
+    }
+    out
+}
+
+pub(crate) fn doubt(blob: &[u8]) -> Decoded<Doubt> {
+    let mut reader = Reader { rest: blob };
+    let tags = reader.byte()?;
+    let value = reader.value(tags & KIND)?;
+    let taken = if tags >> 3 & 1 == 1 { Some(ContentHash(reader.array()?)) } else { None };
+    let n_copies = reader.number()?;
+    let copy = |_| {
+        let (path, kind) = (reader.path()?, reader.byte()?);
+        Ok((path, reader.content(kind)?))
+    };
+    let copies = (0..n_copies).map(copy).collect::<Decoded<_>>()?;
+    reader.end()?;
+    Ok(Doubt { value, taken, copies })
+}
+
 pub(crate) fn path(bytes: &[u8]) -> Decoded<SyncPath> {
     if bytes.is_empty() { Ok(SyncPath::root()) } else { SyncPath::parse(bytes).map_err(|_| Malformed) }
 }

@@ -3,16 +3,18 @@
 //! What a batch holds is durable, all of it, when [`DirectoryIndex::commit`] returns, or none of it is there. Counters
 //! and sequence numbers go with the rows that use them, so that none is ever given twice.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use file_sync_core::effect::{ChunkList, Kept};
+use file_sync_core::engine::Doubt;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{Content, ContentHash};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::actors::Actors;
 use crate::codec;
+use crate::doubts;
 use crate::error::IndexError;
 use crate::log::{self, Act};
 use crate::open::{self, DIRECTORY};
@@ -45,6 +47,8 @@ pub struct Batch {
     pub kept_added: Vec<Kept>,
     /// Acts on a user's bytes, in order.
     pub acts: Vec<Act>,
+    /// Doubts that do not follow from the rows; none: it is over.
+    pub doubts: Vec<(SyncPath, Option<Doubt>)>,
     /// The engine's state afterwards; none: as it was. Rows may only use sequence numbers that it covers.
     pub state: Option<DirectoryState>,
 }
@@ -52,12 +56,13 @@ pub struct Batch {
 impl Batch {
     /// True if there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        let Batch { rows, chunk_lists, kept_removed, kept_added, acts, state } = self;
+        let Batch { rows, chunk_lists, kept_removed, kept_added, acts, doubts, state } = self;
         rows.is_empty()
             && chunk_lists.is_empty()
             && kept_removed.is_empty()
             && kept_added.is_empty()
             && acts.is_empty()
+            && doubts.is_empty()
             && state.is_none()
     }
 }
@@ -149,6 +154,9 @@ impl DirectoryIndex {
         for act in &batch.acts {
             log::put_act(&transaction, &mut self.parents, &mut self.actors, act)?;
         }
+        for (path, doubt) in &batch.doubts {
+            doubts::put(&transaction, path, doubt.as_ref())?;
+        }
         if let Some(state) = &batch.state {
             state::put(&transaction, self.state.as_ref(), state)?;
         }
@@ -232,6 +240,14 @@ impl DirectoryIndex {
     /// When the database cannot be read.
     pub fn acts(&self, limit: usize) -> Result<Vec<Act>, IndexError> {
         log::acts(&self.connection, &self.actors, limit).map_err(|error| self.failed(error))
+    }
+
+    /// The doubts that are stored.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn doubts(&self) -> Result<BTreeMap<SyncPath, Doubt>, IndexError> {
+        doubts::read(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// Moves the log into the database file, so that nothing is left to be written while idle.

@@ -8,6 +8,7 @@ mod actors;
 mod codec;
 mod directories;
 mod directory;
+mod doubts;
 mod error;
 mod home;
 mod log;

@@ -53,7 +53,10 @@ pub(crate) const HOME: Schema = Schema {
 pub(crate) const DIRECTORY: Schema = Schema {
     application_id: u32::from_be_bytes(*b"FsDr"),
     kind: "the database of a file-sync directory",
-    migrations: &[M::up(include_str!("../migrations/directory/001_first.sql"))],
+    migrations: &[
+        M::up(include_str!("../migrations/directory/001_first.sql")),
+        M::up(include_str!("../migrations/directory/002_doubts.sql")),
+    ],
 };
 
 /// Makes a database where none is, whole and durable or not at all, and opens it.

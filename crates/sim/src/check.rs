@@ -84,8 +84,10 @@ impl World {
         let mut givers = devices.filter(|(other, _)| !has_rules || is_near(*other));
         givers.any(|(_, device)| {
             let disk = &device.disk;
-            // What a home that was put back knows of its store is found out within an hour.
-            let is_kept = |kept: &Kept| kept.content == content && disk.kept.contains_key(&kept.name);
+            // What is wrong in what a home knows of its store is found out within an hour: after it was put back, or where
+            // somebody has written into it.
+            let has_bytes = |name: &String| disk.kept.get(name).and_then(Item::content) == Some(content);
+            let is_kept = |kept: &Kept| kept.content == content && has_bytes(&kept.name);
             is_item_of(disk)
                 || device.durable.kept.values().any(is_kept)
                 || disk.stage.contains_key(&content.hash())

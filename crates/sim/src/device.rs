@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use file_sync_core::effect::{Kept, Op, OpOutcome, Trouble};
-use file_sync_core::engine::{Commit, Config, Counters, Engine, Now, PeerProgress, Stored};
+use file_sync_core::engine::{Commit, Config, Counters, Doubt, Engine, Now, PeerProgress, Stored};
 use file_sync_core::message::Members;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Seen};
@@ -27,6 +27,8 @@ pub struct Durable {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// Kept versions by name.
     pub kept: BTreeMap<String, Kept>,
+    /// What the engine may have done without having recorded it.
+    pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The disk was once looked through.
     pub first_scan_done: bool,
     /// Which of its engines wrote here.
@@ -49,6 +51,12 @@ impl Durable {
         for name in commit.kept_removed {
             self.kept.remove(&name);
         }
+        for (path, doubt) in commit.doubts {
+            match doubt {
+                Some(doubt) => self.doubts.insert(path, doubt),
+                None => self.doubts.remove(&path),
+            };
+        }
     }
 
     /// What an engine starts from.
@@ -66,6 +74,7 @@ impl Durable {
             peers: self.peers.clone(),
             kept: self.kept.values().cloned().collect(),
             found_kept: Default::default(),
+            doubts: self.doubts.clone(),
             first_scan_done: self.first_scan_done,
         }
     }

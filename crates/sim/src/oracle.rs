@@ -297,12 +297,13 @@ impl Oracle {
     pub fn check(&self, disk: &Disk, is_ignored: &dyn Fn(&SyncPath) -> bool) -> Vec<String> {
         let mut found: BTreeMap<(Body, SyncPath), Vec<SyncPath>> = BTreeMap::new();
         let mut recovered: BTreeSet<&Body> = BTreeSet::new();
-        for (path, item) in disk.items.iter().filter(|(path, _)| !is_ignored(path)) {
-            if item.body == Body::Fifo {
-                continue;
-            }
+        for (path, item) in disk.items.iter().filter(|(_, item)| item.body != Body::Fifo) {
+            // What came back further up is there, whatever else may be at that name elsewhere.
             if is_recovered(path) || self.late.contains(&item.body) {
                 recovered.insert(&item.body);
+            }
+            if is_ignored(path) {
+                continue;
             }
             found.entry((item.body.clone(), home_of(&item.body, path))).or_default().push(path.clone());
         }
@@ -391,7 +392,10 @@ impl Oracle {
                     || (fate.n_made + fate.n_confirmed <= 1
                         && self.is_destroyed(fate, home, std::slice::from_ref(home)))
             };
-            let is_alone = values.iter().all(is_gone) && !self.appeared.iter().any(|(_, path)| path == home);
+            // A copy's name is its family's; a directory there is not.
+            let is_alone = family(home) == *home
+                && values.iter().all(is_gone)
+                && !self.appeared.iter().any(|(_, path)| path == home);
             let is_here = disk.get(home).is_some_and(|item| item.body == **token);
             let was_made_here = self.made_at.contains(home)
                 && !self.made_at.iter().any(|path| path != home && family(path) == *home);

@@ -7,6 +7,7 @@ use file_sync_core::engine::Engine;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::version::{Content, Time};
 
+use crate::device::Device;
 use crate::disk::{Body, Disk, Item, Whereabouts};
 use crate::oracle::{Destroyed, family};
 use crate::world::{World, name};
@@ -153,12 +154,15 @@ impl World {
         self.oracle.destroyed(&item, path, how);
     }
 
-    /// What was written late before, and has not come back yet, goes by the next late write.
+    /// What was written late before, and has not come back yet, goes by the next late write; so does what nobody else had, and
+    /// was to be put at a copy's name.
     pub(crate) fn is_written_over(&mut self, device: usize, kept: &str) {
         let machine = &self.devices[device];
         let Some(item) = machine.disk.kept.get(kept).cloned() else { return };
         let Some(path) = machine.disk.displaced_from.get(&item.inode).cloned() else { return };
-        if self.oracle.is_late(&item.body) || machine.disk.out.contains_key(kept) {
+        let has_it = |other: &Device| other.disk.items.values().any(|other| other.body == item.body);
+        let is_elsewhere = self.devices.iter().any(has_it);
+        if self.oracle.is_late(&item.body) || machine.disk.out.contains_key(kept) || !is_elsewhere {
             let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
             self.oracle.destroyed(&item, &path, how);
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::peer::PeerProgress;
+use super::plan::Doubt;
 use crate::conflict::origins;
 use crate::effect::{ChunkList, Kept};
 use crate::message::Members;
@@ -59,6 +60,8 @@ pub struct Commit {
     pub kept_removed: Vec<String>,
     /// Acts.
     pub acts: Vec<ActRecord>,
+    /// Doubts to store; none: to forget.
+    pub doubts: Vec<(SyncPath, Option<Doubt>)>,
     /// The counters that the rows use.
     pub counters: Counters,
     /// The member list.
@@ -80,6 +83,9 @@ pub(super) struct Commits {
     /// Paths whose register changed, and is not in a commit yet, or in the one under way.
     numbered: BTreeSet<SyncPath>,
     numbered_under_way: BTreeSet<SyncPath>,
+    /// Durable numbers of paths that have a newer one, in no commit yet, or in the one under way.
+    superseded: BTreeSet<u64>,
+    superseded_under_way: BTreeSet<u64>,
     unsigned: BTreeSet<SyncPath>,
     chunks: Vec<(ContentHash, ChunkList)>,
     kept_added: Vec<Kept>,
@@ -99,6 +105,8 @@ impl Commits {
             rows: BTreeSet::new(),
             numbered: BTreeSet::new(),
             numbered_under_way: BTreeSet::new(),
+            superseded: BTreeSet::new(),
+            superseded_under_way: BTreeSet::new(),
             unsigned: BTreeSet::new(),
             chunks: Vec::new(),
             kept_added: Vec::new(),
@@ -161,6 +169,16 @@ impl Commits {
         if is_made(Mistake::AnnouncedBeforeDurable) { self.counters.sequence } else { self.committed }
     }
 
+    /// Up to which number all can be told to a remote that was told up to `after`.
+    ///
+    /// A crash gives a path that has changed again its durable number back: nobody may have been told that there is
+    /// nothing else up to that number.
+    pub(super) fn tellable_after(&self, after: u64) -> u64 {
+        let sets = [&self.superseded, &self.superseded_under_way];
+        let held_back = sets.iter().filter_map(|set| set.range(after + 1..).next()).min();
+        held_back.map_or(u64::MAX, |number| number - 1).min(self.announced())
+    }
+
     /// True if everything noted is durable.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_under_way && !self.is_waiting()
@@ -190,9 +208,13 @@ impl Engine {
     pub(super) fn number(&mut self, path: &SyncPath) {
         self.commits.counters.sequence += 1;
         let sequence = self.commits.counters.sequence;
+        let superseded = self.tree.get(path).map_or(0, |node| node.sequence);
         self.tree.set_sequence(path, sequence);
         self.commits.note_row(path);
-        self.commits.numbered.insert(path.clone());
+        // Between two commits the first number alone may be durable.
+        if self.commits.numbered.insert(path.clone()) && superseded > 0 {
+            self.commits.superseded.insert(superseded);
+        }
         self.tell_peers(path, sequence);
     }
 
@@ -220,7 +242,8 @@ impl Engine {
     /// replaced; [`super::Event::Committed`] with
     /// its sequence number must follow once it is durable.
     pub fn take_commit(&mut self) -> Option<Commit> {
-        if !self.commits.is_waiting() || self.commits.is_under_way {
+        let is_waiting = self.commits.is_waiting() || self.planner.doubts.is_news();
+        if !is_waiting || self.commits.is_under_way {
             return None;
         }
         let must_wait = self.commits.numbered.iter().any(|path| self.is_being_applied(path));
@@ -231,6 +254,8 @@ impl Engine {
         commits.is_under_way = true;
         commits.is_state_changed = false;
         commits.numbered_under_way = std::mem::take(&mut commits.numbered);
+        let doubts = self.planner.doubts.take_changes(commits.numbered_under_way.iter());
+        commits.superseded_under_way = std::mem::take(&mut commits.superseded);
         let rows = std::mem::take(&mut commits.rows);
         let rows = rows.into_iter().filter_map(|path| {
             let node = self.tree.get(&path)?;
@@ -246,6 +271,7 @@ impl Engine {
             kept_added: std::mem::take(&mut commits.kept_added),
             kept_removed: std::mem::take(&mut commits.kept_removed),
             acts: std::mem::take(&mut commits.acts),
+            doubts,
             counters: commits.counters,
             members: self.members.clone(),
             peers: self.peers.iter().map(|(device, peer)| (*device, peer.progress())).collect(),
@@ -256,6 +282,7 @@ impl Engine {
     pub(super) fn on_committed(&mut self, sequence: u64) {
         self.commits.is_under_way = false;
         self.commits.numbered_under_way.clear();
+        self.commits.superseded_under_way.clear();
         self.planner.is_committed();
         self.commits.committed = self.commits.committed.max(sequence);
         for peer in self.peers.values_mut() {

@@ -41,7 +41,7 @@ impl Engine {
             self.mint_found(&path, found, &contents);
         }
         let told: Vec<&SyncPath> = paths.iter().filter(|path| !self.is_hidden(path)).collect();
-        self.planner.is_told(told);
+        self.planner.doubts.end(told);
         for path in paths {
             self.release(&path);
             self.planner.is_sure(&path);
@@ -56,7 +56,7 @@ impl Engine {
         // Nothing is left in the store of a directory that the engine has taken away.
         let was_to_go = |value: &Value| value.content() != Content::Directory;
         let is_own_removal =
-            record.content == Content::Directory && self.planner.value_in_doubt(path).is_some_and(was_to_go);
+            record.content == Content::Directory && self.planner.doubts.value(path).is_some_and(was_to_go);
         if self.observer.gone_elsewhere.remove(path) || is_own_removal {
             self.set_record(path, None);
             return;
@@ -70,12 +70,13 @@ impl Engine {
             self.is_moved_to_copy(path, record.content, contents)
                 || self.is_back_at_its_name(path, record.content, contents)
         };
-        if self.planner.is_in_doubt(path) && has_gone() {
+        if self.planner.doubts.is_about(path) && has_gone() {
             self.set_record(path, None); // It had to go from here, and has gone.
             return;
         }
         // Where it was taken by the engine, a user has deleted what was exchanged for it, if that was anything.
-        let own = self.planner.value_in_doubt(path).filter(|_| self.planner.was_taken(path, record.content));
+        let own =
+            self.planner.doubts.value(path).filter(|_| self.planner.doubts.was_taken(path, record.content));
         let own = own.map(|value| value.content().is_bytes().then(|| self.as_recorded(value, &record.stat)));
         let record = match own.map(Option::flatten) {
             Some(None) => {
@@ -104,7 +105,7 @@ impl Engine {
         // Before everything was looked at, the record still says where what was moved elsewhere came from.
         self.observer.is_ready
             && self.may_send()
-            && !self.planner.is_in_doubt(path)
+            && !self.planner.doubts.is_about(path)
             && !record.is_some_and(is_held)
     }
 
@@ -171,14 +172,14 @@ impl Engine {
         if is_made(Mistake::AdoptionForgotten) {
             return recorded;
         }
-        let Some(value) = self.planner.value_in_doubt(path) else { return recorded };
+        let Some(value) = self.planner.doubts.value(path) else { return recorded };
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
         let is_found = value.content() == found.content;
         let is_held = before != Content::Absent && self.tree.holds_content(path, before);
         if is_found && (!is_held || value.content() == before) {
             return self.as_recorded(value, &found.stat);
         }
-        if self.planner.was_taken(path, before) {
+        if self.planner.doubts.was_taken(path, before) {
             return if is_found || value.content().is_bytes() {
                 self.as_recorded(value, &found.stat)
             } else {
@@ -210,7 +211,7 @@ impl Engine {
         let is_before = |loser: &Loser| loser.value.content() == before;
         let loser = self.tree.project(path).losers.into_iter().find(is_before);
         let is_copy = |copy: &SyncPath| {
-            origins(copy).contains(path) && (loser.is_some() || self.planner.was_to_hold(copy, before))
+            origins(copy).contains(path) && (loser.is_some() || self.planner.doubts.was_to_hold(copy, before))
         };
         let is_there = |copy: &SyncPath| self.tree.record(copy).is_some_and(|copy| copy.content == before);
         loser.as_ref().is_some_and(|loser| is_there(&loser.copy))

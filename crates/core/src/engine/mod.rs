@@ -26,6 +26,7 @@ pub use fetch::{FetchOutcome, FetchRequest};
 pub use kept::KeptSweep;
 pub use observe::{Hint, Listing};
 pub use peer::PeerProgress;
+pub use plan::Doubt;
 pub use status::{Problem, State, Status};
 pub use wait::WaitId;
 
@@ -267,6 +268,8 @@ pub struct Stored {
     pub kept: Vec<Kept>,
     /// Of the kept versions, the contents of those that a stop had left unlisted: the op that took them did not end.
     pub found_kept: BTreeSet<ContentHash>,
+    /// What the engine may have done without having recorded it, where that does not follow from the rows.
+    pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The whole disk has been looked at once, in this life or an earlier one.
     pub first_scan_done: bool,
 }
@@ -336,7 +339,7 @@ impl Engine {
             engine.observer.begin_first_scan();
         }
         engine.note_what_is_lost();
-        engine.doubt_what_was_under_way(stored.found_kept);
+        engine.doubt_what_was_under_way(&stored.found_kept, stored.doubts);
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
         engine.request_walk(SyncPath::root());

@@ -331,7 +331,7 @@ impl Engine {
         self.start_looks();
         self.pair();
         let full_walk_ended = self.observer.full_walk_ended;
-        if self.planner.has_doubts()
+        if !self.planner.doubts.is_empty()
             && self.observer.doubted_after < full_walk_ended
             && self.observer.is_idle()
         {

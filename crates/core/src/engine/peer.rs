@@ -359,54 +359,38 @@ impl Engine {
     }
 
     fn send_entries(&mut self, to: DeviceId) {
-        let committed = self.commits.announced();
-        loop {
-            let Some(peer) = self.peers.get_mut(&to) else { return };
-            if peer.sent_through >= committed || peer.has_enough() {
-                return;
-            }
-            let after = peer.sent_through;
-            let (mut bytes, mut paths, mut is_cut) = (0_usize, Vec::new(), false);
-            let mut through = committed;
-            // What was changed again since is told with that, which a crash may still undo: until it is durable, nothing is
-            // said to be all up to there.
-            let mut changed_again = BTreeSet::new();
-            let mut last = 0;
-            let is_committed = |(number, _): &(&u64, &SyncPath)| **number <= committed;
-            while let Some((&number, path)) = peer.outbox.range(last + 1..).next().filter(is_committed) {
-                last = number;
-                match self.tree.get(path) {
-                    Some(node) if node.sequence > committed && changed_again.insert(path.clone()) => {
-                        through = through.min(number - 1);
-                        continue;
-                    }
-                    Some(node) if node.sequence == number => {
-                        bytes += entry_bytes_max(path, &node.register);
-                        if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
-                            (through, is_cut) = (through.min(number - 1), true);
-                            break;
-                        }
-                        paths.push(path.clone());
-                    }
-                    _ => {}
-                }
-                peer.outbox.remove(&number);
-            }
-            if through == after && paths.is_empty() {
-                return;
-            }
-            peer.sent_through = through;
-            peer.note_in_flight(through, bytes);
-            let entries = paths.into_iter().map(|path| self.entry(path)).collect();
-            let index_id = self.commits.counters.index_id;
-            let directory = self.config.directory;
-            let message =
-                Message::Entries(Entries { directory, index_id, after, through, latest: committed, entries });
-            self.effects.push(Effect::Send { to, message });
-            if !is_cut {
-                return;
-            }
+        while let Some(entries) = self.next_entries(&to) {
+            self.effects.push(Effect::Send { to, message: Message::Entries(entries) });
         }
+    }
+
+    /// What a remote is told next, as much as one message holds.
+    fn next_entries(&mut self, to: &DeviceId) -> Option<Entries> {
+        let peer = self.peers.get_mut(to)?;
+        let after = peer.sent_through;
+        let mut through = self.commits.tellable_after(after);
+        if through <= after || peer.has_enough() {
+            return None;
+        }
+        let (mut bytes, mut paths) = (0_usize, Vec::new());
+        while let Some(next) = peer.outbox.first_entry().filter(|next| *next.key() <= through) {
+            let (number, path) = (*next.key(), next.get());
+            // What has a newer number is told with that.
+            if let Some(node) = self.tree.get(path).filter(|node| node.sequence == number) {
+                bytes += entry_bytes_max(path, &node.register);
+                if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
+                    through = number - 1;
+                    break;
+                }
+                paths.push(path.clone());
+            }
+            next.remove();
+        }
+        peer.sent_through = through;
+        peer.note_in_flight(through, bytes);
+        let entries = paths.into_iter().map(|path| self.entry(path)).collect();
+        let (directory, index_id) = (self.config.directory, self.commits.counters.index_id);
+        Some(Entries { directory, index_id, after, through, latest: self.commits.announced(), entries })
     }
 
     fn entry(&self, path: SyncPath) -> Entry {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, HomeIndex, IndexError};
 use rusqlite::Connection;
 
+use crate::round_trip::rows_of;
 use crate::samples;
 use crate::tmpfs::Tmpfs;
 
@@ -29,12 +30,27 @@ fn refusal(path: &Path) -> IndexError {
 }
 
 #[test]
+fn a_database_of_the_first_format_is_brought_forward_with_all_that_is_in_it() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = database(home.path());
+    let old = Connection::open(&path).expect("opened");
+    old.execute_batch("DROP TABLE doubts").expect("dropped");
+    old.pragma_update(None, "user_version", 1).expect("set");
+    drop(old);
+    let mut index = DirectoryIndex::open(&path).expect("brought forward");
+    assert_eq!(index.doubts().expect("read"), Default::default());
+    assert!(!rows_of(&mut index).is_empty());
+    let doubts = vec![samples::doubt(b"x", 1)];
+    index.commit(&Batch { doubts, ..Batch::default() }).expect("committed");
+}
+
+#[test]
 fn a_later_format_is_refused_untouched() {
     let home = tempfile::tempdir().expect("a directory");
     let path = database(home.path());
-    Connection::open(&path).expect("opened").pragma_update(None, "user_version", 2).expect("set");
+    Connection::open(&path).expect("opened").pragma_update(None, "user_version", 3).expect("set");
     let error = refusal(&path);
-    assert!(matches!(error, IndexError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, IndexError::Newer { found: 3, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("use the newer version"), "{error}");
     assert!(matches!(DirectoryReader::open(&path), Err(IndexError::Newer { .. })));
 }

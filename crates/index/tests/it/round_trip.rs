@@ -42,7 +42,25 @@ fn c1_everything_committed_is_found_after_a_restart() {
         acts.reverse();
         assert_eq!(acts, batch.acts);
         assert_eq!(index.acts(1).expect("read"), batch.acts[1..]);
+        let doubts = index.doubts().expect("doubts can be read");
+        assert_eq!(
+            doubts.into_iter().map(|(path, doubt)| (path, Some(doubt))).collect::<Vec<_>>(),
+            batch.doubts
+        );
     }
+}
+
+#[test]
+fn a_doubt_that_is_over_is_forgotten() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut index = DirectoryIndex::create(&home.path().join("d.db")).expect("created");
+    let [first, second] = [samples::doubt(b"a/one", 1), samples::doubt(b"a/two", 2)];
+    let doubts = vec![first.clone(), second.clone()];
+    index.commit(&Batch { doubts, ..Batch::default() }).expect("committed");
+    let doubts = vec![(first.0, None)];
+    index.commit(&Batch { doubts, ..Batch::default() }).expect("committed");
+    let left: Vec<_> = index.doubts().expect("read").into_keys().collect();
+    assert_eq!(left, [second.0]);
 }
 
 #[test]

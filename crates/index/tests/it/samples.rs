@@ -2,6 +2,7 @@
 
 use file_sync_core::context::Context;
 use file_sync_core::effect::{Chunk, ChunkList, Kept};
+use file_sync_core::engine::Doubt;
 use file_sync_core::message::Member;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
@@ -194,6 +195,22 @@ pub fn full_batch() -> Batch {
         kept_removed: Vec::new(),
         kept_added: vec![kept("one", 1), kept("two", 2)],
         acts: acts(),
+        doubts: vec![doubt(b"a/\xffk", 3), doubt(b"b", 4)],
         state: Some(state(9)),
     }
+}
+
+/// A doubt about a path, of all that a doubt can hold for an odd number.
+pub fn doubt(at: &[u8], n: u8) -> (SyncPath, Option<Doubt>) {
+    let is_odd = n % 2 == 1;
+    let value = if is_odd {
+        let mtime = Time { seconds: -1, nanoseconds: 999_999_999 };
+        Value::File { content: hash(n.into()), length: 5, mode: 0o640, mtime }
+    } else {
+        Value::Absent { directory_mode: None }
+    };
+    let contents = [Content::File(hash(70)), Content::Symlink(hash(71)), Content::Directory, Content::Absent];
+    let copies = contents.into_iter().enumerate().filter(|_| is_odd);
+    let copies = copies.map(|(index, content)| (path(format!("copy/{index}")), content)).collect();
+    (path(at), Some(Doubt { value, taken: is_odd.then(|| hash(72)), copies }))
 }

@@ -123,6 +123,7 @@ impl IndexWorker {
             kept_removed: commit.kept_removed,
             kept_added: commit.kept_added,
             acts: commit.acts.into_iter().map(act).collect(),
+            doubts: commit.doubts,
             state: Some(state),
         };
         (batch, signatures)

@@ -218,6 +218,7 @@ fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, In
         peers: state.remotes.iter().map(|(device, remote)| (*device, progress(remote))).collect(),
         kept: Vec::new(),
         found_kept: Default::default(),
+        doubts: index.doubts()?,
         first_scan_done: state.first_scan_done,
     };
     index.load(|row| stored.rows.push((row.path, row.register, row.record, row.sequence)))?;

@@ -54,6 +54,9 @@ scripts! {
     s2_bytes_are_served_from_any_path_that_still_holds_them
     s2_what_was_said_while_an_attach_was_put_off_is_asked_for_again
     s2_what_is_ignored_by_now_is_not_asked_for_any_more
+    s1_what_changed_again_while_the_disk_was_full_is_told_in_the_end
+    d1_what_was_placed_before_a_power_cut_and_lies_under_a_mount_stays_in_doubt
+    d1_what_is_in_doubt_stays_so_over_a_second_stop
 }
 
 #[test]

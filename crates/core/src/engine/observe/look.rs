@@ -122,23 +122,13 @@ impl Engine {
 
     /// Nothing is there and nothing is recorded: whatever comes there next is no work of the engine's.
     fn nothing_is_in_doubt_at(&mut self, path: &SyncPath) {
-        if !self.observer.is_ready || !self.planner.has_doubts() {
+        if !self.observer.is_ready || self.planner.doubts.is_empty() {
             return;
         }
         let below = self.tree.below(path).map(|(path, _)| path).chain([path]);
         let is_told = |at: &&SyncPath| self.tree.record(at).is_none() && !self.busy.contains(*at);
         let told: Vec<SyncPath> = below.filter(is_told).cloned().collect();
-        self.planner.is_told(&told);
-    }
-
-    /// True while it is being found out what is at a path, or in all of the directory.
-    pub(in crate::engine) fn is_found_out_about(&self, path: &SyncPath) -> bool {
-        let observer = &self.observer;
-        !observer.first_walk_done
-            || self.busy.contains(path)
-            || observer.looking.contains(path)
-            || observer.look_queue.contains_key(path)
-            || observer.again.contains(path)
+        self.planner.doubts.end(&told);
     }
 
     pub(super) fn recorded_below(&self, path: &SyncPath) -> Vec<SyncPath> {
@@ -146,7 +136,7 @@ impl Engine {
         recorded.map(|(path, _)| path.clone()).filter(|path| !self.is_recorded_ignored(path)).collect()
     }
 
-    fn is_recorded_ignored(&self, path: &SyncPath) -> bool {
+    pub(in crate::engine) fn is_recorded_ignored(&self, path: &SyncPath) -> bool {
         let is_directory = self.tree.record(path).is_some_and(|record| record.content == Content::Directory);
         self.is_ignored(path, is_directory)
     }

@@ -181,7 +181,7 @@ impl Engine {
             return;
         }
         let (planner, observer) = (&self.planner, &mut self.observer);
-        let is_doubtful = |path: &&SyncPath| planner.is_in_doubt(path);
+        let is_doubtful = |path: &&SyncPath| planner.doubts.is_about(path);
         let found: Vec<SyncPath> = transaction.found.keys().filter(is_doubtful).cloned().collect();
         let missing: Vec<SyncPath> = transaction.missing.iter().filter(is_doubtful).cloned().collect();
         for path in found {

@@ -284,7 +284,7 @@ impl Engine {
         // It may be done all the same, and only not durable.
         for path in touched(op) {
             let value = self.tree.project(&path).value;
-            self.planner.in_doubt.entry(path).or_insert(value);
+            self.planner.doubts.begin(path, value);
         }
         let stays = trouble.kind == TroubleKind::NotEmpty;
         self.trouble(path, trouble);

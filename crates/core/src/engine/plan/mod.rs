@@ -6,18 +6,21 @@
 //! that a new assessment would not find.
 
 mod applied;
+mod doubts;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::doubts::Doubt;
+use self::doubts::Doubts;
 use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
 use crate::effect::TroubleKind;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
-use crate::tree::{Node, Tree};
-use crate::version::{Content, ContentHash, DeviceId, Time, Value};
+use crate::tree::Tree;
+use crate::version::{Content, DeviceId, Time, Value};
 
 /// How long removals wait for the rest of what a remote is saying.
 const HEARING_MS: u64 = 5_000;
@@ -42,15 +45,7 @@ pub(super) struct Planner {
     unmovable: BTreeSet<SyncPath>,
     /// Paths that were found to be something else than recorded, until they are looked at.
     unsure: BTreeSet<SyncPath>,
-    /// What the engine may have put where already without knowing: before a crash, or in an op that failed.
-    in_doubt: BTreeMap<SyncPath, Value>,
-    /// The copies beside what is in doubt, as they were to be at the start.
-    copies_in_doubt: BTreeSet<(SyncPath, Content)>,
-    /// What a stop had left in the store: it was taken from one of the paths in doubt at the start, and no user took it
-    /// away.
-    taken: BTreeSet<ContentHash>,
-    /// The paths that were in doubt at the start and have not been looked at since.
-    doubted_at_start: BTreeSet<SyncPath>,
+    pub(super) doubts: Doubts,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
     /// Copies that are removed once their paths show their values again.
@@ -82,46 +77,6 @@ impl Planner {
     /// The paths of which nothing is assessed before they were looked at.
     pub(super) fn unsure(&self) -> impl Iterator<Item = SyncPath> + use<> {
         self.unsure.clone().into_iter()
-    }
-
-    /// True if what is found at a path may be the engine's own work.
-    pub(super) fn is_in_doubt(&self, path: &SyncPath) -> bool {
-        self.in_doubt.contains_key(path)
-    }
-
-    /// What the engine may have put at a path already.
-    pub(super) fn value_in_doubt(&self, path: &SyncPath) -> Option<&Value> {
-        self.in_doubt.get(path)
-    }
-
-    /// True if the engine may have put this at a path already.
-    pub(super) fn was_to_hold(&self, path: &SyncPath, content: Content) -> bool {
-        self.in_doubt.get(path).is_some_and(|value| value.content() == content)
-            || self.copies_in_doubt.contains(&(path.clone(), content))
-    }
-
-    /// These were looked at, and what was found is recorded.
-    pub(super) fn is_told<'a>(&mut self, paths: impl IntoIterator<Item = &'a SyncPath>) {
-        if self.has_doubts() {
-            for path in paths {
-                self.in_doubt.remove(path);
-                self.doubted_at_start.remove(path);
-            }
-        }
-    }
-
-    /// True if the engine has taken this from a path without having come to the end of what it was about.
-    pub(super) fn was_taken(&self, path: &SyncPath, content: Content) -> bool {
-        let was_to_go = self.in_doubt.get(path).is_some_and(|value| value.content() != content);
-        was_to_go
-            && self.doubted_at_start.contains(path)
-            && content.is_bytes()
-            && self.taken.contains(&content.hash())
-    }
-
-    /// True if anything may still be the engine's own work of before the start.
-    pub(super) fn has_doubts(&self) -> bool {
-        !self.in_doubt.is_empty()
     }
 
     /// What was merged up to now is durable.
@@ -250,52 +205,11 @@ impl Engine {
         self.effects.push(Effect::Apply(ops));
     }
 
-    /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
-    /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
-    /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
-    pub(super) fn doubt_what_was_under_way(&mut self, taken: BTreeSet<ContentHash>) {
-        self.planner.taken = taken;
-        let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
-        let is_implied = |node: &Node, value: &Value| {
-            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
-        };
-        let under_way = shown.filter(|(_, node, value)| {
-            !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
-        });
-        self.planner.in_doubt = under_way.map(|(path, _, value)| (path.clone(), value)).collect();
-        self.planner.doubted_at_start = self.planner.in_doubt.keys().cloned().collect();
-        let losers = self.planner.in_doubt.keys().flat_map(|path| self.tree.project(path).losers);
-        self.planner.copies_in_doubt = losers.map(|loser| (loser.copy, loser.value.content())).collect();
-    }
-
-    /// Everything that can be looked at has been, since the start: what cannot stays in doubt.
-    pub(super) fn doubt_only_what_is_untold(&mut self) {
-        let mut in_doubt = std::mem::take(&mut self.planner.in_doubt);
-        in_doubt.retain(|path, _| self.is_untold(path));
-        self.planner.in_doubt = in_doubt;
-        if !self.planner.has_doubts() {
-            self.planner.taken.clear();
-            self.planner.copies_in_doubt.clear();
-            self.planner.doubted_at_start.clear();
-        }
-    }
-
-    /// True if it cannot be told at present what is at a path.
-    fn is_untold(&self, path: &SyncPath) -> bool {
-        let is_troubled = |above: SyncPath| self.troubles.contains_key(&above);
-        self.is_hidden(path) || self.troubles.contains_key(path) || path.ancestors().any(is_troubled)
-    }
-
-    /// True if the ops under way, or those of before the start, follow from what this path's register was before it
-    /// changed.
+    /// True if the ops under way follow from what this path's register was before it changed.
     ///
     /// Its change is not made durable before they have ended, and then with the records of what they did: else a crash
     /// would leave a disk that neither records nor registers account for, and that would be taken for a user's.
     pub(super) fn is_being_applied(&self, path: &SyncPath) -> bool {
-        let is_doubted = || self.planner.is_in_doubt(path) && self.is_found_out_about(path);
-        if !self.observer.is_ready && self.root == RootState::Proved && is_doubted() {
-            return true;
-        }
         let applying = &self.planner.applying;
         let is_gone = || self.tree.project(path).value.content() == Content::Absent;
         !applying.is_empty()
@@ -315,10 +229,7 @@ impl Engine {
     }
 
     fn is_fine(&mut self, path: &SyncPath) {
-        // Where nothing is recorded, the engine may have put something all the same, until it is looked at.
-        if self.tree.record(path).is_some() {
-            self.planner.is_told([path]);
-        }
+        self.doubt_no_more(path);
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
         self.planner.surprises.remove(path);

@@ -1,0 +1,164 @@
+//! Doubts: what the engine may have done on the disk without having recorded it.
+//!
+//! A stop, or an op that failed, may come between a change of the disk and its record. Until such a path was looked at,
+//! what is found there may be the engine's own work, and is then no user's act. A doubt begins at the start or with the
+//! failure, and ends when the path was looked at and what is there is recorded; where nothing can be told, it stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::Engine;
+use crate::path::SyncPath;
+use crate::tree::Node;
+use crate::version::{Content, ContentHash, Value};
+
+/// What the engine may have done at one path without having recorded it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    /// What it may have put there.
+    pub value: Value,
+    /// What a stop had left in the store was taken from there, and no user took it away.
+    pub taken: Option<ContentHash>,
+    /// The copies beside it, as they were to be.
+    pub copies: Vec<(SyncPath, Content)>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Doubts {
+    of: BTreeMap<SyncPath, Doubt>,
+    /// The copies beside all that was in doubt at the start.
+    copies: BTreeSet<(SyncPath, Content)>,
+    /// Doubts that do not follow from what is stored of their paths any more, and are stored themselves.
+    stored: BTreeSet<SyncPath>,
+    /// Stored doubts that are over.
+    over: Vec<SyncPath>,
+}
+
+impl Doubts {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// True if what is found at a path may be the engine's own work.
+    pub(in crate::engine) fn is_about(&self, path: &SyncPath) -> bool {
+        self.of.contains_key(path)
+    }
+
+    /// What the engine may have put at a path already.
+    pub(in crate::engine) fn value(&self, path: &SyncPath) -> Option<&Value> {
+        self.of.get(path).map(|doubt| &doubt.value)
+    }
+
+    /// True if the engine may have put this at a path already.
+    pub(in crate::engine) fn was_to_hold(&self, path: &SyncPath, content: Content) -> bool {
+        self.value(path).is_some_and(|value| value.content() == content)
+            || self.copies.contains(&(path.clone(), content))
+    }
+
+    /// True if the engine has taken this from a path without having come to the end of what it was about.
+    pub(in crate::engine) fn was_taken(&self, path: &SyncPath, content: Content) -> bool {
+        self.of.get(path).is_some_and(|doubt| {
+            content.is_bytes() && doubt.taken == Some(content.hash()) && doubt.value.content() != content
+        })
+    }
+
+    /// An op failed that was to put this at a path.
+    pub(super) fn begin(&mut self, path: SyncPath, value: Value) {
+        self.of.entry(path).or_insert(Doubt { value, taken: None, copies: Vec::new() });
+    }
+
+    /// These were looked at, and what was found is recorded.
+    pub(in crate::engine) fn end<'a>(&mut self, paths: impl IntoIterator<Item = &'a SyncPath>) {
+        if !self.is_empty() {
+            for path in paths {
+                self.of.remove(path);
+                self.over.extend(self.stored.take(path));
+            }
+        }
+    }
+
+    /// True if a stored doubt is over.
+    pub(in crate::engine) fn is_news(&self) -> bool {
+        !self.over.is_empty()
+    }
+
+    /// What has to be stored of doubts together with these rows: where a register goes on while what it said before is in
+    /// doubt, the doubt would not follow from the row any more. None: the doubt is over.
+    pub(in crate::engine) fn take_changes<'a>(
+        &mut self,
+        rows: impl Iterator<Item = &'a SyncPath>,
+    ) -> Vec<(SyncPath, Option<Doubt>)> {
+        let mut changes: Vec<_> = self.over.drain(..).map(|path| (path, None)).collect();
+        if !self.of.is_empty() {
+            for path in rows {
+                if let Some(doubt) = self.of.get(path).filter(|_| self.stored.insert(path.clone())) {
+                    changes.push((path.clone(), Some(doubt.clone())));
+                }
+            }
+        }
+        changes
+    }
+}
+
+impl Engine {
+    /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
+    /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
+    /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
+    ///
+    /// To what follows from the rows comes what was stored because it does not.
+    pub(in crate::engine) fn doubt_what_was_under_way(
+        &mut self,
+        taken_at_start: &BTreeSet<ContentHash>,
+        stored: BTreeMap<SyncPath, Doubt>,
+    ) {
+        let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
+        let is_implied = |node: &Node, value: &Value| {
+            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
+        };
+        let under_way = shown.filter(|(_, node, value)| {
+            !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
+        });
+        let doubts = under_way.map(|(path, node, value)| {
+            let taken = node.record.as_ref().map(|record| record.content).filter(Content::is_bytes);
+            let taken =
+                taken.map(|content| content.hash()).filter(|content| taken_at_start.contains(content));
+            let losers = self.tree.project(path).losers.into_iter();
+            let copies = losers.map(|loser| (loser.copy, loser.value.content())).collect();
+            (path.clone(), Doubt { value, taken, copies })
+        });
+        let mut of: BTreeMap<SyncPath, Doubt> = doubts.collect();
+        let known = stored.keys().cloned().collect();
+        of.extend(stored);
+        let copies = of.values().flat_map(|doubt| doubt.copies.iter().cloned()).collect();
+        self.planner.doubts = Doubts { of, copies, stored: known, over: Vec::new() };
+    }
+
+    /// Everything that can be looked at has been, since the start: what cannot stays in doubt.
+    pub(in crate::engine) fn doubt_only_what_is_untold(&mut self) {
+        let told: Vec<SyncPath> =
+            self.planner.doubts.of.keys().filter(|path| !self.is_untold(path)).cloned().collect();
+        let doubts = &mut self.planner.doubts;
+        doubts.end(&told);
+        if doubts.is_empty() {
+            doubts.copies.clear();
+        }
+    }
+
+    /// Ends the doubt about a path that is as it should be, if that could be told.
+    ///
+    /// Where nothing is recorded, the engine may have put something all the same, until it is looked at.
+    pub(super) fn doubt_no_more(&mut self, path: &SyncPath) {
+        if !self.planner.doubts.is_empty() && self.tree.record(path).is_some() && !self.is_untold(path) {
+            self.planner.doubts.end([path]);
+        }
+    }
+
+    /// True if it cannot be told at present what is at a path.
+    fn is_untold(&self, path: &SyncPath) -> bool {
+        let is_troubled = |above: SyncPath| self.troubles.contains_key(&above);
+        self.is_hidden(path)
+            || self.is_left_alone(path)
+            || self.is_recorded_ignored(path)
+            || self.troubles.contains_key(path)
+            || path.ancestors().any(is_troubled)
+    }
+}
