@@ -1,7 +1,7 @@
 //! Links between devices: up, cut, or silent one way; messages under way.
 //!
-//! What a link promises is what TCP and TLS promise: whole messages, in order, until it is cut. Worlds that double or
-//! reorder messages go beyond that.
+//! What a link promises is what TCP and TLS promise: whole messages, in order, until it is cut. Worlds that double
+//! messages, or let what is said of paths overtake itself, go beyond that.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,8 @@ pub(crate) struct Link {
     /// Which connection each side, the lower one first, believes in.
     pub(crate) told: [Option<u64>; 2],
     arrivals: [u64; 2],
+    /// When the last word about the session, or of how far a disk has come, arrives: nothing overtakes it.
+    session_arrivals: [u64; 2],
     /// What each side has said since it is not heard any more.
     stalled: [Option<Vec<Message>>; 2],
 }
@@ -143,14 +145,20 @@ impl World {
 
     fn put_under_way(&mut self, from: usize, to: usize, message: Message) {
         let delay = 1 + self.random.below(self.options.link_us_max.max(1));
-        let overtakes = self.random.percent(self.options.reordered_messages_percent);
+        let is_of_paths = matches!(message, Message::Entries(_));
+        let overtakes = self.random.percent(self.options.reordered_messages_percent) && is_of_paths;
         let now_us = self.now_us;
         let Some(link) = self.links.get_mut(&pair(from, to)) else { return };
         let Some(connection) = link.told[side(from, to)] else { return };
         let arrival = &mut link.arrivals[side(from, to)];
-        self.stats.n_reordered_messages += u64::from(overtakes && now_us + delay < *arrival);
-        let at = if overtakes { now_us + delay } else { (now_us + delay).max(*arrival + 1) };
+        let session_arrival = &mut link.session_arrivals[side(from, to)];
+        let after = if overtakes { *session_arrival } else { *arrival };
+        let at = (now_us + delay).max(after + 1);
+        self.stats.n_reordered_messages += u64::from(at < *arrival);
         *arrival = at.max(*arrival);
+        if !is_of_paths {
+            *session_arrival = at;
+        }
         self.at(at, Happening::Arrive { from, to, connection, message });
     }
 

@@ -117,6 +117,15 @@ impl Oracle {
         self.fate(token, path).n_made += 1;
     }
 
+    /// A user moved this to a path. What a power cut has left somewhere is nobody's there either.
+    pub fn moved(&mut self, token: &Body, from: &SyncPath, to: &SyncPath, device: usize) {
+        if self.appeared.contains(&(token.clone(), home_of(token, from))) && *token != Body::Directory {
+            self.appeared(token, to, device);
+        } else {
+            self.made(token, to, device);
+        }
+    }
+
     /// A user changed its metadata.
     pub fn confirmed(&mut self, token: &Body, path: &SyncPath, device: usize) {
         self.tell(token, path, device, What::Confirmed);
@@ -311,7 +320,12 @@ impl Oracle {
         for ((token, home), fate) in &self.fates {
             let is_there = found.contains_key(&(token.clone(), home.clone())) || recovered.contains(token);
             let is_safe = fate.n_made > 0 && fate.destroyed.is_empty();
-            let is_kept = is_there || (*token == Body::Directory && disk.get(home).is_some());
+            // A directory that was in the way of an op has a name of its own for good.
+            let is_rescued = |(path, item): (&SyncPath, &Item)| {
+                item.body == Body::Directory && path != home && family(path) == *home
+            };
+            let is_shown = || disk.get(home).is_some() || disk.items.iter().any(is_rescued);
+            let is_kept = is_there || (*token == Body::Directory && is_shown());
             // To a device that lost its home any directory is one that others may have deleted, and so is what equals what was
             // deleted there (promise D3).
             let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));

@@ -136,6 +136,7 @@ impl Settings {
         odds.late = odds.late.max(rare(20));
         options.cuts_power = u64::from(odds.power_cut > 0);
         self.is_year_away = self.n_phases > 1 && rare(1) == 1;
+        self.scene.options.reordered_messages_percent = rare(20);
     }
 }
 

@@ -377,7 +377,7 @@ impl World {
         for path in &moved {
             let target = if path == from { to.clone() } else { from.rebase(path, to).expect("it is below") };
             let body = self.devices[device].disk.get(&target).map(|item| item.body.clone());
-            body.into_iter().for_each(|body| self.oracle.made(&body, &target, device));
+            body.into_iter().for_each(|body| self.oracle.moved(&body, path, &target, device));
         }
         self.hint(device, from);
         self.hint(device, to);

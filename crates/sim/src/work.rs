@@ -6,7 +6,7 @@ use file_sync_core::effect::{HashItem, HashOutcome, Op, OpOutcome, Trouble};
 use file_sync_core::engine::{Effect, Event, FetchOutcome, FetchRequest, Listing};
 use file_sync_core::ignore::Rules;
 use file_sync_core::mistake::{Mistake, is_made};
-use file_sync_core::path::SyncPath;
+use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::record::{Kind, Seen};
 use file_sync_core::version::ContentHash;
 
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// Lists one directory. The reports of one walk stay in order: each is given before the next listing.
-    fn run_walk(&mut self, device: usize, walk: u64, mut pending: Vec<SyncPath>, rules: Rules) {
+    fn run_walk(&mut self, device: usize, walk: u64, mut pending: Vec<SyncPath>, mut rules: Rules) {
         let Some(directory) = pending.pop() else {
             self.step(device, Event::Walked { walk });
             return;
@@ -211,6 +211,9 @@ impl World {
         };
         if let Ok(items) = &result {
             let items: &Vec<(SyncPath, Seen)> = items;
+            // A walk goes by the rules that it lists itself.
+            let ignore_file = items.iter().find(|(path, _)| path.name() == IGNORE_NAME);
+            rules.set(&directory, ignore_file.and_then(|(_, seen)| seen.rules.as_deref()));
             let directories = items.iter().rev().filter(|(_, seen)| seen.kind == Kind::Directory);
             pending.extend(
                 directories.map(|(path, _)| path.clone()).filter(|path| !rules.is_ignored(path, true)),

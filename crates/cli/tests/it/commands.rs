@@ -171,9 +171,12 @@ fn sync_up_ls_pause_resume_wait_and_down() {
     let (alpha, beta) = paired();
     offer(&alpha, &[]);
     alpha.user().write("f", "bytes", JANUARY);
-    let listed = beta.json(["sync", "ls"]);
-    assert_eq!(listed["directories"], json!([]));
-    assert!(mentions(&listed["offers"], "docs"), "what could be joined is listed: {listed}");
+    // The word of a new offer may take a moment.
+    eventually(crate::world::PATIENCE, || {
+        let listed = beta.json(["sync", "ls"]);
+        assert_eq!(listed["directories"], json!([]));
+        if mentions(&listed["offers"], "docs") { Ok(()) } else { Err(format!("not listed: {listed}")) }
+    });
     // Made if missing, with its parents; a relative path is the client's.
     let up = beta.json(["sync", "up", "alpha:docs", "new/parents/docs"]);
     assert_eq!((up["name"].clone(), up["remote"].clone()), ("docs".into(), "alpha".into()));
