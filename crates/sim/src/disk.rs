@@ -286,8 +286,8 @@ impl Disk {
             item.ctime = ctime;
         }
         self.items.insert(to.clone(), item);
-        // What an op has taken out for a moment goes back to where it lay, under whatever name that is by now.
-        for (path, inside) in self.out.values_mut() {
+        // What an op has taken out for a moment goes back into the directory that it lay in, whatever that is called by now.
+        for (path, inside) in self.out.values_mut().filter(|(path, _)| from.is_ancestor_of(path)) {
             for path in std::iter::once(path).chain(inside.iter_mut().map(|(path, _)| path)) {
                 *path = from.rebase(path, to).unwrap_or_else(|| path.clone());
             }

@@ -176,7 +176,8 @@ impl Engine {
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
         let is_found = value.content() == found.content;
         let is_held = before != Content::Absent && self.tree.holds_content(path, before);
-        if is_found && (!is_held || value.content() == before) {
+        // Nothing is left in the store of a directory that the engine has taken away.
+        if is_found && (!is_held || before == Content::Directory || value.content() == before) {
             return self.as_recorded(value, &found.stat);
         }
         if self.planner.doubts.was_taken(path, before) {

@@ -266,8 +266,6 @@ pub struct Stored {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// The kept versions.
     pub kept: Vec<Kept>,
-    /// Of the kept versions, the contents of those that a stop had left unlisted: the op that took them did not end.
-    pub found_kept: BTreeSet<ContentHash>,
     /// What the engine may have done without having recorded it, where that does not follow from the rows.
     pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The whole disk has been looked at once, in this life or an earlier one.
@@ -283,6 +281,8 @@ impl Engine {
         let tree = Tree::of(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
+        let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
+        let in_store = kept.map(|kept| (kept.stat.inode, kept.content.hash())).collect();
         let mut engine = Engine {
             config,
             now,
@@ -339,7 +339,7 @@ impl Engine {
             engine.observer.begin_first_scan();
         }
         engine.note_what_is_lost();
-        engine.doubt_what_was_under_way(&stored.found_kept, stored.doubts);
+        engine.doubt_what_was_under_way(&in_store, stored.doubts);
         engine.peers =
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
         engine.request_walk(SyncPath::root());

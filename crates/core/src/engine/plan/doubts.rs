@@ -16,7 +16,7 @@ use crate::version::{Content, ContentHash, Value};
 pub struct Doubt {
     /// What it may have put there.
     pub value: Value,
-    /// What a stop had left in the store was taken from there, and no user took it away.
+    /// The engine has taken this from there, and no user has: the very file is in the store.
     pub taken: Option<ContentHash>,
     /// The copies beside it, as they were to be.
     pub copies: Vec<(SyncPath, Content)>,
@@ -104,10 +104,11 @@ impl Engine {
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
     /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
     ///
-    /// To what follows from the rows comes what was stored because it does not.
+    /// To what follows from the rows comes what was stored because it does not. `in_store`: inodes and contents of what is
+    /// kept.
     pub(in crate::engine) fn doubt_what_was_under_way(
         &mut self,
-        taken_at_start: &BTreeSet<ContentHash>,
+        in_store: &BTreeSet<(u64, ContentHash)>,
         stored: BTreeMap<SyncPath, Doubt>,
     ) {
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
@@ -118,9 +119,9 @@ impl Engine {
             !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
         });
         let doubts = under_way.map(|(path, node, value)| {
-            let taken = node.record.as_ref().map(|record| record.content).filter(Content::is_bytes);
-            let taken =
-                taken.map(|content| content.hash()).filter(|content| taken_at_start.contains(content));
+            let recorded = node.record.as_ref().filter(|record| record.content.is_bytes());
+            let recorded = recorded.map(|record| (record.stat.inode, record.content.hash()));
+            let taken = recorded.filter(|file| in_store.contains(file)).map(|(_, content)| content);
             let losers = self.tree.project(path).losers.into_iter();
             let copies = losers.map(|loser| (loser.copy, loser.value.content())).collect();
             (path.clone(), Doubt { value, taken, copies })
