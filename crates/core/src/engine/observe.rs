@@ -78,6 +78,8 @@ pub(super) struct Observer {
     pub(super) first_scan_through: u64,
     /// Number of the last walk of everything that has ended.
     pub(super) full_walk_ended: u64,
+    /// The first such walk since the root was last not there: what was listed before may be of what lay in its place.
+    trusted_from: u64,
     /// The last such walk that told which of what was under way at the start was done.
     doubted_after: u64,
 }
@@ -151,6 +153,11 @@ impl Observer {
     /// The number that the next walk of everything will have, at the least.
     pub(super) fn next_walk(&self) -> u64 {
         self.n_walks + 1
+    }
+
+    /// True once the whole disk was listed since the root was last not there: its rules are known again.
+    pub(super) fn knows_root(&self) -> bool {
+        self.full_walk_ended >= self.trusted_from
     }
 }
 
@@ -386,6 +393,7 @@ impl Engine {
     pub(super) fn on_root_proved(&mut self) {
         if self.root != RootState::Proved {
             self.root = RootState::Proved;
+            self.observer.trusted_from = self.observer.next_walk();
             self.request_walk(SyncPath::root());
             // A walk passes over what is as recorded, and the looks that these were waiting for are forgotten.
             self.planner.unsure().for_each(|path| self.request_look(path));

@@ -143,6 +143,7 @@ impl Engine {
     pub(super) fn may_change_disk(&self) -> bool {
         self.root == RootState::Proved
             && self.observer.is_ready
+            && self.observer.knows_root()
             && !self.paused
             && self.config.mode != Mode::SendOnly
     }
