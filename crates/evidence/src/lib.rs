@@ -3,7 +3,7 @@
 //! A test that gathers evidence prints lines that begin with `evidence: ` and go on with one JSON object: `part` and `what`
 //! name it, `figures` counts what was tried, `bad` what has to be 0, `seconds` how long it took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde::Deserialize;
@@ -41,8 +41,17 @@ pub struct Run {
     pub seconds: u64,
     /// What cargo said of all tests: how many passed, failed and were ignored.
     pub tests: (u64, u64, u64),
-    /// The full size, or the slice that every run of the tests has.
-    pub is_full: bool,
+    /// What was tried in full size, the rest being the slice that every run of the tests has.
+    pub full: Full,
+}
+
+/// What was tried in full size.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Full {
+    /// Everything.
+    All,
+    /// These parts.
+    Parts(Vec<String>),
 }
 
 /// Finds the lines of evidence in what tests printed; lines that say none, although they begin so, are returned too.
@@ -56,6 +65,14 @@ pub fn collect(output: &str) -> (Vec<Evidence>, Vec<String>) {
         }
     }
     (found, broken)
+}
+
+/// Puts the rows of `full` in place of those of the same parts; returns which parts these are.
+pub fn replace_parts(evidence: &mut Vec<Evidence>, full: Vec<Evidence>) -> Vec<String> {
+    let parts: BTreeSet<String> = full.iter().map(|one| one.part.clone()).collect();
+    evidence.retain(|one| !parts.contains(&one.part));
+    evidence.extend(full);
+    parts.into_iter().collect()
 }
 
 /// Sums up cargo's own lines: tests passed, failed and ignored.
@@ -90,7 +107,12 @@ pub fn count_seconds(output: &str) -> f64 {
 pub fn page(run: &Run, evidence: &[Evidence]) -> String {
     let mut page = String::from(HEAD);
     let (passed, failed, ignored) = run.tests;
-    let size = if run.is_full { "full size" } else { "the slice that every run of the tests has" };
+    let slice = "the slice that every run of the tests has";
+    let size = match &run.full {
+        Full::All => "full size".to_owned(),
+        Full::Parts(parts) if parts.is_empty() => slice.to_owned(),
+        Full::Parts(parts) => format!("{slice}, but in full size: {}", parts.join(", ")),
+    };
     let _ = writeln!(
         page,
         "Commit `{}`, {}, {}, {size}: {} s of tests; {passed} passed, {failed} failed, {ignored} ignored.\n",
@@ -123,7 +145,8 @@ pub fn page(run: &Run, evidence: &[Evidence]) -> String {
 
 const HEAD: &str = "# Evidence
 
-Made by `cargo run --release -p file-sync-evidence`, with `-- --full` in full size; do not edit. Every row is printed by a
+Made by `cargo run --release -p file-sync-evidence`, with `-- --full` in full size, with `-- --full NAMES` for the tests
+that are named so; do not edit. Every row is printed by a
 test, with all that was tried, and fails the run if anything that must be 0 is not. Where nothing bad was seen in n histories, its rate is
 below 3/n with a confidence of 95 % (the rule of three); that says something of histories like these, not of all.
 
@@ -186,11 +209,25 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             machine: "2 cores".to_owned(),
             seconds: 9,
             tests: count_tests(OUTPUT),
-            is_full: false,
+            full: Full::Parts(vec!["chaos".to_owned()]),
         };
         let page = page(&run, &evidence);
+        assert!(
+            page.contains("the slice that every run of the tests has, but in full size: chaos: 9 s"),
+            "{page}"
+        );
         assert!(page.contains("| level 1 | 1,500 seeds | lost 0 | 2.0e-3 | 3 |"), "{page}");
         assert!(page.contains("10 passed, 2 failed, 1 ignored"), "{page}");
+    }
+
+    #[test]
+    fn what_was_tried_in_full_replaces_its_part_of_the_slice() {
+        let (mut evidence, _) = collect(OUTPUT);
+        let other = Evidence { part: "other".to_owned(), ..evidence[0].clone() };
+        evidence.push(other.clone());
+        let full = Evidence { what: "level 1 in full".to_owned(), ..evidence[0].clone() };
+        assert_eq!(replace_parts(&mut evidence, vec![full.clone()]), ["simulator"]);
+        assert_eq!(evidence, [other, full]);
     }
 
     #[test]

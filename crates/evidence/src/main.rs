@@ -1,7 +1,9 @@
-//! Runs all tests, in full with `--full`, and writes what they proved to docs/evidence.md.
+//! Runs all tests and writes what they proved to docs/evidence.md.
 //!
-//! `--from FILE` takes the output of an earlier run in place of a new one. The page is written whatever came out; the
-//! command fails if a test failed, or anything happened that must not.
+//! `--full` tries everything in full size; `--full NAMES` tries the slice, and then, in full size, the tests whose names
+//! contain one of these. `--from FILE...` takes the output of earlier runs in place of new ones: of the slice first, then
+//! of what was tried in full size. The page is written whatever came out; the command fails if a test failed, or anything
+//! happened that must not.
 
 #![expect(clippy::print_stdout, reason = "a tool for developers")]
 
@@ -9,33 +11,60 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use file_sync_evidence::{Run, collect, count_seconds, count_tests, page};
+use file_sync_evidence::{Full, Run, collect, count_seconds, count_tests, page, replace_parts};
 
 const PAGE: &str = "docs/evidence.md";
+const USAGE: &str = "usage: file-sync-evidence [--full [NAMES...] | --from FILES...]";
+
+/// What tests printed.
+struct Outputs {
+    /// All tests.
+    all: String,
+    /// Tests that were tried in full size besides.
+    full: Option<String>,
+    /// All were tried in full size.
+    is_all_full: bool,
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let is_full = arguments.iter().any(|argument| argument == "--full");
-    let from = arguments.iter().position(|argument| argument == "--from").map(|index| index + 1);
-    let known = |argument: &String| ["--full", "--from"].contains(&argument.as_str());
-    if arguments.iter().enumerate().any(|(index, argument)| !known(argument) && Some(index) != from) {
-        bail!("usage: file-sync-evidence [--full] [--from FILE]");
-    }
-    let output = match from {
-        Some(index) => {
-            let file = arguments.get(index).context("--from needs a file")?;
-            std::fs::read_to_string(file).with_context(|| file.clone())?
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outputs = match words.as_slice() {
+        [] => Outputs { all: run_tests(&[], false)?, full: None, is_all_full: false },
+        ["--full"] => Outputs { all: run_tests(&[], true)?, full: None, is_all_full: true },
+        ["--full", names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
+            let all = run_tests(&[], false)?;
+            Outputs { all, full: Some(run_tests(names, true)?), is_all_full: false }
         }
-        None => run_tests(is_full)?,
+        ["--from", first, others @ ..] => {
+            let read = |file: &&str| std::fs::read_to_string(file).with_context(|| (*file).to_owned());
+            let full = others.iter().map(read).collect::<Result<Vec<String>>>()?;
+            let full = (!full.is_empty()).then(|| full.concat());
+            Outputs { all: read(first)?, full, is_all_full: false }
+        }
+        _ => bail!(USAGE),
     };
-    let (evidence, broken) = collect(&output);
+    write_page(&outputs)
+}
+
+fn write_page(outputs: &Outputs) -> Result<()> {
+    let (mut evidence, mut broken) = collect(&outputs.all);
+    let (mut tests, mut seconds) = (count_tests(&outputs.all), count_seconds(&outputs.all));
+    let mut parts = Vec::new();
+    if let Some(full) = &outputs.full {
+        let (rows, lines) = collect(full);
+        parts = replace_parts(&mut evidence, rows);
+        broken.extend(lines);
+        tests.1 += count_tests(full).1;
+        seconds += count_seconds(full);
+    }
     let run = Run {
         commit: said_by("git", &["rev-parse", "--short", "HEAD"])?,
         date: said_by("date", &["-u", "+%Y-%m-%d"])?,
         machine: format!("{} cores, Linux {}", said_by("nproc", &[])?, said_by("uname", &["-r"])?),
-        seconds: count_seconds(&output) as u64,
-        tests: count_tests(&output),
-        is_full,
+        seconds: seconds as u64,
+        tests,
+        full: if outputs.is_all_full { Full::All } else { Full::Parts(parts) },
     };
     std::fs::write(PAGE, page(&run, &evidence)).with_context(|| PAGE.to_owned())?;
     println!("{PAGE}: {} rows of evidence", evidence.len());
@@ -46,10 +75,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo's tests, shows what they print, and returns it.
-fn run_tests(is_full: bool) -> Result<String> {
+/// Runs cargo's tests, all or those whose names contain one of `names`, shows what they print, and returns it.
+fn run_tests(names: &[&str], is_full: bool) -> Result<String> {
     let mut command = Command::new("cargo");
     command.args(["test", "--release", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
+    command.args(names);
     if is_full {
         command.env("EVIDENCE", "full");
     }
