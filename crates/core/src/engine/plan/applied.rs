@@ -20,7 +20,10 @@ impl Engine {
         for (op, outcome) in outcomes {
             let paths = touched(&op);
             match outcome {
-                OpOutcome::Done { stat, kept } => self.op_is_done(&op, stat, kept),
+                OpOutcome::Done { stat, kept } => {
+                    self.planner.doubts.end(&paths);
+                    self.op_is_done(&op, stat, kept);
+                }
                 OpOutcome::Differs { rescued } => self.op_met_something_else(&op, rescued),
                 OpOutcome::NoSource => self.op_had_no_source(&op),
                 OpOutcome::Trouble(trouble) => self.op_is_in_trouble(&op, trouble),

@@ -29,8 +29,9 @@ pub(in crate::engine) struct Doubts {
     copies: BTreeSet<(SyncPath, Content)>,
     /// Doubts that do not follow from what is stored of their paths any more, and are stored themselves.
     stored: BTreeSet<SyncPath>,
-    /// Stored doubts that are over.
-    over: Vec<SyncPath>,
+    /// Stored doubts that are over: in no commit yet, and in the one under way.
+    over: BTreeSet<SyncPath>,
+    over_under_way: BTreeSet<SyncPath>,
 }
 
 impl Doubts {
@@ -81,13 +82,24 @@ impl Doubts {
         !self.over.is_empty()
     }
 
+    /// True if a doubt is over, and a stop would bring it back: what is put there now would be taken for a user's then.
+    pub(super) fn may_come_back(&self, path: &SyncPath) -> bool {
+        self.over.contains(path) || self.over_under_way.contains(path)
+    }
+
+    /// The commit under way is durable.
+    pub(super) fn is_committed(&mut self) {
+        self.over_under_way.clear();
+    }
+
     /// What has to be stored of doubts together with these rows: where a register goes on while what it said before is in
     /// doubt, the doubt would not follow from the row any more. None: the doubt is over.
     pub(in crate::engine) fn take_changes<'a>(
         &mut self,
         rows: impl Iterator<Item = &'a SyncPath>,
     ) -> Vec<(SyncPath, Option<Doubt>)> {
-        let mut changes: Vec<_> = self.over.drain(..).map(|path| (path, None)).collect();
+        self.over_under_way = std::mem::take(&mut self.over);
+        let mut changes: Vec<_> = self.over_under_way.iter().map(|path| (path.clone(), None)).collect();
         if !self.of.is_empty() {
             for path in rows {
                 if let Some(doubt) = self.of.get(path).filter(|_| self.stored.insert(path.clone())) {
@@ -130,7 +142,7 @@ impl Engine {
         let known = stored.keys().cloned().collect();
         of.extend(stored);
         let copies = of.values().flat_map(|doubt| doubt.copies.iter().cloned()).collect();
-        self.planner.doubts = Doubts { of, copies, stored: known, over: Vec::new() };
+        self.planner.doubts = Doubts { of, copies, stored: known, ..Doubts::default() };
     }
 
     /// Everything that can be looked at has been, since the start: what cannot stays in doubt.

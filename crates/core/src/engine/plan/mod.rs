@@ -82,6 +82,7 @@ impl Planner {
     /// What was merged up to now is durable.
     pub(super) fn is_committed(&mut self) {
         self.todo.append(&mut self.awaiting_commit);
+        self.doubts.is_committed();
     }
 
     pub(super) fn reconsider_all(&mut self, tree: &Tree) {
@@ -177,7 +178,7 @@ impl Engine {
                 }
                 Assessment::Change(value) => {
                     self.planner.needed.insert(path.clone());
-                    if self.commits.is_uncommitted(&path) {
+                    if self.commits.is_uncommitted(&path) || self.planner.doubts.may_come_back(&path) {
                         self.fetch_ahead(&path, &value);
                         self.planner.awaiting_commit.insert(path);
                     } else {
