@@ -33,12 +33,12 @@ impl World {
         if unlisted.is_empty() {
             return;
         }
-        let known = machine.known_contents();
+        let (known, recorded) = (machine.known_contents(), machine.recorded_files());
         for (name, item) in unlisted {
             let Some(content) = item.content() else { continue };
             let path = SyncPath::parse(UNKNOWN.as_bytes()).expect("a valid path");
             let mut kept = Kept { name, path, content, stat: item.stat(), at };
-            match known.get(&content.hash()) {
+            match recorded.get(&(kept.stat.inode, content)).or_else(|| known.get(&content.hash())) {
                 Some(path) if content.is_bytes() => kept.path = path.clone(),
                 _ if is_other_home && content.is_bytes() => {}
                 _ => {
@@ -107,6 +107,13 @@ impl Device {
             }
         }
         known
+    }
+
+    /// The files that are recorded, by inode and content.
+    fn recorded_files(&self) -> BTreeMap<(u64, Content), SyncPath> {
+        let rows = self.durable.rows.iter();
+        let records = rows.filter_map(|(path, (_, record, _))| Some((path, record.as_ref()?)));
+        records.map(|(path, record)| ((record.stat.inode, record.content), path.clone())).collect()
     }
 
     /// The name under which a kept version comes back, if one is free: beside where it was, or as near as there still

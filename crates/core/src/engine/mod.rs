@@ -282,7 +282,7 @@ impl Engine {
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
-        let in_store = kept.map(|kept| (kept.stat.inode, kept.content.hash())).collect();
+        let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
         let mut engine = Engine {
             config,
             now,

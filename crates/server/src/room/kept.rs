@@ -39,7 +39,7 @@ pub(super) fn reconcile(
     if unlisted.is_empty() {
         return Ok(Vec::new());
     }
-    let known = known_contents(stored);
+    let (known, recorded) = (known_contents(stored), recorded_files(stored));
     let mut added = Vec::new();
     for (name, seen) in unlisted {
         if seen.kind == Kind::Directory {
@@ -47,7 +47,7 @@ pub(super) fn reconcile(
             continue;
         }
         let Some(mut kept) = describe(root, name, seen, now) else { continue };
-        match known.get(&kept.content.hash()) {
+        match recorded.get(&(kept.stat.inode, kept.content)).or_else(|| known.get(&kept.content.hash())) {
             Some(path) => kept.path = path.clone(),
             None => bring_back(root, device, &kept),
         }
@@ -106,6 +106,12 @@ fn known_contents(stored: &Stored) -> BTreeMap<ContentHash, SyncPath> {
         }
     }
     known
+}
+
+/// The files that are recorded, by inode and content: what was displaced a moment before a stop is still among them.
+fn recorded_files(stored: &Stored) -> BTreeMap<(u64, Content), SyncPath> {
+    let records = stored.rows.iter().filter_map(|(path, _, record, _)| Some((path, record.as_ref()?)));
+    records.map(|(path, record)| ((record.stat.inode, record.content), path.clone())).collect()
 }
 
 fn describe(root: &Root, name: String, seen: Seen, now: Time) -> Option<Kept> {

@@ -57,6 +57,8 @@ scripts! {
     s1_what_changed_again_while_the_disk_was_full_is_told_in_the_end
     d1_what_was_placed_before_a_power_cut_and_lies_under_a_mount_stays_in_doubt
     d1_what_is_in_doubt_stays_so_over_a_second_stop
+    d1_a_symlinks_copy_that_is_being_looked_at_does_not_take_its_name_back
+    l1_a_file_that_its_user_moved_and_that_was_displaced_there_was_not_taken_from_here
     l1_what_was_taken_from_another_path_is_not_taken_for_what_lay_here
     l7_after_a_root_was_not_there_its_rules_are_read_before_anything_is_done
     d1_a_file_placed_where_a_directory_was_taken_away_is_the_engines_own_after_a_crash

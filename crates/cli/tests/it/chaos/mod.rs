@@ -17,7 +17,7 @@ mod trouble;
 mod user;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +49,8 @@ struct Plan {
     /// How long there are runs.
     total: Duration,
     away_ms_max: u64,
+    /// What a device's file system holds: the displaced versions of all that time too.
+    disk_mib: u32,
 }
 
 #[test]
@@ -74,10 +76,11 @@ fn plan(shape: Shape, first_seed: u64) -> Plan {
             faults: Duration::from_secs(45),
             total,
             away_ms_max: 6_000,
+            disk_mib: 2_048,
         };
     }
     let faults = Duration::from_secs(9);
-    Plan { shape, n_devices: 3, first_seed, faults, total: Duration::ZERO, away_ms_max: 1_500 }
+    Plan { shape, n_devices: 3, first_seed, faults, total: Duration::ZERO, away_ms_max: 1_500, disk_mib: 192 }
 }
 
 /// Runs until the time is used up, once at least, and says what came of it.
@@ -106,7 +109,7 @@ fn chaos(plan: &Plan) {
 /// One run: work and faults together, then rest, then the verdict.
 fn run(plan: &Plan, seed: u64, figures: &mut Figures) {
     println!("chaos: {:?}, seed {seed}", plan.shape);
-    let mut world = World::new(plan.shape, plan.n_devices, seed);
+    let mut world = World::new(plan.shape, plan.n_devices, seed, plan.disk_mib);
     let record = Record::new();
     let is_over = AtomicBool::new(false);
     let desks: Vec<Desk> = (0..plan.n_devices).map(|index| desk(&world, index, &record, &is_over)).collect();
@@ -122,6 +125,10 @@ fn run(plan: &Plan, seed: u64, figures: &mut Figures) {
     let trees: Vec<Tree> = all.iter().map(|device| tree_of(&device.root())).collect();
     let root = all[0].root();
     let mut verdict = record.judge(&root, &trees[0]);
+    let pending = pending(&world.devices, had_home_trouble);
+    if !pending.is_empty() {
+        verdict.resurrected = record.judge(&root, &without(trees[0].clone(), &pending)).resurrected;
+    }
     for (work, left) in works.iter().zip(&left) {
         judge_own(work, left, &trees[0], had_home_trouble, &mut verdict);
     }
@@ -210,6 +217,8 @@ fn rest(devices: &[Device], had_home_trouble: bool, record: &Record) {
             devices.iter().try_for_each(|device| has_waited(device, had_home_trouble))?;
             let trees = devices.iter().map(|device| try_tree_of(&device.root()));
             let trees = trees.collect::<std::io::Result<Vec<Tree>>>().map_err(|error| error.to_string())?;
+            let pending = pending(devices, had_home_trouble);
+            let trees: Vec<Tree> = trees.into_iter().map(|tree| without(tree, &pending)).collect();
             match trees.iter().find_map(|tree| difference(&trees[0], tree)) {
                 Some(difference) => Err(format!("members differ: {difference}")),
                 None => Ok(()),
@@ -218,6 +227,27 @@ fn rest(devices: &[Device], had_home_trouble: bool, record: &Record) {
         all().map_err(|state: String| format!("{state}\n{}", record.troubles()))
     });
     println!("chaos: at rest after {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// Paths whose bytes nobody has any more, after homes were lost: what a disk had there before stays until they come.
+fn pending(devices: &[Device], had_home_trouble: bool) -> BTreeSet<Vec<u8>> {
+    let mut paths = BTreeSet::new();
+    for device in devices.iter().filter(|_| had_home_trouble) {
+        let directory = device.directory();
+        let errors = directory["errors"].as_array().into_iter().flatten();
+        let pending = errors.filter(|error| is_for_want_of_bytes(error));
+        paths.extend(pending.filter_map(|error| Some(error["path"].as_str()?.as_bytes().to_vec())));
+    }
+    paths
+}
+
+fn is_for_want_of_bytes(error: &serde_json::Value) -> bool {
+    error["message"].as_str().is_some_and(|message| message.contains("no connected member has its bytes"))
+}
+
+fn without(mut tree: Tree, paths: &BTreeSet<Vec<u8>>) -> Tree {
+    tree.retain(|path, _| !paths.contains(path));
+    tree
 }
 
 fn is_idle(device: &Device, had_home_trouble: bool) -> Result<(), String> {
@@ -231,10 +261,7 @@ fn is_idle(device: &Device, had_home_trouble: bool) -> Result<(), String> {
     let errors = directory["errors"].as_array().ok_or("no errors")?;
     // Who replaced bytes that nobody else had, and lost the memory of it, leaves a version that nobody can show. It is
     // listed for as long as nobody deletes it.
-    let is_excused = |error: &serde_json::Value| {
-        error["message"].as_str().is_some_and(|message| message.contains("no connected member has its bytes"))
-    };
-    match (is_idle && errors.is_empty()) || (had_home_trouble && errors.iter().all(is_excused)) {
+    match (is_idle && errors.is_empty()) || (had_home_trouble && errors.iter().all(is_for_want_of_bytes)) {
         true => Ok(()),
         false => Err(format!("{} is not idle: {directory}", device.name)),
     }

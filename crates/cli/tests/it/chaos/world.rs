@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -20,9 +21,6 @@ use crate::world::{introduce, join, offer};
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const FAKETIME_ARM: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1";
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
-/// What a device's file system holds. It is full when a filler of this size lies on it.
-const DISK: &str = "192m";
-
 /// Who is paired with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -53,10 +51,13 @@ pub struct World {
 
 impl World {
     /// Devices that keep `docs` equal; the first offers it.
-    pub fn new(shape: Shape, n_devices: usize, seed: u64) -> World {
+    ///
+    /// Each has a file system of `disk_mib`, where it can be mounted.
+    pub fn new(shape: Shape, n_devices: usize, seed: u64, disk_mib: u32) -> World {
+        let disk = format!("{disk_mib}m");
         let bases: Vec<TempDir> = (0..n_devices).map(|_| new_base()).collect();
         let mounts: Vec<Mount> =
-            bases.iter().filter_map(|base| Mount::at(base.path().to_owned(), DISK)).collect();
+            bases.iter().filter_map(|base| Mount::at(base.path().to_owned(), &disk)).collect();
         let library = [FAKETIME, FAKETIME_ARM].into_iter().find(|path| Path::new(path).exists());
         if library.is_none() {
             println!("skipped: clocks that are wrong need the package faketime");
@@ -154,8 +155,11 @@ pub fn shift_clock(device: &Device, offset: &str) {
 /// Takes away what room a device's disk has left, until what is returned is dropped.
 pub fn fill_disk(device: &Device) -> Filler {
     let path = device.beside("filler");
-    // It fails when the disk is full, which is the purpose.
-    let _ = fs::write(&path, vec![1; 256 << 20]);
+    // Writing fails when the disk is full, which is the purpose.
+    if let Ok(mut file) = fs::File::create(&path) {
+        let block = vec![1; 16 << 20];
+        while file.write_all(&block).is_ok() {}
+    }
     Filler { path }
 }
 

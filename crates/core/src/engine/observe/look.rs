@@ -64,6 +64,7 @@ impl Engine {
         looked_at.retain(|path| !self.busy.contains(path));
         for path in looked_at {
             self.planner.is_sure(&path);
+            self.reconsider_waiting_for_copy(&path);
             self.reconsider_needed_above(&path);
         }
     }
@@ -129,6 +130,12 @@ impl Engine {
         let is_told = |at: &&SyncPath| self.tree.record(at).is_none() && !self.busy.contains(*at);
         let told: Vec<SyncPath> = below.filter(is_told).cloned().collect();
         self.planner.doubts.end(&told);
+    }
+
+    /// True while it is being found out what is at a path.
+    pub(in crate::engine) fn is_found_out_about(&self, path: &SyncPath) -> bool {
+        let observer = &self.observer;
+        self.busy.contains(path) || observer.looking.contains(path) || observer.look_queue.contains_key(path)
     }
 
     pub(super) fn recorded_below(&self, path: &SyncPath) -> Vec<SyncPath> {

@@ -116,11 +116,11 @@ impl Engine {
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
     /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
     ///
-    /// To what follows from the rows comes what was stored because it does not. `in_store`: inodes and contents of what is
-    /// kept.
+    /// To what follows from the rows comes what was stored because it does not. `in_store`: what is kept, where it
+    /// was, its inode and content.
     pub(in crate::engine) fn doubt_what_was_under_way(
         &mut self,
-        in_store: &BTreeSet<(u64, ContentHash)>,
+        in_store: &BTreeSet<(SyncPath, u64, ContentHash)>,
         stored: BTreeMap<SyncPath, Doubt>,
     ) {
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
@@ -132,8 +132,8 @@ impl Engine {
         });
         let doubts = under_way.map(|(path, node, value)| {
             let recorded = node.record.as_ref().filter(|record| record.content.is_bytes());
-            let recorded = recorded.map(|record| (record.stat.inode, record.content.hash()));
-            let taken = recorded.filter(|file| in_store.contains(file)).map(|(_, content)| content);
+            let recorded = recorded.map(|record| (path.clone(), record.stat.inode, record.content.hash()));
+            let taken = recorded.filter(|file| in_store.contains(file)).map(|(_, _, content)| content);
             let losers = self.tree.project(path).losers.into_iter();
             let copies = losers.map(|loser| (loser.copy, loser.value.content())).collect();
             (path.clone(), Doubt { value, taken, copies })

@@ -289,9 +289,11 @@ impl Engine {
             self.tree.record(copy).is_some_and(|record| record.content == value.content())
                 && origins(copy).contains(path)
         };
-        let is_busy =
-            || self.copy_to_take_back(path, value.content()).is_some_and(|copy| self.busy.contains(&copy));
-        value.is_present() && (self.planner.unsure.iter().any(is_shown_at) || is_busy())
+        let is_found_out = || {
+            let copy = self.copy_to_take_back(path, value.content());
+            copy.is_some_and(|copy| self.is_found_out_about(&copy))
+        };
+        value.is_present() && (self.planner.unsure.iter().any(is_shown_at) || is_found_out())
     }
 
     /// The copy at which this disk shows a value that is to be put at its path.
