@@ -178,7 +178,6 @@ pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
     Ok(ChunkList { average_bytes, chunks })
 }
 
-/// Reads a path; the root is no bytes.
 pub(crate) fn doubt_blob(doubt: &Doubt) -> Vec<u8> {
     let Doubt { value, taken, copies } = doubt;
     let mut out = vec![value_kind(value) | u8::from(taken.is_some()) << 3];
@@ -210,6 +209,7 @@ pub(crate) fn doubt(blob: &[u8]) -> Decoded<Doubt> {
     Ok(Doubt { value, taken, copies })
 }
 
+/// Reads a path; the root is no bytes.
 pub(crate) fn path(bytes: &[u8]) -> Decoded<SyncPath> {
     if bytes.is_empty() { Ok(SyncPath::root()) } else { SyncPath::parse(bytes).map_err(|_| Malformed) }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, Mode};
+use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, Mode, Stored};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::version::{DeviceId, DirectoryId, Signature};
 
@@ -220,9 +220,10 @@ impl World {
         let now = machine.now(now_us);
         machine.durable.incarnations.push(machine.life);
         machine.config.incarnations = machine.durable.incarnations.clone();
-        self.list_kept(device);
+        let found_kept = self.list_kept(device);
         let machine = &mut self.devices[device];
-        let engine = Engine::new(machine.config.clone(), machine.durable.stored(), machine.is_paused, now);
+        let stored = Stored { found_kept, ..machine.durable.stored() };
+        let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
         machine.config.doubted = false;
         machine.config.may_have_fallen_back = false;
         machine.is_root_told_lost = false;

@@ -266,6 +266,8 @@ pub struct Stored {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// The kept versions.
     pub kept: Vec<Kept>,
+    /// The names of those kept versions that a stop had left unlisted: the op that took them did not end.
+    pub found_kept: BTreeSet<String>,
     /// What the engine may have done without having recorded it, where that does not follow from the rows.
     pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The whole disk has been looked at once, in this life or an earlier one.
@@ -281,7 +283,9 @@ impl Engine {
         let tree = Tree::of(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
-        let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
+        // What is listed was recorded with what took its place.
+        let is_found = |kept: &&Kept| kept.content.is_bytes() && stored.found_kept.contains(&kept.name);
+        let kept = stored.kept.iter().filter(is_found);
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
         let mut engine = Engine {
             config,

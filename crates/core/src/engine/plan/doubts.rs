@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::conflict::origins;
 use crate::engine::Engine;
 use crate::path::SyncPath;
 use crate::tree::Node;
@@ -29,6 +30,8 @@ pub(in crate::engine) struct Doubts {
     copies: BTreeSet<(SyncPath, Content)>,
     /// Doubts that do not follow from what is stored of their paths any more, and are stored themselves.
     stored: BTreeSet<SyncPath>,
+    /// What is in doubt at copies' names, by the paths that they are copies of.
+    by_origin: BTreeMap<SyncPath, BTreeSet<SyncPath>>,
     /// Stored doubts that are over: in no commit yet, and in the one under way.
     over: BTreeSet<SyncPath>,
     over_under_way: BTreeSet<SyncPath>,
@@ -64,7 +67,22 @@ impl Doubts {
 
     /// An op failed that was to put this at a path.
     pub(super) fn begin(&mut self, path: SyncPath, value: Value) {
+        self.note_origins(&path);
         self.of.entry(path).or_insert(Doubt { value, taken: None, copies: Vec::new() });
+    }
+
+    fn note_origins(&mut self, path: &SyncPath) {
+        for origin in origins(path) {
+            self.by_origin.entry(origin).or_default().insert(path.clone());
+        }
+    }
+
+    /// What is in doubt at a path and where else the register of that path has a say: at its copies' names, and in the
+    /// directories that it lies in.
+    fn around(&self, path: &SyncPath) -> impl Iterator<Item = SyncPath> {
+        let copies = self.by_origin.get(path).into_iter().flatten().cloned();
+        let around = [path.clone()].into_iter().chain(path.ancestors()).chain(copies);
+        around.filter(|path| self.of.contains_key(path)).collect::<Vec<_>>().into_iter()
     }
 
     /// These were looked at, and what was found is recorded.
@@ -92,8 +110,8 @@ impl Doubts {
         self.over_under_way.clear();
     }
 
-    /// What has to be stored of doubts together with these rows: where a register goes on while what it said before is in
-    /// doubt, the doubt would not follow from the row any more. None: the doubt is over.
+    /// What has to be stored of doubts together with these rows: where a register goes on while what followed from it before
+    /// is in doubt, the doubt would not follow from the rows any more. None: the doubt is over.
     pub(in crate::engine) fn take_changes<'a>(
         &mut self,
         rows: impl Iterator<Item = &'a SyncPath>,
@@ -101,9 +119,9 @@ impl Doubts {
         self.over_under_way = std::mem::take(&mut self.over);
         let mut changes: Vec<_> = self.over_under_way.iter().map(|path| (path.clone(), None)).collect();
         if !self.of.is_empty() {
-            for path in rows {
-                if let Some(doubt) = self.of.get(path).filter(|_| self.stored.insert(path.clone())) {
-                    changes.push((path.clone(), Some(doubt.clone())));
+            for path in rows.flat_map(|path| self.around(path)).collect::<BTreeSet<_>>() {
+                if let Some(doubt) = self.of.get(&path).filter(|_| self.stored.insert(path.clone())) {
+                    changes.push((path, Some(doubt.clone())));
                 }
             }
         }
@@ -116,8 +134,8 @@ impl Engine {
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
     /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
     ///
-    /// To what follows from the rows comes what was stored because it does not. `in_store`: what is kept, where it
-    /// was, its inode and content.
+    /// To what follows from the rows comes what was stored because it does not. `in_store`: what a stop had left
+    /// unlisted among the kept versions, where it was, its inode and content.
     pub(in crate::engine) fn doubt_what_was_under_way(
         &mut self,
         in_store: &BTreeSet<(SyncPath, u64, ContentHash)>,
@@ -143,6 +161,8 @@ impl Engine {
         of.extend(stored);
         let copies = of.values().flat_map(|doubt| doubt.copies.iter().cloned()).collect();
         self.planner.doubts = Doubts { of, copies, stored: known, ..Doubts::default() };
+        let paths: Vec<SyncPath> = self.planner.doubts.of.keys().cloned().collect();
+        paths.iter().for_each(|path| self.planner.doubts.note_origins(path));
     }
 
     /// Everything that can be looked at has been, since the start: what cannot stays in doubt.
