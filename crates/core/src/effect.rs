@@ -113,6 +113,8 @@ pub enum Op {
         path: SyncPath,
         /// What it points to.
         target: Box<[u8]>,
+        /// The copy of it that has to be there, as for [`Source::Local`]: it is to take its name back.
+        copy: Option<SyncPath>,
         /// As for [`Op::Place`].
         expect: Option<Record>,
     },
@@ -220,13 +222,6 @@ pub enum OpOutcome {
     NoSource,
     /// It could not be done, and nothing changed.
     Trouble(Trouble),
-    /// It was done, and could not be made durable.
-    NotDurable {
-        /// Why.
-        trouble: Trouble,
-        /// What was displaced or removed, now among the kept versions.
-        kept: Option<Kept>,
-    },
 }
 
 /// A displaced file or symlink in the store of kept versions (`.file-sync/kept/NAME`).

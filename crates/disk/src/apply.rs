@@ -23,7 +23,11 @@ use crate::trouble::{Refusal, other, trouble};
 
 impl Root {
     /// Carries out changes in order; outcomes are in the order of the ops. See [`Op`] for what is promised of each.
-    pub fn apply(&self, ops: &[Op]) -> Vec<OpOutcome> {
+    ///
+    /// # Errors
+    /// When something was done that no outcome describes: it could not be made durable, or a user's file that an op met
+    /// is left among the kept versions. Whoever asked has to go on as after a crash, from what is stored.
+    pub fn apply(&self, ops: &[Op]) -> Result<Vec<OpOutcome>, Trouble> {
         let is_placing =
             |op: &&Op| matches!(op, Op::Place { .. } | Op::PlaceSymlink { .. } | Op::MakeDirectory { .. });
         let sync_each = ops.iter().filter(is_placing).count() <= N_SINGLE_SYNCS_MAX;
@@ -31,7 +35,7 @@ impl Root {
             ops.iter().map(|op| self.prepare(op, sync_each)).collect();
         if !sync_each && let Err(errno) = rustix::fs::syncfs(self.fd()) {
             prepared.iter().flatten().flatten().for_each(|prepared| self.unprepare(prepared));
-            return all_trouble(ops, &trouble("make staged files durable", errno));
+            return Ok(all_trouble(ops, &trouble("make staged files durable", errno)));
         }
         self.between("prepared");
         let carry_out = |(op, prepared): (&Op, Result<_, Refusal>)| match prepared {
@@ -40,9 +44,7 @@ impl Root {
         };
         let steps: Vec<Step> = ops.iter().zip(prepared).map(carry_out).collect();
         self.between("carried out");
-        if let Err(trouble) = self.make_durable(ops, &steps) {
-            return steps.into_iter().map(|step| failed(step, &trouble)).collect();
-        }
+        self.make_durable(ops, &steps)?;
         self.report(ops, steps)
     }
 
@@ -135,7 +137,7 @@ impl Root {
         rustix::fs::fsync(at::open_file(spot.parent.as_fd(), spot.name())?)
     }
 
-    fn report(&self, ops: &[Op], steps: Vec<Step>) -> Vec<OpOutcome> {
+    fn report(&self, ops: &[Op], steps: Vec<Step>) -> Result<Vec<OpOutcome>, Trouble> {
         let doubtful = |step: &&Step| match step {
             Step::Changed { stat: Some(stat), .. } => self.may_hide_a_write(stat),
             _ => false,
@@ -143,13 +145,14 @@ impl Root {
         if steps.iter().any(|step| doubtful(&step)) {
             self.settle(steps.iter().filter_map(|step| match step {
                 Step::Changed { stat, .. } => stat.as_ref(),
-                Step::Over(_) => None,
+                Step::Over(_) | Step::Stranded(_) => None,
             }));
         }
         let report = |(op, step)| match step {
-            Step::Over(outcome) => outcome,
+            Step::Over(outcome) => Ok(outcome),
+            Step::Stranded(trouble) => Err(trouble),
             Step::Changed { stat, kept } => {
-                OpOutcome::Done { stat: stat.map(|stat| self.reliable(op, stat)), kept }
+                Ok(OpOutcome::Done { stat: stat.map(|stat| self.reliable(op, stat)), kept })
             }
         };
         ops.iter().zip(steps).map(report).collect()
@@ -183,16 +186,9 @@ impl Root {
 /// True if a step left the disk as it was. One that put something back did not.
 fn is_untouched(step: &Step) -> bool {
     match step {
-        Step::Changed { .. } => false,
+        Step::Changed { .. } | Step::Stranded(_) => false,
         Step::Over(OpOutcome::Differs { rescued }) => rescued.is_none(),
         Step::Over(_) => true,
-    }
-}
-
-fn failed(step: Step, trouble: &Trouble) -> OpOutcome {
-    match step {
-        Step::Over(outcome) => outcome,
-        Step::Changed { kept, .. } => OpOutcome::NotDurable { trouble: trouble.clone(), kept },
     }
 }
 

@@ -78,7 +78,7 @@ impl Root {
             Err(trouble) => return OpOutcome::Trouble(trouble),
         };
         let op = match seen.kind {
-            Kind::Symlink(target) => Op::PlaceSymlink { path: to.clone(), target, expect: None },
+            Kind::Symlink(target) => Op::PlaceSymlink { path: to.clone(), target, copy: None, expect: None },
             _ => match self.kept_hash(name) {
                 Ok(content) => Op::Place {
                     path: to.clone(),
@@ -91,7 +91,10 @@ impl Root {
                 Err(trouble) => return OpOutcome::Trouble(trouble),
             },
         };
-        self.apply(&[op]).pop().unwrap_or(OpOutcome::NoSource)
+        match self.apply(&[op]) {
+            Ok(mut outcomes) => outcomes.pop().unwrap_or(OpOutcome::NoSource),
+            Err(trouble) => OpOutcome::Trouble(trouble),
+        }
     }
 
     /// Gives a directory that a stop left in the store a free name in the tree, with all that is in it: the engine keeps no

@@ -53,7 +53,7 @@ impl Root {
         };
         let stat = match given {
             Ok(Some(stat)) => stat,
-            Ok(None) => return Step::Over(self.put_back(out, from, None)),
+            Ok(None) => return self.put_back(out, from, None),
             Err(trouble) => return self.give_back(out, from, OpOutcome::Trouble(trouble)),
         };
         self.between("given");
@@ -66,7 +66,7 @@ impl Root {
                     let _ = self.give_metadata(out, &stat, expect.content, before);
                 }
                 if errno == Errno::EXIST {
-                    return Step::Over(self.put_back(out, from, None));
+                    return self.put_back(out, from, None);
                 }
                 self.give_back(out, from, OpOutcome::Trouble(rename_trouble("move it", errno)))
             }
@@ -76,17 +76,17 @@ impl Root {
     /// Puts back what was taken from a name; what stopped the op is its outcome, unless that name was taken meanwhile.
     fn give_back(&self, out: Out<'_>, from: &Spot, outcome: OpOutcome) -> Step {
         match self.put_back(out, from, None) {
-            OpOutcome::Differs { rescued: None } => Step::Over(outcome),
-            other => Step::Over(other),
+            Step::Over(OpOutcome::Differs { rescued: None }) => Step::Over(outcome),
+            other => other,
         }
     }
 
     /// Moves back what should not have been moved. Where that name is taken, it gets another beside it, or stays.
-    fn move_back(&self, from: &Spot, to: &Spot) -> OpOutcome {
+    fn move_back(&self, from: &Spot, to: &Spot) -> Step {
         let moved = (to.parent.as_fd(), to.name());
         match self.put_back(moved, from, None) {
-            OpOutcome::Trouble(_) => OpOutcome::Differs { rescued: Some(to.path.clone()) },
-            outcome => outcome,
+            Step::Stranded(_) => Step::Over(OpOutcome::Differs { rescued: Some(to.path.clone()) }),
+            step => step,
         }
     }
 
@@ -116,15 +116,15 @@ impl Root {
         }
         let moved = at::stat_at(new.0, new.1);
         let Some(moved) = moved.ok().filter(|met| met.stat.inode == inode) else {
-            return Step::Over(self.move_back(from, to));
+            return self.move_back(from, to);
         };
         let metadata = Metadata { mode, mtime: None };
         match self.give_metadata(new, &moved.stat, Content::Directory, metadata) {
             Ok(Some(stat)) => Step::Changed { stat: Some(stat), kept: None },
             Ok(None) => Step::differs(),
             Err(trouble) => match self.move_back(from, to) {
-                OpOutcome::Differs { rescued: None } => Step::Over(OpOutcome::Trouble(trouble)),
-                outcome => Step::Over(outcome),
+                Step::Over(OpOutcome::Differs { rescued: None }) => Step::Over(OpOutcome::Trouble(trouble)),
+                step => step,
             },
         }
     }

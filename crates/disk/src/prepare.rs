@@ -6,7 +6,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use file_sync_core::effect::{Op, Source, Trouble, TroubleKind};
-use file_sync_core::record::Stat;
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::{Kind, Stat};
 use file_sync_core::version::{ContentHash, Time};
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -65,7 +66,12 @@ impl Root {
             Op::Place { content, source, mode, mtime, .. } => {
                 self.prepare_file(&Making { content: *content, source, mode: *mode, mtime: *mtime }, sync)
             }
-            Op::PlaceSymlink { target, .. } => self.prepare_symlink(target),
+            Op::PlaceSymlink { target, copy, .. } => {
+                if let Some(copy) = copy {
+                    self.expect_symlink(copy, target)?;
+                }
+                self.prepare_symlink(target)
+            }
             Op::MakeDirectory { mode, .. } => self.prepare_directory(*mode),
             _ => return Ok(None),
         };
@@ -162,6 +168,13 @@ impl Root {
                 Err(Errno::EXIST) => {}
                 result => return result.map(|fd| (name, fd)),
             }
+        }
+    }
+
+    fn expect_symlink(&self, path: &SyncPath, target: &[u8]) -> Result<(), Refusal> {
+        match self.look(path).map_err(Refusal::Trouble)?.map(|seen| seen.kind) {
+            Some(Kind::Symlink(found)) if *found == *target => Ok(()),
+            _ => Err(Refusal::NoSource),
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Over(OpOutcome),
     /// It is done; the stat is of what is now at its path, read at once.
     Changed { stat: Option<Stat>, kept: Option<Kept> },
+    /// A user's item that came out could not be given a name: it stands in the store, and ours may be in its place.
+    Stranded(Trouble),
 }
 
 impl From<Refusal> for Step {
@@ -65,10 +67,9 @@ impl Root {
                 return self.give_up(prepared, step);
             }
         }
-        if let Some(mode) = late_mode
-            && let Err(errno) = self.chmod_placed(spot, prepared, mode)
-        {
-            return Step::trouble("set the directory's mode", errno);
+        if let Some(mode) = late_mode {
+            // It is there, whatever mode it has; what that is the stat says, and it is asked for again.
+            let _ = self.chmod_placed(spot, prepared, mode);
         }
         Step::Changed { stat: Some(self.placed_stat(spot, prepared, late_mode)), kept: None }
     }
@@ -117,7 +118,7 @@ impl Root {
             Some(seen) => {
                 Step::Changed { stat: Some(stat), kept: Some(kept_item(&kept_name, spot, expect, &seen)) }
             }
-            None => Step::Over(self.put_back(kept, spot, Some(prepared))),
+            None => self.put_back(kept, spot, Some(prepared)),
         }
     }
 
@@ -140,7 +141,7 @@ impl Root {
             Some(seen) => {
                 Step::Changed { stat: None, kept: Some(kept_item(&kept_name, spot, expect, &seen)) }
             }
-            None => Step::Over(self.put_back(kept, spot, None)),
+            None => self.put_back(kept, spot, None),
         }
     }
 
@@ -179,7 +180,7 @@ impl Root {
     }
 
     /// Puts a user's item back where it came from. `ours` is what may stand there in its place; it comes out.
-    pub(crate) fn put_back(&self, out: Out<'_>, spot: &Spot, ours: Option<&Prepared>) -> OpOutcome {
+    pub(crate) fn put_back(&self, out: Out<'_>, spot: &Spot, ours: Option<&Prepared>) -> Step {
         let place = (spot.parent.as_fd(), spot.name());
         for _ in 0..N_TRIES {
             self.between("putting back");
@@ -187,7 +188,7 @@ impl Root {
                 Ok(met) => ours.is_some_and(|ours| ours.is_inode(&met)),
                 // Where it cannot be told what is there, a name that is taken is not taken away.
                 Err(errno) => match with_writable(&[place.0], || at::rename_new(out, place)) {
-                    Ok(()) => return OpOutcome::Differs { rescued: None },
+                    Ok(()) => return Step::differs(),
                     Err(Errno::EXIST) if errno == Errno::NOENT => continue,
                     Err(_) => break,
                 },
@@ -204,7 +205,7 @@ impl Root {
             return match (ours, at::stat_at(out.0, out.1)) {
                 (Some(ours), Ok(met)) if ours.is(&met) => {
                     self.take_back(ours, out);
-                    OpOutcome::Differs { rescued: None }
+                    Step::differs()
                 }
                 _ => self.rescue(out, spot),
             };
@@ -213,7 +214,7 @@ impl Root {
     }
 
     /// Gives a user's item a free name beside the one it had.
-    pub(crate) fn rescue(&self, out: Out<'_>, spot: &Spot) -> OpOutcome {
+    fn rescue(&self, out: Out<'_>, spot: &Spot) -> Step {
         let mut last = Errno::EXIST;
         for _ in 0..N_TRIES {
             let path = rescue_path(&spot.path, &self.unique_name());
@@ -221,11 +222,11 @@ impl Root {
             match with_writable(&[spot.parent.as_fd()], || {
                 at::rename_new(out, (spot.parent.as_fd(), path.name()))
             }) {
-                Ok(()) => return OpOutcome::Differs { rescued: Some(path) },
+                Ok(()) => return Step::Over(OpOutcome::Differs { rescued: Some(path) }),
                 Err(errno) => last = errno,
             }
         }
-        OpOutcome::Trouble(stranded(&String::from_utf8_lossy(out.1), last))
+        Step::Stranded(stranded(&String::from_utf8_lossy(out.1), last))
     }
 
     /// Takes something of ours out of the store again; what somebody has written into stays there.

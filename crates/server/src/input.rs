@@ -72,6 +72,9 @@ pub(crate) enum RoomEvent {
     KeptSwept(KeptSweep),
     /// A commit failed and is tried again; none: it has worked since.
     CommitTrouble(Option<String>),
+    /// Something was done to the disk that is not durable, or is not as the engine would take it: the directory goes on
+    /// as after a crash.
+    Failed(String),
 }
 
 /// Lets a directory's workers report.

@@ -79,6 +79,11 @@ impl Disk {
         if self.is_full && needs_space {
             return Err(OpOutcome::Trouble(no_space()));
         }
+        if let Op::PlaceSymlink { target, copy: Some(copy), .. } = op {
+            let is_there =
+                self.items.get(copy).is_some_and(|item| item.body == Body::Symlink(target.clone()));
+            return if is_there { Ok(None) } else { Err(OpOutcome::NoSource) };
+        }
         let Op::Place { content, source, .. } = op else { return Ok(None) };
         let bytes = match source {
             Source::Staged { .. } => self.stage.get(content).cloned(),
@@ -144,7 +149,7 @@ impl Disk {
                 }
                 step
             }
-            Op::PlaceSymlink { path, target, expect } => {
+            Op::PlaceSymlink { path, target, expect, .. } => {
                 let symlink = (Body::Symlink(target.clone()), 0o777, None);
                 self.put(path, symlink, expect.as_ref(), progress, (wall, chance))?
             }

@@ -198,7 +198,11 @@ impl World {
             return;
         };
         let disk = &self.devices[device].disk;
-        let result = if disk.is_unreadable(&directory) || !disk.is_directory(&directory) {
+        // Without its rules it is not known what is in it.
+        let ignore_file = directory.join(IGNORE_NAME).ok().filter(|path| disk.get(path).is_some());
+        let is_without_rules =
+            ignore_file.is_some_and(|path| disk.is_unreadable(&path) || disk.is_failing(&path));
+        let result = if is_without_rules || disk.is_unreadable(&directory) || !disk.is_directory(&directory) {
             Err(denied())
         } else if disk.is_failing(&directory) {
             Err(failed())

@@ -28,17 +28,22 @@ pub(super) enum Fallback {
 impl Engine {
     /// Judges what the first walk after a start of the machine found in place of what a record says.
     pub(super) fn fallback(&self, path: &SyncPath, old: &Record, found: &Record, is_moved: bool) -> Fallback {
-        let (Content::File(before), Content::File(content)) = (old.content, found.content) else {
-            return Fallback::None;
-        };
+        let Content::File(content) = found.content else { return Fallback::None };
         if is_made(Mistake::FallbackTakenForEdit) {
             return Fallback::None;
         }
-        if !self.config.may_have_fallen_back || self.observer.is_ready || before == content {
+        if !self.config.may_have_fallen_back || self.observer.is_ready || old.content == found.content {
             return Fallback::None;
         }
-        if is_blank(content, found.stat.size) && !is_blank(before, old.stat.size) {
-            return Fallback::Certain;
+        let is_now_blank = is_blank(content, found.stat.size);
+        match old.content {
+            Content::File(before) if is_now_blank && !is_blank(before, old.stat.size) => {
+                return Fallback::Certain;
+            }
+            Content::File(_) => {}
+            // Of a file that was put in a symlink's place the name has lasted, and no byte.
+            Content::Symlink(_) if is_now_blank => return Fallback::Certain,
+            _ => return Fallback::None,
         }
         // No user can set the change time; a file that was moved here is another's, with times of its own.
         if found.stat.ctime > old.stat.ctime || is_moved {

@@ -262,6 +262,7 @@ impl Engine {
                 && version.dot.counter <= self.observer.first_scan_through
                 && version.base == Content::Absent
                 && version.replaced.is_empty()
+                && version.born_at.is_none() // What was found at another name is none that was deleted here.
         };
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
         let mut found = versions.iter().filter(is_the_record).peekable();

@@ -503,7 +503,8 @@ impl Engine {
                 }
             }
             self.planner.reconsider(path.clone());
-            if self.tree.record(&path).is_some_and(|record| record.content == Content::Directory) {
+            let record = self.tree.record(&path);
+            if path.is_root() || record.is_some_and(|record| record.content == Content::Directory) {
                 self.request_walk(path.clone());
             }
             self.request_look(path);

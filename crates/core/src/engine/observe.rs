@@ -89,6 +89,8 @@ struct Walk {
     id: u64,
     from: SyncPath,
     missing: BTreeSet<SyncPath>,
+    /// Where it began could be listed.
+    has_begun: bool,
 }
 
 /// Something on the disk that is unlike its record.
@@ -212,13 +214,14 @@ impl Engine {
         let items = match listing.result {
             Ok(items) => items,
             Err(trouble) => {
-                if !directory.is_root() {
-                    self.trouble(&directory, trouble);
-                    self.look_at(directory, 0);
-                }
+                self.trouble(&directory, trouble);
+                self.look_at(directory, 0);
                 return; // Unknown is never absent: nothing below is compared.
             }
         };
+        if let Some(active) = self.observer.walk.as_mut().filter(|active| active.from == directory) {
+            active.has_begun = true;
+        }
         let is_empty = items.is_empty() && listing.troubled.is_empty() && listing.other.is_empty();
         // What could not be removed because of what it holds can be listed all the same; that is over when it is empty.
         if is_empty || !self.is_not_empty(&directory) {
@@ -268,6 +271,8 @@ impl Engine {
             let is_overtaking = self.busy.contains(&path) || self.observer.looking.contains(&path);
             if !is_known || is_listed_trouble || is_overtaking {
                 self.look_at(path, PAIRING_MS);
+            } else {
+                self.planner.doubts.end([&path]); // Nothing was done there.
             }
         }
         if self.observer.look_queue.len() >= WALK_FLUSH {
@@ -298,7 +303,7 @@ impl Engine {
             if is_made(Mistake::WalkTrusted) { self.found_nothing(&path) } else { self.look_at(path, 0) }
         }
         self.hurry_looks();
-        if active.from.is_root() {
+        if active.from.is_root() && active.has_begun {
             self.observer.full_walk_ended = walk;
             self.observer.first_walk_done = true;
         }
@@ -362,7 +367,8 @@ impl Engine {
         let Some(from) = self.observer.walk_queue.pop_first() else { return };
         self.observer.n_walks += 1;
         let id = self.observer.n_walks;
-        self.observer.walk = Some(Walk { id, from: from.clone(), missing: BTreeSet::new() });
+        self.observer.walk =
+            Some(Walk { id, from: from.clone(), missing: BTreeSet::new(), has_begun: false });
         self.effects.push(Effect::Walk { walk: id, from, rules: RulesSnapshot(self.rules.clone()) });
     }
 

@@ -135,7 +135,7 @@ fn symlinks_are_placed_moved_and_removed_as_what_they_are() {
     let scene = Scene::new();
     let path = sync("link");
     let target: Box<[u8]> = b"/etc/\xff passwd\n"[..].into();
-    scene.done(Op::PlaceSymlink { path: path.clone(), target: target.clone(), expect: None });
+    scene.done(Op::PlaceSymlink { path: path.clone(), target: target.clone(), copy: None, expect: None });
     assert_eq!(scene.root.look(&path).unwrap().unwrap().kind, Kind::Symlink(target));
     let expect = scene.record("link");
     let moving = Op::Move { from: path.clone(), expect: expect.clone(), to: sync("moved"), metadata: None };
@@ -147,7 +147,7 @@ fn symlinks_are_placed_moved_and_removed_as_what_they_are() {
     assert!(matches!(scene.root.restore_kept(&kept.name, &path), OpOutcome::Done { .. }));
     scene.done(Op::Remove { path, expect });
     for bad in [&b""[..], b"a\0b", &[b'x'; 5000]] {
-        let op = Op::PlaceSymlink { path: sync("bad"), target: bad.into(), expect: None };
+        let op = Op::PlaceSymlink { path: sync("bad"), target: bad.into(), copy: None, expect: None };
         let OpOutcome::Trouble(trouble) = scene.apply(op) else { panic!() };
         assert_eq!(trouble.kind, TroubleKind::Unsupported);
     }
@@ -265,7 +265,7 @@ fn a_batch_of_many_is_done_in_order() {
     let mut ops = vec![Op::MakeDirectory { path: sync("d"), mode: 0o755 }];
     ops.extend((0..100).map(|n| scene.place(&format!("d/{n}"), &format!("bytes {n}"), None)));
     ops.push(scene.place("missing/f", "nowhere", None));
-    let outcomes = scene.root.apply(&ops);
+    let outcomes = scene.root.apply(&ops).unwrap();
     assert!(outcomes[..101].iter().all(|outcome| matches!(outcome, OpOutcome::Done { .. })));
     assert!(matches!(outcomes[101], OpOutcome::Trouble(_)));
     assert_eq!(scene.read("d/42"), "bytes 42");

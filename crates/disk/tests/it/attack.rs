@@ -164,7 +164,7 @@ impl Defender<'_> {
             9 => self.place_local(path, to),
             10 => {
                 let expect = self.record(&path);
-                self.apply(Op::PlaceSymlink { path, target: b"x"[..].into(), expect });
+                self.apply(Op::PlaceSymlink { path, target: b"x"[..].into(), copy: None, expect });
             }
             11 => self.with_record(path, |path, expect| Op::Remove { path, expect }),
             12 => self.with_record(path, |path, expect| Op::RemoveDirectory { path, expect }),
@@ -225,7 +225,7 @@ impl Defender<'_> {
     }
 
     fn apply(&mut self, op: Op) {
-        match self.root.apply(&[op]).pop().unwrap() {
+        match self.root.apply(&[op]).unwrap().pop().unwrap() {
             OpOutcome::Done { stat, .. } => {
                 self.n_done += 1;
                 if stat.is_some_and(|stat| self.siege.canary.has(stat.device, stat.inode)) {

@@ -145,7 +145,7 @@ fn c7_a_full_disk_harms_nothing() {
     let content = ContentHash::of(&vec![1; 10 << 20]);
     let mtime = crate::support::MTIME;
     let op = Op::Place { path: sync("copy"), content, source, mode: 0o600, mtime, expect: None };
-    let OpOutcome::Trouble(trouble) = root.apply(&[op]).pop().unwrap() else { panic!() };
+    let OpOutcome::Trouble(trouble) = root.apply(&[op]).unwrap().pop().unwrap() else { panic!() };
     assert_eq!(trouble.kind, TroubleKind::NoSpace);
     assert_eq!(fs::read_dir(directory.path().join(".file-sync/stage")).unwrap().count(), 0);
     fs::remove_file(directory.path().join("filler")).unwrap();
@@ -190,7 +190,9 @@ fn c7_a_copy_that_would_leave_no_room_for_others_is_not_begun() {
     let source = file_sync_core::effect::Source::Local { path: sync("source") };
     let (content, mtime) = (ContentHash::of(&bytes), crate::support::MTIME);
     let op = Op::Place { path: sync("copy"), content, source, mode: 0o600, mtime, expect: None };
-    let OpOutcome::Trouble(trouble) = root.apply(std::slice::from_ref(&op)).pop().unwrap() else { panic!() };
+    let OpOutcome::Trouble(trouble) = root.apply(std::slice::from_ref(&op)).unwrap().pop().unwrap() else {
+        panic!()
+    };
     assert_eq!(trouble.kind, TroubleKind::NoSpace);
     assert_eq!(fs::read_dir(directory.path().join(".file-sync/stage")).unwrap().count(), 0);
     assert!(
@@ -201,5 +203,5 @@ fn c7_a_copy_that_would_leave_no_room_for_others_is_not_begun() {
             .unwrap()
             .success()
     );
-    let OpOutcome::Done { .. } = root.apply(&[op]).pop().unwrap() else { panic!("it resumes") };
+    let OpOutcome::Done { .. } = root.apply(&[op]).unwrap().pop().unwrap() else { panic!("it resumes") };
 }

@@ -68,7 +68,7 @@ impl Scene {
     }
 
     pub(crate) fn apply(&self, op: Op) -> OpOutcome {
-        self.root.apply(&[op]).pop().unwrap()
+        self.root.apply(&[op]).unwrap().pop().unwrap()
     }
 
     /// Applies an op that must be done, and checks that the stat reported is that of a look.

@@ -54,7 +54,7 @@ pub(crate) struct House {
     pub(crate) paired: Arc<Paired>,
     pub(crate) provider: Arc<Provider>,
     rooms: BTreeMap<DirectoryId, Resident>,
-    /// Directories whose root could not be opened, and why.
+    /// Directories whose root could not be opened, or whose disk failed, and why: they are tried again.
     dormant: BTreeMap<DirectoryId, Dormant>,
     links: BTreeMap<DeviceId, Connected>,
     joins: Vec<Join>,
@@ -302,8 +302,19 @@ impl House {
                 Outward::Send(device, message) => self.send(&device, message),
                 Outward::WaitDone(id) => self.wait_is_done(directory, id),
                 Outward::MembersChanged => self.connect_members(directory),
+                Outward::Failed(message) => self.has_failed(directory, message),
             }
         }
+    }
+
+    /// The disk may not be what a directory's engine would take it for: it is started again in a while, from what is
+    /// stored, and finds out.
+    fn has_failed(&mut self, directory: &DirectoryId, message: String) {
+        let Some(row) = self.rooms.get(directory).map(|resident| resident.room.row.clone()) else { return };
+        tracing::warn!(directory = %row.name, %message, "starting this directory again");
+        self.stop_room(directory);
+        self.dormant_tried = Instant::now();
+        self.dormant.insert(*directory, Dormant { row, message });
     }
 
     /// Starts a directory, or leaves it dormant while its root is not there.
@@ -365,6 +376,7 @@ impl House {
         self.rooms
             .insert(id, Resident { room, deadline_ms: None, scanned: Instant::now(), is_boot_noted: false });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
+        self.wait_again(&id);
         self.complete_members(&id);
         self.connect_members(&id);
         Ok(())

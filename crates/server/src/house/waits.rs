@@ -54,6 +54,14 @@ impl House {
         self.end_waits(Instant::now());
     }
 
+    /// A directory was started that somebody waits for.
+    pub(super) fn wait_again(&mut self, directory: &DirectoryId) {
+        let waiting = self.waits.iter().filter(|(_, wait)| wait.left.contains(directory));
+        for id in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.with_engine(directory, |engine| engine.wait(clock::now(), id));
+        }
+    }
+
     pub(super) fn wait_is_done(&mut self, directory: &DirectoryId, id: WaitId) {
         if let Some(wait) = self.waits.get_mut(&id) {
             wait.left.remove(directory);

@@ -1,7 +1,8 @@
 //! The thread that looks at and changes one root, in the order asked.
 //!
 //! Looks and changes share it, so that no look is older than a change that was reported before it. Before each job, and
-//! every few seconds, the root is proved; what an unproved root shows is not reported as absent.
+//! every few seconds, the root is proved; what an unproved root shows is not reported as absent. Once the disk may not be
+//! what an engine would take it for, this thread does nothing more: the directory has to be started again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use file_sync_disk::Root;
 
-use crate::input::Reports;
+use crate::input::{Reports, RoomEvent};
 
 /// How often the root is proved when there is nothing to do.
 const PROVE_EVERY: Duration = Duration::from_secs(3);
@@ -30,8 +31,8 @@ pub(super) enum DiskJob {
 }
 
 pub(super) fn run(root: &Arc<Root>, jobs: &Receiver<DiskJob>, reports: &Reports) {
-    let mut worker = Worker { root, reports, is_proved: true };
-    loop {
+    let mut worker = Worker { root, reports, is_proved: true, has_failed: false };
+    while !worker.has_failed {
         let job = match jobs.recv_timeout(PROVE_EVERY) {
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) => DiskJob::Prove,
@@ -46,6 +47,8 @@ struct Worker<'a> {
     root: &'a Arc<Root>,
     reports: &'a Reports,
     is_proved: bool,
+    /// What was done to the disk is not as the engine would take it: it has to be started again.
+    has_failed: bool,
 }
 
 impl Worker<'_> {
@@ -66,14 +69,7 @@ impl Worker<'_> {
     fn carry_out(&mut self, job: DiskJob) {
         match job {
             DiskJob::Look(paths) => self.look(paths),
-            DiskJob::Apply(ops) => {
-                let outcomes = if self.is_proved {
-                    self.root.apply(&ops)
-                } else {
-                    ops.iter().map(|_| OpOutcome::Trouble(unproved())).collect()
-                };
-                self.reports.engine(Event::Applied(ops.into_iter().zip(outcomes).collect()));
-            }
+            DiskJob::Apply(ops) => self.apply(ops),
             DiskJob::Sync { batch, paths } => {
                 let result = if self.is_proved { self.root.sync_paths(&paths) } else { Err(unproved()) };
                 self.reports.engine(Event::Synced { batch, result });
@@ -84,6 +80,23 @@ impl Worker<'_> {
                 }
             }
             DiskJob::Prove => {}
+        }
+    }
+
+    fn apply(&mut self, ops: Vec<Op>) {
+        let outcomes = if self.is_proved {
+            self.root.apply(&ops)
+        } else {
+            Ok(ops.iter().map(|_| OpOutcome::Trouble(unproved())).collect())
+        };
+        match outcomes {
+            Ok(outcomes) => {
+                self.reports.engine(Event::Applied(ops.into_iter().zip(outcomes).collect()));
+            }
+            Err(trouble) => {
+                self.has_failed = true;
+                self.reports.send(RoomEvent::Failed(trouble.message));
+            }
         }
     }
 

@@ -155,7 +155,7 @@ fn restore(root: &Root, device: DeviceId, kept: &Kept) -> Result<SyncPath, Strin
         for distinguish in [false, true] {
             let to = late_copy_path(&path, kept.stat.mtime, kept.content.hash(), device, distinguish);
             match root.restore_kept(&kept.name, &to) {
-                OpOutcome::Done { .. } | OpOutcome::NotDurable { .. } => return Ok(to),
+                OpOutcome::Done { .. } => return Ok(to),
                 OpOutcome::Trouble(trouble) => refused = trouble.message,
                 OpOutcome::Differs { .. } | OpOutcome::NoSource => {}
             }
@@ -295,7 +295,7 @@ mod tests {
             let outcomes = self.root.hash(&[HashItem { path: path.clone() }], &AtomicBool::new(false));
             let HashOutcome::Hashed { seen, content, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
             let expect = Record { content: Content::File(*content), stat: seen.stat };
-            match self.root.apply(&[Op::Remove { path, expect }]).pop() {
+            match self.root.apply(&[Op::Remove { path, expect }]).unwrap().pop() {
                 Some(OpOutcome::Done { kept: Some(kept), .. }) => kept,
                 outcome => panic!("{outcome:?}"),
             }

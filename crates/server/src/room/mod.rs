@@ -38,6 +38,8 @@ pub(crate) enum Outward {
     WaitDone(WaitId),
     /// The member list has changed.
     MembersChanged,
+    /// The directory has to be stopped, and started again from what is stored.
+    Failed(String),
 }
 
 /// One directory at work.
@@ -104,6 +106,7 @@ impl Room {
                 self.commit_trouble = trouble;
                 return Vec::new();
             }
+            RoomEvent::Failed(message) => return vec![Outward::Failed(message)],
         };
         tracing::trace!(directory = %self.row.name, ?event);
         self.with_engine(links, |engine| engine.step(clock::now(), event))
@@ -151,7 +154,8 @@ impl Room {
     }
 
     fn tell_disk(&self, job: DiskJob) {
-        self.workers.disk.send(job).unwrap_or_else(|_| is_ended("disk"));
+        // One that has failed has said so, and the directory is about to be started again.
+        let _ = self.workers.disk.send(job);
     }
 
     fn tell_index(&self, job: IndexJob) {

@@ -421,7 +421,7 @@ impl Both {
         let (sim, real): (Vec<Op>, Vec<Op>) = pairs.into_iter().unzip();
         self.history.push(format!("apply {real:?}"));
         let simulated = self.sim.apply(sim, self.wall());
-        let outcomes = self.root.apply(&real);
+        let outcomes = self.root.apply(&real).expect("durable");
         for ((op, one), other) in real.iter().zip(simulated).zip(outcomes) {
             self.count("ops");
             self.same_outcome(op, one, other);
@@ -490,7 +490,14 @@ impl Both {
             }
             3 if !is(&known, true) => {
                 let target: Box<[u8]> = self.pick(&["x", "../y"]).as_bytes().into();
-                both(&|expect| Op::PlaceSymlink { path: path.clone(), target: target.clone(), expect })
+                let copy = self.random.percent(50).then(|| self.any_path());
+                let (path, target, copy) = (&path, &target, &copy);
+                both(&|expect| Op::PlaceSymlink {
+                    path: path.clone(),
+                    target: target.clone(),
+                    copy: copy.clone(),
+                    expect,
+                })
             }
             4 if is(&known, false) => {
                 let (to, metadata) = (self.any_path(), is_file.then_some((mode, mtime)));

@@ -62,6 +62,10 @@ scripts! {
     l1_what_was_taken_from_another_path_is_not_taken_for_what_lay_here
     l7_after_a_root_was_not_there_its_rules_are_read_before_anything_is_done
     d1_a_file_placed_where_a_directory_was_taken_away_is_the_engines_own_after_a_crash
+    d1_what_was_in_doubt_where_nothing_could_be_read_is_settled_before_anything_is_done_there
+    l1_what_a_new_member_brought_under_another_name_is_not_what_was_deleted
+    d1_a_symlinks_copy_that_is_gone_does_not_take_its_name_back
+    l1_a_symlink_is_not_replaced_by_a_file_that_a_power_cut_left_blank
 }
 
 #[test]
@@ -77,4 +81,15 @@ fn d4_what_a_user_makes_where_a_remotes_version_could_not_be_placed_is_the_users
             assert!(device.iter().any(|line| line == shown), "{make}: {device:?}");
         }
     }
+}
+
+#[test]
+fn l7_nothing_is_done_while_the_rules_of_a_root_cannot_be_read() {
+    let text = "seed 1\ndevice two-way\ndevice two-way\nlink A B\nwait 1000000\ncut A B\nB write secret theirs\n\
+                A write .syncignore secret\nA write secret mine\nwait 3000000\nA crash 0\nA deny .syncignore true\n\
+                relink A B\nwait 20000000\nA deny .syncignore false\nrest\n";
+    let report = run_script(&text.parse().expect("a script"));
+    assert_eq!(report.failures, Vec::<String>::new());
+    assert_eq!(report.shown[0], [".syncignore = secret", "secret = mine"]);
+    assert_eq!(report.shown[1], [".syncignore = secret", "secret = theirs"]);
 }

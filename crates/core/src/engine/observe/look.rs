@@ -186,6 +186,7 @@ impl Engine {
             return None;
         }
         if self.tree.record(&path).is_some_and(|record| record.matches(&seen)) {
+            self.planner.doubts.end([&path]); // Nothing was done there.
             self.local_change_is_undone(&path);
             return None;
         }

@@ -27,11 +27,6 @@ impl Engine {
                 OpOutcome::Differs { rescued } => self.op_met_something_else(&op, rescued),
                 OpOutcome::NoSource => self.op_had_no_source(&op),
                 OpOutcome::Trouble(trouble) => self.op_is_in_trouble(&op, trouble),
-                OpOutcome::NotDurable { trouble, kept } => {
-                    // It is among the kept versions all the same: whoever did not list it would bring it back.
-                    kept.into_iter().for_each(|kept| self.note_kept(&op, kept));
-                    self.op_is_in_trouble(&op, trouble);
-                }
             }
             for path in paths {
                 self.release(&path);
@@ -247,23 +242,28 @@ impl Engine {
     }
 
     fn op_had_no_source(&mut self, op: &Op) {
-        let Op::Place { content, source, .. } = op else { return };
-        match source {
-            Source::Staged { .. } => {
+        match op {
+            Op::Place { content, source: Source::Staged { .. }, .. } => {
                 self.fetcher.staged.remove(content);
             }
-            Source::Local { path } => {
-                // What its record says of it is not so: nothing else relies on it until it is looked at.
-                if let Some(holders) = self.holders.get_mut(content) {
-                    holders.remove(path);
-                }
-                self.look_before_more(path.clone());
+            Op::Place { content, source: Source::Local { path }, .. } => self.is_not_held(content, path),
+            Op::PlaceSymlink { target, copy: Some(copy), .. } => {
+                self.is_not_held(&ContentHash::of(target), copy);
             }
             // Somebody may have written into it: it stays listed, and whoever looks after what is kept finds out.
-            Source::Kept { .. } => {
+            Op::Place { content, source: Source::Kept { .. }, .. } => {
                 self.kept.remove(content);
             }
+            _ => {}
         }
+    }
+
+    /// What a path's record says of it is not so: nothing else relies on it until it is looked at.
+    fn is_not_held(&mut self, content: &ContentHash, path: &SyncPath) {
+        if let Some(holders) = self.holders.get_mut(content) {
+            holders.remove(path);
+        }
+        self.look_before_more(path.clone());
     }
 
     fn op_is_in_trouble(&mut self, op: &Op, trouble: Trouble) {
@@ -283,11 +283,6 @@ impl Engine {
         }
         if let Some(parent) = path.parent() {
             self.request_look(parent); // It may have gone.
-        }
-        // It may be done all the same, and only not durable.
-        for path in touched(op) {
-            let value = self.tree.project(&path).value;
-            self.planner.doubts.begin(path, value);
         }
         let stays = trouble.kind == TroubleKind::NotEmpty;
         self.trouble(path, trouble);

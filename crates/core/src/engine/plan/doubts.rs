@@ -1,8 +1,9 @@
 //! Doubts: what the engine may have done on the disk without having recorded it.
 //!
-//! A stop, or an op that failed, may come between a change of the disk and its record. Until such a path was looked at,
-//! what is found there may be the engine's own work, and is then no user's act. A doubt begins at the start or with the
-//! failure, and ends when the path was looked at and what is there is recorded; where nothing can be told, it stays.
+//! A stop may come between a change of the disk and its record. Until such a path was looked at, what is found there may
+//! be the engine's own work, and is then no user's act. A doubt begins at the start, and ends when the path was looked at
+//! and what is there is recorded; where nothing can be told, it stays, and nothing is done there. A change of which it
+//! cannot be said whether it lasts is as good as a stop: the engine is started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,12 +66,6 @@ impl Doubts {
         })
     }
 
-    /// An op failed that was to put this at a path.
-    pub(super) fn begin(&mut self, path: SyncPath, value: Value) {
-        self.note_origins(&path);
-        self.of.entry(path).or_insert(Doubt { value, taken: None, copies: Vec::new() });
-    }
-
     fn note_origins(&mut self, path: &SyncPath) {
         for origin in origins(path) {
             self.by_origin.entry(origin).or_default().insert(path.clone());
@@ -100,9 +95,10 @@ impl Doubts {
         !self.over.is_empty()
     }
 
-    /// True if a doubt is over, and a stop would bring it back: what is put there now would be taken for a user's then.
-    pub(super) fn may_come_back(&self, path: &SyncPath) -> bool {
-        self.over.contains(path) || self.over_under_way.contains(path)
+    /// True if a stop would bring a doubt about this path up, open or over: what is put there now would be taken for a
+    /// user's then.
+    pub(super) fn is_stored(&self, path: &SyncPath) -> bool {
+        self.stored.contains(path) || self.over.contains(path) || self.over_under_way.contains(path)
     }
 
     /// The commit under way is durable.
@@ -173,15 +169,6 @@ impl Engine {
         doubts.end(&told);
         if doubts.is_empty() {
             doubts.copies.clear();
-        }
-    }
-
-    /// Ends the doubt about a path that is as it should be, if that could be told.
-    ///
-    /// Where nothing is recorded, the engine may have put something all the same, until it is looked at.
-    pub(super) fn doubt_no_more(&mut self, path: &SyncPath) {
-        if !self.planner.doubts.is_empty() && self.tree.record(path).is_some() && !self.is_untold(path) {
-            self.planner.doubts.end([path]);
         }
     }
 

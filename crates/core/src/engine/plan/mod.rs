@@ -178,7 +178,7 @@ impl Engine {
                 }
                 Assessment::Change(value) => {
                     self.planner.needed.insert(path.clone());
-                    if self.commits.is_uncommitted(&path) || self.planner.doubts.may_come_back(&path) {
+                    if self.commits.is_uncommitted(&path) || self.planner.doubts.is_stored(&path) {
                         self.fetch_ahead(&path, &value);
                         self.planner.awaiting_commit.insert(path);
                     } else {
@@ -231,7 +231,6 @@ impl Engine {
     }
 
     fn is_fine(&mut self, path: &SyncPath) {
-        self.doubt_no_more(path);
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
         self.planner.surprises.remove(path);

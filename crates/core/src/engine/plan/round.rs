@@ -294,7 +294,7 @@ impl Engine {
                     round.remove.remove(&from);
                     round.changes.push(Op::Move { from, expect: record, to: path, metadata: None });
                 }
-                None => round.changes.push(Op::PlaceSymlink { path, target, expect }),
+                None => round.changes.push(Op::PlaceSymlink { path, target, copy, expect }),
             },
             Value::File { content, length, mode, mtime } => match self.source(round, &path, &content, copy) {
                 Some(Source::Local { .. } | Source::Kept { .. }) if self.is_deferring() => self.defer(path),
