@@ -32,12 +32,18 @@ pub async fn run(
 fn text(waited: &Waited) -> String {
     let paused =
         waited.paused.iter().map(|name| format!("not waited for, since it is paused: {}\n", shown(name)));
+    let absent = waited.absent.iter().map(|absent| {
+        let (remote, directory) = (shown(&absent.remote), shown(&absent.directory));
+        format!(
+            "not waited for: {remote} takes no part in {directory} now (paused there, or no longer kept or offered)\n"
+        )
+    });
     let result = match waited.remotes {
         0 => "no connected remote takes part: nothing to wait for\n".to_owned(),
         1 => "in sync with the one connected remote\n".to_owned(),
         n_remotes => format!("in sync with {n_remotes} connected remotes\n"),
     };
-    paused.chain([result]).collect()
+    paused.chain(absent).chain([result]).collect()
 }
 
 /// Waits.

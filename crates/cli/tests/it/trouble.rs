@@ -235,6 +235,7 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     listed(&beta, ".", true); // The directory is started again and again, as after a crash.
     strace::relieve(beta.server_id());
     settle(&[&alpha, &beta]);
+    assert_eq!(beta.json(["sync", "wait"])["remotes"], 1, "it knows who is there");
     alpha.user().write("f", "third", MARCH);
     settle(&[&alpha, &beta]);
     beta.stop();

@@ -86,13 +86,21 @@ fn wait_does_not_count_what_a_pause_keeps_back() {
     let (alpha, beta) = sharing();
     beta.ok(["sync", "pause", "docs"]);
     alpha.user().write("f", "held back", JANUARY);
-    alpha.ok(["sync", "wait", "--timeout", "20s"]);
-    assert_eq!(beta.json(["sync", "wait", "--timeout", "20s"])["paused"], serde_json::json!(["docs"]));
+    let said = alpha.ok(["sync", "wait", "--timeout", "20s"]);
+    assert!(said.contains("beta takes no part in docs now") && !said.contains("in sync"), "{said}");
+    let waited = alpha.json(["sync", "wait", "--timeout", "20s"]);
+    assert_eq!(waited["remotes"], 0);
+    assert_eq!(waited["absent"], serde_json::json!([{ "remote": "beta", "directory": "docs" }]));
+    let waited = beta.json(["sync", "wait", "--timeout", "20s"]);
+    assert_eq!((&waited["paused"], &waited["remotes"]), (&serde_json::json!(["docs"]), &serde_json::json!(0)));
     assert!(!beta.user().has("f"));
     assert_eq!(beta.directory()["state"], "paused");
     beta.ok(["sync", "resume", "docs"]);
     settle(&[&alpha, &beta]);
     assert!(beta.user().has("f"));
+    beta.ok(["sync", "down", "docs"]);
+    let said = alpha.ok(["sync", "wait", "--timeout", "20s"]);
+    assert!(said.contains("no connected remote takes part"), "{said}");
 }
 
 #[test]

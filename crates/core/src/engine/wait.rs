@@ -46,9 +46,19 @@ impl Engine {
     pub fn wait(&mut self, now: super::Now, id: WaitId) -> Vec<Effect> {
         self.now = now;
         let walk = self.begin_check();
-        let expected = self.connected().filter(|device| !self.peers[device].is_detached()).collect();
+        let expected = self.taking_part().into_iter().collect();
         self.waits.push(Wait { id, walk, sequence: None, checks: BTreeMap::new(), expected });
         self.settle()
+    }
+
+    /// The connected members that take part in this directory.
+    pub fn taking_part(&self) -> Vec<DeviceId> {
+        self.connected().filter(|device| !self.peers[device].is_detached()).collect()
+    }
+
+    /// The connected members that have said that they do not take part in this directory, or not at present.
+    pub fn not_taking_part(&self) -> Vec<DeviceId> {
+        self.connected().filter(|device| self.peers[device].is_detached()).collect()
     }
 
     /// Nobody waits for it any more.

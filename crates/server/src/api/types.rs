@@ -314,8 +314,19 @@ pub struct Waited {
     pub remotes: u64,
     /// Names of directories that are paused here, so that they were not waited for.
     pub paused: Vec<String>,
+    /// Connected remotes that were not waited for in a directory, since they say that they take no part in it.
+    pub absent: Vec<Absent>,
     /// How long it took, in milliseconds.
     pub waited_ms: u64,
+}
+
+/// A member that takes no part in a directory: it is paused there, or no longer kept or offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The remote's name here.
+    pub remote: String,
+    /// The directory's name.
+    pub directory: String,
 }
 
 /// What a refused request answers with.

@@ -42,11 +42,6 @@ impl Connected {
         let up_in = Default::default();
         Connected { link, outbox, offers: None, barrier_asked: 0, barrier_reached: 0, up_in }
     }
-
-    /// True if it takes part in any of these directories.
-    pub(super) fn takes_part(&self, directories: &std::collections::BTreeSet<DirectoryId>) -> bool {
-        !self.up_in.is_disjoint(directories)
-    }
 }
 
 /// What waits for a remote to read it, counted and weighed.

@@ -312,6 +312,7 @@ impl House {
     fn has_failed(&mut self, directory: &DirectoryId, message: String) {
         let Some(row) = self.rooms.get(directory).map(|resident| resident.room.row.clone()) else { return };
         tracing::warn!(directory = %row.name, %message, "starting this directory again");
+        self.disconnect_directory(directory); // Its next engine is told anew who is there.
         self.stop_room(directory);
         self.dormant_tried = Instant::now();
         self.dormant.insert(*directory, Dormant { row, message });

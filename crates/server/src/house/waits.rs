@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::WaitId;
-use file_sync_core::version::DirectoryId;
+use file_sync_core::version::{DeviceId, DirectoryId};
 
 use super::House;
 use crate::api::command::{Refusal, Reply, SyncWait};
-use crate::api::types::Waited;
+use crate::api::types::{Absent, Waited};
 use crate::clock;
 use crate::input::answer;
 
 /// Somebody who waits.
 pub(super) struct ApiWait {
+    directories: BTreeSet<DirectoryId>,
     left: BTreeSet<DirectoryId>,
     pub(super) deadline: Instant,
     started: Instant,
@@ -37,18 +38,21 @@ impl House {
             started + Duration::from_millis(request.timeout_ms).min(Duration::from_secs(366 * 86_400));
         self.n_waits += 1;
         let id = self.n_waits;
-        let remotes =
-            self.links.values().filter(|connected| connected.takes_part(&directories)).count() as u64;
+        let at_work = self.rooms.values().map(|resident| &resident.room);
+        let waited_for = at_work.filter(|room| !room.row.paused && directories.contains(&room.id()));
+        let remotes: BTreeSet<DeviceId> = waited_for.flat_map(|room| room.engine().taking_part()).collect();
+        let remotes = remotes.len() as u64;
         let rows = self.rows().into_iter().filter(|row| row.paused && directories.contains(&row.directory));
         let paused = rows.map(|row| row.name.clone()).collect();
         // A directory whose root is not there cannot be waited for, unless nobody is connected.
         let dormant =
             |directory: &DirectoryId| self.dormant.contains_key(directory) && !self.links.is_empty();
-        let left = directories.into_iter().filter(|id| self.rooms.contains_key(id) || dormant(id));
+        let left = directories.iter().copied().filter(|id| self.rooms.contains_key(id) || dormant(id));
         let left: BTreeSet<DirectoryId> = left.collect();
-        let wait = ApiWait { left: left.clone(), deadline, started, remotes, paused, reply: Some(reply) };
+        let left_now = left.clone();
+        let wait = ApiWait { directories, left, deadline, started, remotes, paused, reply: Some(reply) };
         self.waits.insert(id, wait);
-        for directory in left {
+        for directory in left_now {
             self.with_engine(&directory, |engine| engine.wait(clock::now(), id));
         }
         self.end_waits(Instant::now());
@@ -85,7 +89,8 @@ impl House {
             let Some(reply) = wait.reply else { continue };
             let waited_ms = u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let result = if wait.left.is_empty() {
-                Ok(Waited { remotes: wait.remotes, paused: wait.paused, waited_ms })
+                let absent = self.absent_in(&wait.directories);
+                Ok(Waited { remotes: wait.remotes, paused: wait.paused, absent, waited_ms })
             } else {
                 Err(Refusal::timed_out(format!(
                     "not everything is in sync yet: {}; `file-sync status` says what is missing",
@@ -94,6 +99,19 @@ impl House {
             };
             answer(reply, result);
         }
+    }
+
+    fn absent_in(&self, directories: &BTreeSet<DirectoryId>) -> Vec<Absent> {
+        let rooms = self.rooms.values().map(|resident| &resident.room);
+        let rooms = rooms.filter(|room| !room.row.paused && directories.contains(&room.id()));
+        let absent = rooms.flat_map(|room| {
+            let absent = room.engine().not_taking_part();
+            let directory = &room.row.name;
+            absent
+                .into_iter()
+                .map(|device| Absent { remote: self.name_of(&device), directory: directory.clone() })
+        });
+        absent.collect()
     }
 
     fn directory_name(&self, directory: &DirectoryId) -> Option<String> {
