@@ -12,9 +12,8 @@ pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     let duration = match seconds {
         Some(seconds) => Duration::from_secs(seconds),
-        None => {
-            humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 30s, 5m or 1h"))?
-        }
+        None => humantime::parse_duration(text)
+            .map_err(|_| "not a duration; write it as 30s, 5m or 1h".to_owned())?,
     };
     if duration > Duration::from_secs(EXPIRES_SECONDS_MAX) {
         return Err("longer than ten years".to_owned());

@@ -15,7 +15,8 @@ pub fn start(global: &Global, is_server: bool) {
         (_, 1, _) => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},rusqlite_migration=warn")));
     let colour = std::io::stderr().is_terminal() && crate::console::colour_is_welcome();
     // Errors of writing to a closed stderr would be written to stderr, which panics.
     tracing_subscriber::fmt()

@@ -47,6 +47,7 @@ fn text(listing: &Listing) -> String {
 }
 
 fn row(synced: &Synced) -> [String; 5] {
-    let (mode, state) = (synced.mode.as_str().to_owned(), synced.state.as_str().to_owned());
+    let read_only = if synced.read_only { ", read-only" } else { "" };
+    let (mode, state) = (format!("{}{read_only}", synced.mode.as_str()), synced.state.as_str().to_owned());
     [shown(&synced.name), shown(&synced.remote), mode, state, shown_path(&synced.path)]
 }

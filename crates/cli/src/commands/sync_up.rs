@@ -27,6 +27,8 @@ pub async fn run(
     let synced: Synced = client.post("/v1/syncs", &request).await?;
     console.result(&synced, |synced| {
         let (remote, name, path) = (shown(&synced.remote), shown(&synced.name), shown_path(&synced.path));
-        format!("joined {remote}:{name} at {path}, {}\n", synced.mode.as_str())
+        let read_only =
+            if synced.read_only { ", offered read-only: changes made here stay here" } else { "" };
+        format!("joined {remote}:{name} at {path}, {}{read_only}\n", synced.mode.as_str())
     })
 }

@@ -92,7 +92,10 @@ fn wait_does_not_count_what_a_pause_keeps_back() {
     assert_eq!(waited["remotes"], 0);
     assert_eq!(waited["absent"], serde_json::json!([{ "remote": "beta", "directory": "docs" }]));
     let waited = beta.json(["sync", "wait", "--timeout", "20s"]);
-    assert_eq!((&waited["paused"], &waited["remotes"]), (&serde_json::json!(["docs"]), &serde_json::json!(0)));
+    assert_eq!(
+        (&waited["paused"], &waited["remotes"]),
+        (&serde_json::json!(["docs"]), &serde_json::json!(0))
+    );
     assert!(!beta.user().has("f"));
     assert_eq!(beta.directory()["state"], "paused");
     beta.ok(["sync", "resume", "docs"]);

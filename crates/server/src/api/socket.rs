@@ -47,13 +47,21 @@ pub enum DialError {
         home: PathBuf,
     },
     /// The system refused.
-    #[error("cannot reach the server of {}: {error}; only the home's owner and root may", .home.display())]
+    #[error("cannot reach the server of {}: {error}{}", .home.display(), hint(error))]
     Io {
         /// The home.
         home: PathBuf,
         /// The system's word.
         error: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; only the home's owner and root may",
+        io::ErrorKind::NotADirectory => "; a home is a directory",
+        _ => "",
+    }
 }
 
 /// The bound socket; its file goes when this does.

@@ -208,15 +208,12 @@ impl Engine {
     fn found_kind(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
         let content = match &seen.kind {
             Kind::Unsupported => {
-                self.unsupported
-                    .insert(path.as_bytes().to_vec(), "not a file, directory or symlink: left alone".into());
+                self.unsupported.insert(path.as_bytes().to_vec(), "not a file, directory or symlink".into());
                 return None;
             }
             Kind::Mount => {
-                self.unsupported.insert(
-                    path.as_bytes().to_vec(),
-                    "another file system is mounted here: left alone".into(),
-                );
+                self.unsupported
+                    .insert(path.as_bytes().to_vec(), "another file system is mounted here".into());
                 return None;
             }
             Kind::Directory => {
