@@ -38,6 +38,8 @@ pub enum Message {
     Detach {
         /// Which.
         directory: DirectoryId,
+        /// It will again in a moment: it is being started again. Whoever waits for it goes on waiting.
+        returns: bool,
     },
     /// Changes of the member list.
     Members {

@@ -284,6 +284,24 @@ impl Tree {
             && (self.nodes.get(path).is_some_and(is_settled_here) || !self.landed(path).is_empty())
     }
 
+    /// The path that a shown conflict copy belongs to, and the version of it that the copy shows.
+    pub fn shown_copy(&self, copy: &SyncPath) -> Option<(SyncPath, &Version)> {
+        if !self.is_shown_copy(copy) {
+            return None;
+        }
+        let own = self.nodes.get(copy).map(|node| node.register.versions()).unwrap_or_default();
+        let settled = own.iter().filter(|version| version.value.is_present());
+        let settled = settled.filter_map(|version| Some((version.born_at.clone()?, version)));
+        let landed = self.landed(copy).into_values();
+        let origins = self.landing.get(copy)?;
+        let origin = |version: &Version| {
+            let has_it = |versions: &Vec<Version>| versions.iter().any(|other| other.dot == version.dot);
+            origins.iter().find(|(_, versions)| has_it(versions)).map(|(origin, _)| origin.clone())
+        };
+        let landed = landed.filter_map(|version| Some((origin(version)?, version)));
+        settled.chain(landed).max_by_key(|(_, version)| version.rank)
+    }
+
     /// True if a user who saw `before` at the path has something to replace there.
     pub fn holds_content(&self, path: &SyncPath, content: Content) -> bool {
         let own = self.nodes.get(path).map(|node| node.register.versions()).unwrap_or_default();

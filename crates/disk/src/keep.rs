@@ -57,6 +57,26 @@ impl Root {
         }
     }
 
+    /// What a kept symlink points to.
+    ///
+    /// # Errors
+    /// When it is not there, or is no symlink.
+    pub fn kept_target(&self, name: &str) -> Result<Box<[u8]>, Trouble> {
+        match self.kept_stat(name)?.map(|seen| seen.kind) {
+            Some(Kind::Symlink(target)) => Ok(target),
+            _ => Err(other(format!(".file-sync/kept/{name} is no symlink, or is not there any more"))),
+        }
+    }
+
+    /// Opens a kept file, to read it.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn kept_file(&self, name: &str) -> Result<std::fs::File, Trouble> {
+        let fd = self.open_kept(name).map_err(|errno| trouble("open a kept version", errno))?;
+        Ok(fd.into())
+    }
+
     /// Removes a kept version for good; missing is fine.
     ///
     /// # Errors
@@ -93,6 +113,8 @@ impl Root {
         };
         match self.apply(&[op]) {
             Ok(mut outcomes) => outcomes.pop().unwrap_or(OpOutcome::NoSource),
+            // It is there, and only perhaps not durable: another copy would not be more so.
+            Err(_) if matches!(self.look(to), Ok(Some(_))) => OpOutcome::Done { stat: None, kept: None },
             Err(trouble) => OpOutcome::Trouble(trouble),
         }
     }

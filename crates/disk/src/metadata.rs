@@ -48,25 +48,40 @@ impl Root {
             return Ok(None);
         }
         self.between("known");
+        self.change_metadata(item.as_fd(), &before, content, metadata).map_err(|errno| {
+            // What it was to be given must not be taken for its user's. Best effort: whatever failed may fail again.
+            let met = at::stat_fd(item.as_fd());
+            if met.is_err() || met.as_ref().is_ok_and(|met| met.mode_bits != before.mode_bits) {
+                let _ = at::chmod_fd(item.as_fd(), before.mode_bits);
+            }
+            if met.is_err() || met.is_ok_and(|met| met.stat.mtime != before.stat.mtime) {
+                let _ = set_time(item.as_fd(), &timestamps(before.stat.mtime));
+            }
+            fail(errno)
+        })
+    }
+
+    fn change_metadata(
+        &self,
+        item: BorrowedFd<'_>,
+        before: &Met,
+        content: Content,
+        metadata: Metadata,
+    ) -> Result<Option<Stat>, Errno> {
         let new_time = metadata.mtime.filter(|mtime| *mtime != before.stat.mtime);
         if let Some(mtime) = new_time {
-            set_time(item.as_fd(), &timestamps(mtime)).map_err(fail)?;
-            if !is_content(item.as_fd(), content).map_err(fail)? {
-                set_time(item.as_fd(), &present()).map_err(fail)?;
+            set_time(item, &timestamps(mtime))?;
+            if !is_content(item, content)? {
+                set_time(item, &present())?;
                 return Ok(None);
             }
         }
-        let timed = at::stat_fd(item.as_fd()).map_err(fail)?;
+        let timed = at::stat_fd(item)?;
         let mode_bits = before.mode_bits & 0o7000 | metadata.mode & 0o777;
-        if mode_bits != before.mode_bits
-            && let Err(errno) = at::chmod_fd(item.as_fd(), mode_bits)
-        {
-            if new_time.is_some() {
-                set_time(item.as_fd(), &timestamps(before.stat.mtime)).map_err(fail)?;
-            }
-            return Err(fail(errno));
+        if mode_bits != before.mode_bits {
+            at::chmod_fd(item, mode_bits)?;
         }
-        let after = at::stat_fd(item.as_fd()).map_err(fail)?.stat;
+        let after = at::stat_fd(item)?.stat;
         let is_same = (after.size, after.mtime) == (before.stat.size, timed.stat.mtime);
         let is_as_set = new_time.is_some() || after.mtime == before.stat.mtime;
         let is_directory = content == Content::Directory;

@@ -30,6 +30,13 @@ pub(crate) enum Input {
         /// What.
         event: RoomEvent,
     },
+    /// All that worked for a directory that has to be started again has ended.
+    RoomEnded {
+        /// Which directory.
+        directory: DirectoryId,
+        /// Which life of it.
+        life: u64,
+    },
     /// Somebody shows an invitation's secret.
     Redeem {
         /// The secret.

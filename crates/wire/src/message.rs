@@ -74,7 +74,9 @@ fn encode_kind(message: &Message) -> Kind {
             }),
         }),
         Message::Attach(attach) => Kind::Attach(encode_attach(attach)),
-        Message::Detach { directory } => Kind::Detach(proto::Detach { directory: directory.0.to_vec() }),
+        Message::Detach { directory, returns } => {
+            Kind::Detach(proto::Detach { directory: directory.0.to_vec(), returns: *returns })
+        }
         Message::Members { directory, members } => Kind::Members(proto::MembersChanged {
             directory: directory.0.to_vec(),
             members: encode_members(members),
@@ -114,7 +116,10 @@ fn decode_short(number: u32, body: &[u8]) -> Result<Message, WireError> {
         3 => Message::Join { directory: directory(&proto::Join::decode(body)?.directory)? },
         4 => decode_joined(proto::Joined::decode(body)?)?,
         5 => Message::Attach(decode_attach(proto::Attach::decode(body)?)?),
-        6 => Message::Detach { directory: directory(&proto::Detach::decode(body)?.directory)? },
+        6 => {
+            let detach = proto::Detach::decode(body)?;
+            Message::Detach { directory: directory(&detach.directory)?, returns: detach.returns }
+        }
         7 => {
             let changed = proto::MembersChanged::decode(body)?;
             Message::Members {

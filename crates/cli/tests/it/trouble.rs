@@ -233,6 +233,10 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     alpha.user().write("f", "second", FEBRUARY);
     eventually(PATIENCE, || if beta.user().read("f") == b"second" { Ok(()) } else { Err("not placed") });
     listed(&beta, ".", true); // The directory is started again and again, as after a crash.
+    for device in [&alpha, &beta] {
+        let waited = device.run(["sync", "wait", "--timeout", "4s"]);
+        assert_eq!(waited.status.code(), Some(3), "nobody is told that all is well: {waited:?}");
+    }
     strace::relieve(beta.server_id());
     settle(&[&alpha, &beta]);
     assert_eq!(beta.json(["sync", "wait"])["remotes"], 1, "it knows who is there");

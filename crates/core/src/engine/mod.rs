@@ -7,6 +7,7 @@
 //! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
 //! bytes, `peer` exchanges registers, `wait` answers "is all of it done?", `commit` says what has to be durable first.
 
+mod ask;
 mod commit;
 mod fallback;
 mod fetch;
@@ -21,6 +22,7 @@ mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use ask::Conflict;
 pub use commit::{ActRecord, Commit, Counters};
 pub use fetch::{FetchOutcome, FetchRequest};
 pub use kept::KeptSweep;

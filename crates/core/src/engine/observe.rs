@@ -247,7 +247,11 @@ impl Engine {
         let left_alone = self.left_alone_in(&directory);
         let left_alone: BTreeSet<SyncPath> =
             left_alone.into_iter().filter(|path| !listed.contains(path)).collect();
-        let gone = gone.into_iter().chain(busy).chain(local.iter().chain(&left_alone).cloned());
+        // Where nothing is, and nothing is recorded, the engine may have been about to put something.
+        let doubtful = self.planner.doubts.below(&directory).filter_map(|path| directory.child_towards(path));
+        let doubtful: BTreeSet<SyncPath> = doubtful.filter(|child| !listed.contains(child)).collect();
+        let gone = gone.into_iter().chain(busy);
+        let gone = gone.chain(local.iter().chain(&left_alone).chain(&doubtful).cloned());
         let gone: BTreeSet<SyncPath> = gone.collect();
         for child in gone {
             // What lies in a directory may be recorded while the directory itself is not yet.
@@ -255,6 +259,7 @@ impl Engine {
                 || self.busy.contains(&child)
                 || local.contains(&child)
                 || left_alone.contains(&child)
+                || doubtful.contains(&child)
                 || self.tree.below(&child).any(|(_, node)| node.record.is_some());
             if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
                 active.missing.insert(child);

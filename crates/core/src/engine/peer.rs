@@ -44,7 +44,7 @@ impl Engine {
         if self.paused {
             self.effects.push(Effect::Send {
                 to: device,
-                message: Message::Detach { directory: self.config.directory },
+                message: Message::Detach { directory: self.config.directory, returns: false },
             });
         } else {
             self.attach_soon(device);
@@ -151,9 +151,9 @@ impl Engine {
 
     pub(super) fn detach_all(&mut self) {
         let connected: Vec<DeviceId> = self.connected().collect();
+        let directory = self.config.directory;
         for to in connected {
-            self.effects
-                .push(Effect::Send { to, message: Message::Detach { directory: self.config.directory } });
+            self.effects.push(Effect::Send { to, message: Message::Detach { directory, returns: false } });
         }
     }
 
@@ -164,7 +164,7 @@ impl Engine {
         }
         match message {
             Message::Attach(attach) => self.on_attach(from, attach),
-            Message::Detach { .. } => self.on_detach(from),
+            Message::Detach { returns, .. } => self.on_detach(from, returns),
             Message::Members { members, .. } => self.learn_members(&members),
             Message::Entries(entries) => self.on_entries(from, entries),
             Message::Progress(progress) => self.on_progress(from, &progress),
@@ -174,13 +174,16 @@ impl Engine {
         }
     }
 
-    fn on_detach(&mut self, from: DeviceId) {
+    fn on_detach(&mut self, from: DeviceId, returns: bool) {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.has_detached = true;
+            peer.is_to_return = returns;
             peer.has_attached = false;
         }
         self.forget_checks(&from);
-        self.expect_no_longer(&from);
+        if !returns {
+            self.expect_no_longer(&from);
+        }
     }
 
     fn on_attach(&mut self, from: DeviceId, attach: Attach) {

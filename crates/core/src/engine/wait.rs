@@ -53,12 +53,12 @@ impl Engine {
 
     /// The connected members that take part in this directory.
     pub fn taking_part(&self) -> Vec<DeviceId> {
-        self.connected().filter(|device| !self.peers[device].is_detached()).collect()
+        self.connected().filter(|device| !self.peers[device].is_absent()).collect()
     }
 
     /// The connected members that have said that they do not take part in this directory, or not at present.
     pub fn not_taking_part(&self) -> Vec<DeviceId> {
-        self.connected().filter(|device| self.peers[device].is_detached()).collect()
+        self.connected().filter(|device| self.peers[device].is_absent()).collect()
     }
 
     /// Nobody waits for it any more.
@@ -130,7 +130,7 @@ impl Engine {
         for device in connected {
             let peer = &self.peers[&device];
             if !peer.is_attached() {
-                is_done &= peer.is_detached();
+                is_done &= peer.is_absent();
                 continue;
             }
             let has_ours = peer.applied_ours >= sequence || peer.sends_only;

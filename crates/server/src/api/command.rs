@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
 use super::types::{
-    DirectoryDone, Invitation, Mode, Offered, OfferedList, Remote, RemoteList, RemoteOfferList, Status,
-    Synced, SyncedList, Waited,
+    ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Remote, RemoteList,
+    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Waited,
 };
 
 /// Where the answer to a command goes.
@@ -44,6 +44,14 @@ pub enum Command {
     SyncResume(Target, Reply<DirectoryDone>),
     /// Wait until what was done before is everywhere.
     SyncWait(SyncWait, Reply<Waited>),
+    /// List the conflict copies shown, in one directory or all.
+    Conflicts(Option<Target>, Reply<ConflictList>),
+    /// Resolve one.
+    Resolve(Resolve, Reply<Resolved>),
+    /// List the versions kept of a path.
+    History(LocalPath, Reply<History>),
+    /// Bring one back.
+    Restore(Restore, Reply<Restored>),
     /// What the connected remotes offer.
     Offers(Reply<RemoteOfferList>),
     /// Everything at a glance.
@@ -119,6 +127,54 @@ pub struct SyncWait {
     pub target: Option<Target>,
     /// For how long, in milliseconds. Whoever answers keeps this time and refuses with [`Reason::TimedOut`].
     pub timeout_ms: u64,
+}
+
+/// `conflicts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflicts {
+    /// Of which directory; none: of all.
+    pub target: Option<Target>,
+}
+
+/// `resolve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolve {
+    /// The path that is in conflict, or one of its copies.
+    pub path: LocalPath,
+    /// What stays.
+    pub keep: Keep,
+}
+
+/// Which side of a conflict stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// What is at the path that was named.
+    This,
+    /// The other side.
+    Other,
+    /// Both: the copies get names of their own.
+    Both,
+}
+
+/// `history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnPath {
+    /// Which.
+    pub path: LocalPath,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// What to bring back: a file, a symlink, or a directory with all that is kept of it.
+    pub path: LocalPath,
+    /// Which version, by its id as `history` gives it, or enough of its first characters; none: the newest.
+    pub version: Option<String>,
+    /// Write it there instead, where nothing is.
+    pub to: Option<LocalPath>,
+    /// As it was then, in seconds since 1970; none: as it was last.
+    pub at: Option<i64>,
 }
 
 /// Why a command was not carried out.

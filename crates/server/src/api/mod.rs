@@ -13,3 +13,4 @@ pub mod socket;
 mod status;
 mod syncs;
 pub mod types;
+mod versions;

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, Reason, Refusal, Reply};
 use super::types::ErrorAnswer;
-use super::{files, remotes, status, syncs};
+use super::{files, remotes, status, syncs, versions};
 
 /// The queue that commands go into.
 pub(super) type Commands = State<mpsc::Sender<Command>>;
@@ -37,6 +37,10 @@ pub fn router(commands: mpsc::Sender<Command>) -> Router {
         .route("/v1/syncs/pause", post(syncs::pause))
         .route("/v1/syncs/resume", post(syncs::resume))
         .route("/v1/syncs/wait", post(syncs::wait))
+        .route("/v1/conflicts", post(versions::conflicts))
+        .route("/v1/conflicts/resolve", post(versions::resolve))
+        .route("/v1/history", post(versions::history))
+        .route("/v1/restore", post(versions::restore))
         .fallback(|| async {
             error(StatusCode::NOT_FOUND, "no such request; is the client newer than the server?")
         })

@@ -329,6 +329,93 @@ pub struct Absent {
     pub directory: String,
 }
 
+/// One conflict copy that is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The directory's name.
+    pub directory: String,
+    /// The directory's root on this machine.
+    pub root: ShownPath,
+    /// The path that is in conflict, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// The copy, below the root.
+    pub copy: ShownPath,
+    /// Whose version the copy shows, by this device's name for it.
+    pub by: String,
+    /// When that version was made, by that device's clock.
+    pub at: String,
+}
+
+/// `conflicts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictList {
+    /// By directory and copy.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// `resolve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The directory's name.
+    pub directory: String,
+    /// The path that was in conflict, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// The copies that there were, below the root; none of them is shown any more.
+    pub copies: Vec<ShownPath>,
+    /// The names that they have now, where both were kept.
+    pub renamed: Vec<ShownPath>,
+}
+
+/// A version that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVersion {
+    /// What `restore --version` takes; the first characters do, as far as no other version has the same.
+    pub id: String,
+    /// The path that it was at, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// True for a symlink, false for a file.
+    pub symlink: bool,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its modification time.
+    pub modified: String,
+    /// When it was replaced or deleted: until then it was at the path.
+    pub replaced: String,
+}
+
+/// `history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The directory's name.
+    pub directory: String,
+    /// The path asked for, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// True if something is at the path now.
+    pub present: bool,
+    /// The newest first.
+    pub versions: Vec<KeptVersion>,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The directory's name.
+    pub directory: String,
+    /// The path asked for, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What is in place now, below the root.
+    pub restored: Vec<KeptVersion>,
+    /// What was left as it is, below the root: something is there.
+    pub left: Vec<ShownPath>,
+    /// Where it was written instead.
+    pub to: Option<ShownPath>,
+}
+
 /// What a refused request answers with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {

@@ -113,7 +113,7 @@ impl House {
     /// Stops keeping a directory; its files and its database stay.
     pub(super) fn take_down(&mut self, row: &Directory) -> Result<(), Refusal> {
         self.home.delete_directory(&row.directory, clock::seconds()).map_err(refused)?;
-        self.disconnect_directory(&row.directory);
+        self.disconnect_directory(&row.directory, false);
         self.stop_room(&row.directory);
         Ok(())
     }

@@ -203,13 +203,22 @@ impl House {
         }
     }
 
-    /// Forgets a directory on every link: it is no longer kept here.
-    pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId) {
-        for connected in self.links.values_mut() {
-            if connected.up_in.remove(directory) {
-                connected.outbox.send(Message::Detach { directory: *directory }, OUTBOX_BYTES);
+    /// Forgets a directory on every link: it is no longer kept here, or is about to be started again.
+    pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId, returns: bool) {
+        for connected in self.links.values_mut().filter(|connected| connected.up_in.contains(directory)) {
+            let bytes_max = OUTBOX_BYTES * (1 + connected.up_in.len());
+            connected.up_in.remove(directory);
+            let message = Message::Detach { directory: *directory, returns };
+            if !connected.outbox.send(message, bytes_max) {
+                connected.link.close("it does not read what it is told");
             }
         }
+    }
+
+    /// Tells a remote that this device takes no part in a directory; or not for the moment.
+    fn send_detach(&self, device: &DeviceId, directory: DirectoryId) {
+        let returns = self.dormant.get(&directory).is_some_and(|dormant| dormant.is_failed);
+        self.send(device, Message::Detach { directory, returns });
     }
 
     fn on_message(&mut self, device: DeviceId, message: Message) {
@@ -229,7 +238,7 @@ impl House {
             Message::Entries(entries) => {
                 let directory = entries.directory;
                 if !self.is_up_in(&device, &directory) {
-                    self.send(&device, Message::Detach { directory });
+                    self.send_detach(&device, directory);
                 } else if let Some(entries) = self.trusted(&device, entries) {
                     self.limit_announced(&directory);
                     self.pass_to_engine(device, directory, Message::Entries(entries));
@@ -239,7 +248,7 @@ impl House {
                 let directory = progress.directory;
                 self.pass_to_engine(device, directory, message);
             }
-            Message::Detach { directory }
+            Message::Detach { directory, .. }
             | Message::Members { directory, .. }
             | Message::Check { directory, .. }
             | Message::Checked { directory, .. } => self.pass_to_engine(device, directory, message),
@@ -272,7 +281,7 @@ impl House {
         if self.is_up_in(&device, &directory) && self.rooms.contains_key(&directory) {
             self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));
         } else if !matches!(message, Message::Detach { .. }) {
-            self.send(&device, Message::Detach { directory });
+            self.send_detach(&device, directory);
         }
     }
 

@@ -11,6 +11,7 @@ mod remotes;
 mod shown;
 mod syncs;
 mod trust;
+mod versions;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,10 @@ const RESCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_secs(300);
 /// How often a directory that could not be started is tried again.
 const WAKE_EVERY: Duration = Duration::from_secs(3);
+/// The longest that a directory waits whose disk fails again and again.
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// After so long without another, a failure is forgotten.
+const FAILURE_FORGOTTEN: Duration = Duration::from_secs(600);
 /// The longest the loop sleeps.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
@@ -59,6 +64,7 @@ pub(crate) struct House {
     links: BTreeMap<DeviceId, Connected>,
     joins: Vec<Join>,
     waits: BTreeMap<u64, ApiWait>,
+    failures: BTreeMap<DirectoryId, Failure>,
     n_lives: u64,
     n_waits: u64,
     dormant_tried: Instant,
@@ -80,6 +86,19 @@ struct Resident {
 struct Dormant {
     row: Directory,
     message: String,
+    /// Its disk failed, so that it is to be started again.
+    is_failed: bool,
+    /// Its last life, which has not ended yet.
+    ending: Option<u64>,
+    not_before: Instant,
+}
+
+/// When a directory's disk failed last, and what was said.
+struct Failure {
+    message: String,
+    at: Instant,
+    /// How often, with less than [`FAILURE_FORGOTTEN`] in between.
+    n_in_a_row: u32,
 }
 
 impl House {
@@ -103,6 +122,7 @@ impl House {
             links: BTreeMap::new(),
             joins: Vec::new(),
             waits: BTreeMap::new(),
+            failures: BTreeMap::new(),
             n_lives: 0,
             n_waits: 0,
             dormant_tried: Instant::now(),
@@ -184,6 +204,12 @@ impl House {
                 crate::input::answer(reply, self.set_paused(&target, false))
             }
             Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
+            Command::Conflicts(target, reply) => {
+                crate::input::answer(reply, self.conflicts(target.as_ref()));
+            }
+            Command::Resolve(request, reply) => self.resolve(request, reply),
+            Command::History(path, reply) => self.history(&path, reply),
+            Command::Restore(request, reply) => self.restore(request, reply),
             Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),
             Command::Status(reply) => crate::input::answer(reply, self.status()),
         }
@@ -194,6 +220,11 @@ impl House {
             Input::Room { directory, life, event } => {
                 if self.rooms.get(&directory).is_some_and(|resident| resident.room.life == life) {
                     self.drive(&directory, event);
+                }
+            }
+            Input::RoomEnded { directory, life } => {
+                if let Some(dormant) = self.dormant.get_mut(&directory) {
+                    dormant.ending.take_if(|ending| *ending == life);
                 }
             }
             Input::Redeem { secret, device, key, name, addresses, reply } => {
@@ -309,13 +340,34 @@ impl House {
 
     /// The disk may not be what a directory's engine would take it for: it is started again in a while, from what is
     /// stored, and finds out.
+    ///
+    /// Nothing is waited for here: a disk that fails may also hang. Its next life begins when the last has ended.
     fn has_failed(&mut self, directory: &DirectoryId, message: String) {
-        let Some(row) = self.rooms.get(directory).map(|resident| resident.room.row.clone()) else { return };
+        self.disconnect_directory(directory, true); // Its next engine is told anew who is there.
+        self.provider.remove(directory);
+        let Some(resident) = self.rooms.remove(directory) else { return };
+        let (row, life, now) = (resident.room.row.clone(), resident.room.life, Instant::now());
         tracing::warn!(directory = %row.name, %message, "starting this directory again");
-        self.disconnect_directory(directory); // Its next engine is told anew who is there.
-        self.stop_room(directory);
-        self.dormant_tried = Instant::now();
-        self.dormant.insert(*directory, Dormant { row, message });
+        let before = self.failures.get(directory).filter(|failure| now - failure.at < FAILURE_FORGOTTEN);
+        let n_in_a_row = before.map_or(1, |failure| failure.n_in_a_row.saturating_add(1));
+        self.failures.insert(*directory, Failure { message: message.clone(), at: now, n_in_a_row });
+        let pause = WAKE_EVERY.saturating_mul(1 << (n_in_a_row - 1).min(10)).min(FAILURE_PAUSE_MAX);
+        let dormant = Dormant { row, message, is_failed: true, ending: Some(life), not_before: now + pause };
+        self.dormant.insert(*directory, dormant);
+        let (inputs, directory) = (self.context.inputs.clone(), *directory);
+        tokio::task::spawn_blocking(move || {
+            resident.room.end();
+            // Nobody listens only when the server is at its end.
+            let _ = inputs.blocking_send(Input::RoomEnded { directory, life });
+        });
+    }
+
+    /// What a directory's disk said when it failed, until all has been done again since.
+    fn failure_of(&self, directory: &DirectoryId, state: file_sync_core::engine::State) -> Option<String> {
+        let failure = self.failures.get(directory)?;
+        let is_over =
+            state == file_sync_core::engine::State::Idle || failure.at.elapsed() >= FAILURE_FORGOTTEN;
+        (!is_over).then(|| failure.message.clone())
     }
 
     /// Starts a directory, or leaves it dormant while its root is not there.
@@ -331,15 +383,24 @@ impl House {
             Err(error) => {
                 let message = error.to_string();
                 tracing::warn!(directory = %row.name, %message, "cannot work on this directory");
-                self.dormant.insert(id, Dormant { row, message });
+                let is_failed = self.dormant.get(&id).is_some_and(|dormant| dormant.is_failed);
+                let not_before = Instant::now();
+                let dormant = Dormant { row, message, is_failed, ending: None, not_before };
+                self.dormant.insert(id, dormant);
                 Ok(())
             }
         }
     }
 
     fn wake_dormant(&mut self) {
-        for row in self.dormant.values().map(|dormant| dormant.row.clone()).collect::<Vec<_>>() {
-            if Root::open(&row.path, row.directory).is_err() {
+        let now = Instant::now();
+        let due =
+            self.dormant.values().filter(|dormant| dormant.ending.is_none() && dormant.not_before <= now);
+        for row in due.map(|dormant| dormant.row.clone()).collect::<Vec<_>>() {
+            if let Err(error) = Root::open(&row.path, row.directory) {
+                if let Some(dormant) = self.dormant.get_mut(&row.directory) {
+                    dormant.message = error.to_string();
+                }
                 continue;
             }
             let id = row.directory;
@@ -377,9 +438,9 @@ impl House {
         self.rooms
             .insert(id, Resident { room, deadline_ms: None, scanned: Instant::now(), is_boot_noted: false });
         self.drive(&id, RoomEvent::Engine(Event::Tick));
-        self.wait_again(&id);
         self.complete_members(&id);
         self.connect_members(&id);
+        self.wait_again(&id); // Now that it knows who is there.
         Ok(())
     }
 

@@ -38,7 +38,8 @@ impl House {
             true => root_message(problem.message.clone()),
             false => PathMessage { path: problem.path.as_slice().into(), message: problem.message.clone() },
         };
-        let own = room.troubles().into_iter().map(root_message);
+        let failure = self.failure_of(&room.id(), status.state);
+        let own = room.troubles().into_iter().chain(failure).map(root_message);
         DirectoryStatus {
             state: state_of(status.state),
             files: status.files,

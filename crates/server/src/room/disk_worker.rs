@@ -10,10 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use file_sync_core::effect::{Op, OpOutcome, Trouble, TroubleKind};
-use file_sync_core::engine::Event;
+use file_sync_core::engine::{Event, KeptSweep};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use file_sync_disk::Root;
+use tokio::sync::oneshot;
 
 use crate::input::{Reports, RoomEvent};
 
@@ -25,7 +26,15 @@ const PROVE_EVERY: Duration = Duration::from_secs(3);
 pub(super) enum DiskJob {
     Look(Vec<SyncPath>),
     Apply(Vec<Op>),
-    Sync { batch: u64, paths: Vec<SyncPath> },
+    /// As a user's act: the engine finds it.
+    Edit {
+        ops: Vec<Op>,
+        reply: oneshot::Sender<Result<Vec<OpOutcome>, Trouble>>,
+    },
+    Sync {
+        batch: u64,
+        paths: Vec<SyncPath>,
+    },
     CleanStage(BTreeSet<ContentHash>),
     Prove,
 }
@@ -70,6 +79,10 @@ impl Worker<'_> {
         match job {
             DiskJob::Look(paths) => self.look(paths),
             DiskJob::Apply(ops) => self.apply(ops),
+            DiskJob::Edit { ops, reply } => {
+                // Who asked may have gone.
+                let _ = reply.send(self.edit(&ops));
+            }
             DiskJob::Sync { batch, paths } => {
                 let result = if self.is_proved { self.root.sync_paths(&paths) } else { Err(unproved()) };
                 self.reports.engine(Event::Synced { batch, result });
@@ -98,6 +111,31 @@ impl Worker<'_> {
                 self.reports.send(RoomEvent::Failed(trouble.message));
             }
         }
+    }
+
+    /// Makes changes that are a user's; what they displaced is listed at once.
+    fn edit(&mut self, ops: &[Op]) -> Result<Vec<OpOutcome>, Trouble> {
+        if !self.is_proved {
+            return Err(unproved());
+        }
+        let outcomes = self.root.apply(ops);
+        if let Err(trouble) = &outcomes {
+            self.has_failed = true;
+            self.reports.send(RoomEvent::Failed(trouble.message.clone()));
+        }
+        let outcomes = outcomes?;
+        let kept = |outcome: &OpOutcome| match outcome {
+            OpOutcome::Done { kept, .. } => kept.clone(),
+            _ => None,
+        };
+        let changed = outcomes.iter().filter_map(kept).collect();
+        let paths = ops.iter().flat_map(|op| {
+            let from = if let Op::Move { from, .. } = op { Some(from) } else { None };
+            from.into_iter().chain([op.path()])
+        });
+        let restored = paths.cloned().collect();
+        self.reports.send(RoomEvent::KeptSwept(KeptSweep { removed: Vec::new(), changed, restored }));
+        Ok(outcomes)
     }
 
     fn look(&mut self, paths: Vec<SyncPath>) {

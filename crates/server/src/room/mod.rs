@@ -4,6 +4,7 @@
 //! worker gets messages and returns messages.
 
 mod disk_worker;
+mod editor;
 mod index_worker;
 mod kept;
 mod scan_worker;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use file_sync_core::engine::{Effect, Engine, Event, WaitId};
 use file_sync_core::message::Message;
@@ -21,6 +23,7 @@ use file_sync_disk::Root;
 use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
+pub(crate) use editor::{Editor, Settled};
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
 use crate::clock;
@@ -29,6 +32,9 @@ use crate::transfer::Transfer;
 use disk_worker::DiskJob;
 use index_worker::IndexJob;
 use scan_worker::{HashJob, WalkJob, Watching};
+
+/// How often it is looked whether a directory's tasks have let go of it.
+const END_POLL: Duration = Duration::from_millis(50);
 
 /// What a directory's engine wants of the main loop.
 pub(crate) enum Outward {
@@ -182,6 +188,16 @@ impl Room {
         self.workers.watching.watcher().is_none_or(|watcher| watcher.n_missed() > 0)
     }
 
+    /// For acts that its user does through the server.
+    pub(crate) fn editor(&self) -> Editor {
+        Editor {
+            engine: self.engine.clone(),
+            root: self.root.clone(),
+            reader: self.transfer.reader(),
+            disk: self.workers.disk.clone(),
+        }
+    }
+
     /// What remotes' requests for content are answered from.
     pub(crate) fn serving(&self) -> crate::provider::Serving {
         crate::provider::Serving {
@@ -212,6 +228,17 @@ impl Room {
                 Err(error) => tracing::warn!(%error, "cannot read the list of kept versions"),
             }
         });
+    }
+
+    /// Ends it, and returns when nothing of it is at work any more, however long that takes.
+    pub(crate) fn end(self) {
+        let root = self.root.clone();
+        for thread in self.stop() {
+            let _ = thread.join(); // One that panicked has said so.
+        }
+        while Arc::strong_count(&root) > 1 {
+            std::thread::sleep(END_POLL);
+        }
     }
 
     /// Ends its threads; the database is closed when they have.

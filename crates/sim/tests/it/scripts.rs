@@ -93,3 +93,67 @@ fn l7_nothing_is_done_while_the_rules_of_a_root_cannot_be_read() {
     assert_eq!(report.shown[0], [".syncignore = secret", "secret = mine"]);
     assert_eq!(report.shown[1], [".syncignore = secret", "secret = theirs"]);
 }
+
+#[test]
+fn d4_what_a_user_makes_where_nothing_was_placed_before_a_stop_is_the_users() {
+    let lines = [
+        "seed 1",
+        "device two-way",
+        "device two-way",
+        "link A B",
+        "set work 30000",
+        "A write d/a t1",
+        "wait 3000000",
+        "cut A B",
+        "B write d/x t2..",
+        "wait 3000000",
+        "relink A B",
+        "wait 40000",
+        "cut A B",
+        "A crash 0",
+        "A deny d true",
+        "wait 3000000",
+        "B rm d/x",
+        "wait 3000000",
+        "relink A B",
+        "wait 10000000",
+        "A deny d false",
+        "wait 60000000",
+        "A write d/x t2..",
+        "A touch d/x 1700000004",
+        "wait 20000000",
+        "rest",
+    ];
+    let report = run_script(&lines.join("\n").parse().expect("a script"));
+    assert_eq!(report.failures, Vec::<String>::new());
+    for device in report.shown {
+        assert!(device.iter().any(|line| line == "d/x = t2.."), "{device:?}");
+    }
+}
+
+#[test]
+fn s3_a_copy_that_is_ignored_by_now_is_not_asked_for_over_and_over() {
+    let lines = [
+        "seed 1",
+        "device two-way",
+        "device send-only",
+        "link A B",
+        "B write keep t1",
+        "wait 3000000",
+        "cut A B",
+        "A ln c to25",
+        "wait 2000000",
+        "B write c t19.",
+        "wait 2000000",
+        "relink A B",
+        "wait 10000000",
+        "A write .syncignore *.sync-conflict*",
+        "wait 10000000",
+        "A rm c.sync-conflict-20231114-221324-1111111",
+        "wait 10000000",
+        "B rm c",
+        "wait 5000000",
+    ];
+    let report = run_script(&lines.join("\n").parse().expect("a script"));
+    assert!(!report.failures.iter().any(|failure| failure.starts_with("S")), "{:?}", report.failures);
+}

@@ -190,7 +190,7 @@ impl Generator {
             2 => Message::Join { directory },
             3 => Message::Joined { directory, result: self.result() },
             4 => Message::Attach(self.attach()),
-            5 => Message::Detach { directory },
+            5 => Message::Detach { directory, returns: self.coin() },
             6 => Message::Members { directory, members: self.members() },
             7 => Message::Entries(self.entries()),
             8 => Message::Progress(Progress {

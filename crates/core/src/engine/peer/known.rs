@@ -47,6 +47,8 @@ pub(in crate::engine) struct Peer {
     pub(super) is_up: bool,
     pub(super) has_attached: bool,
     pub(super) has_detached: bool,
+    /// It has detached to be started again, and comes back in a moment.
+    pub(super) is_to_return: bool,
     pub(in crate::engine) sends_only: bool,
     /// As it has said last: see [`Progress::expecting`].
     pub(in crate::engine) expecting: u32,
@@ -121,6 +123,11 @@ impl Peer {
 
     pub(in crate::engine) fn is_detached(&self) -> bool {
         self.has_detached
+    }
+
+    /// True if it takes no part, and is not about to.
+    pub(in crate::engine) fn is_absent(&self) -> bool {
+        self.has_detached && !self.is_to_return
     }
 
     pub(in crate::engine) fn is_up(&self) -> bool {

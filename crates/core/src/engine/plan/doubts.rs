@@ -48,6 +48,14 @@ impl Doubts {
         self.of.contains_key(path)
     }
 
+    /// The paths in doubt strictly below a directory.
+    pub(in crate::engine) fn below(&self, directory: &SyncPath) -> impl Iterator<Item = &SyncPath> {
+        let later = self.of.range(directory.clone()..).map(|(path, _)| path);
+        later
+            .skip_while(move |path| *path == directory)
+            .take_while(move |path| directory.is_ancestor_of(path))
+    }
+
     /// What the engine may have put at a path already.
     pub(in crate::engine) fn value(&self, path: &SyncPath) -> Option<&Value> {
         self.of.get(path).map(|doubt| &doubt.value)

@@ -300,7 +300,8 @@ impl Engine {
         if self.tree.record(path).is_some_and(|record| record.content == content) {
             return None;
         }
-        self.tree.shown_as_copy(path, content).map(|(copy, _)| copy)
+        // Of what is ignored or left alone the record may say what is long gone.
+        self.tree.shown_as_copy(path, content).map(|(copy, _)| copy).filter(|copy| !self.is_frozen(copy))
     }
 
     /// True if what is on the disk is what ought to be there.

@@ -1,0 +1,251 @@
+//! Acts on a directory that are its user's, done through the server: versions brought back, conflicts resolved.
+//!
+//! They are made on the disk by the disk worker, in order with the engine's own and as carefully, and are then found there
+//! like any user's act: the engine makes new versions of them. What they displace is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
+use file_sync_core::engine::{Conflict, Engine};
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::Record;
+use file_sync_core::version::{Content, Value};
+use file_sync_disk::Root;
+use file_sync_index::DirectoryReader;
+use tokio::sync::oneshot;
+
+use super::disk_worker::DiskJob;
+use super::lock;
+use crate::api::command::{Keep, Refusal};
+
+/// Mode of a directory that has to be made again for what lay in it.
+const DIRECTORY_MODE: u16 = 0o755;
+/// The most that is changed in one batch.
+const OPS_MAX: usize = 1_000;
+
+/// What a user's acts need of a directory. Everything here blocks.
+pub(crate) struct Editor {
+    pub(super) engine: Arc<Mutex<Engine>>,
+    pub(crate) root: Arc<Root>,
+    pub(super) reader: Arc<Mutex<DirectoryReader>>,
+    pub(super) disk: Sender<DiskJob>,
+}
+
+/// What was done to resolve a conflict: which copies there were, and where those are that stay.
+pub(crate) struct Settled {
+    pub(crate) path: SyncPath,
+    pub(crate) copies: Vec<SyncPath>,
+    pub(crate) renamed: Vec<SyncPath>,
+}
+
+impl Editor {
+    /// The kept versions of a path, or of all below a directory, the newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn versions(&self, path: &SyncPath) -> Result<Vec<Kept>, Refusal> {
+        let kept = self.reader.lock().unwrap_or_else(PoisonError::into_inner).kept();
+        let mut kept = kept.map_err(|error| Refusal::new(error.to_string()))?;
+        kept.retain(|kept| kept.path == *path || path.is_ancestor_of(&kept.path));
+        kept.sort_by(|one, other| (other.at, &other.name).cmp(&(one.at, &one.name)));
+        Ok(kept)
+    }
+
+    /// True if something is recorded at a path.
+    pub(crate) fn is_present(&self, path: &SyncPath) -> bool {
+        path.is_root() || lock(&self.engine).record(path).is_some()
+    }
+
+    /// Brings back one kept version of each path; returns the paths that have them now.
+    ///
+    /// # Errors
+    /// When something else is in the way, or the disk refuses; what was done before stays done.
+    pub(crate) fn bring_back(&self, versions: &[Kept]) -> Result<Vec<SyncPath>, Refusal> {
+        let mut done = Vec::new();
+        for some in versions.chunks(OPS_MAX) {
+            let ops = self.ops_for(some)?;
+            self.apply(ops)?;
+            done.extend(some.iter().map(|kept| kept.path.clone()));
+        }
+        Ok(done)
+    }
+
+    fn ops_for(&self, versions: &[Kept]) -> Result<Vec<Op>, Refusal> {
+        let engine = lock(&self.engine);
+        let mut made = BTreeSet::new();
+        let mut ops = Vec::new();
+        for kept in versions {
+            let mut missing: Vec<SyncPath> = kept.path.ancestors().filter(|above| !above.is_root()).collect();
+            missing.reverse();
+            for above in missing {
+                match engine.record(&above).map(|record| record.content) {
+                    Some(Content::Directory) => {}
+                    Some(_) => return Err(in_the_way(&above)),
+                    None if !made.insert(above.clone()) => {}
+                    None => ops.push(Op::MakeDirectory { path: above, mode: DIRECTORY_MODE }),
+                }
+            }
+            let expect = engine.record(&kept.path).cloned();
+            if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
+                return Err(in_the_way(&kept.path));
+            }
+            if expect.as_ref().is_none_or(|record| record.content != kept.content) {
+                ops.push(self.placing(kept, expect)?);
+            }
+        }
+        Ok(ops)
+    }
+
+    fn placing(&self, kept: &Kept, expect: Option<Record>) -> Result<Op, Refusal> {
+        let (path, name) = (kept.path.clone(), kept.name.clone());
+        let failed = |trouble: file_sync_core::effect::Trouble| Refusal::new(trouble.message);
+        Ok(match kept.content {
+            Content::Symlink(_) => {
+                let target = self.root.kept_target(&name).map_err(failed)?;
+                Op::PlaceSymlink { path, target, copy: None, expect }
+            }
+            _ => {
+                // Somebody may have written into it since.
+                let content = self.root.kept_hash(&name).map_err(failed)?;
+                let (mode, mtime) = (kept.stat.mode, kept.stat.mtime);
+                Op::Place { path, content, source: Source::Kept { name }, mode, mtime, expect }
+            }
+        })
+    }
+
+    /// Has ops carried out as a user's acts.
+    fn apply(&self, ops: Vec<Op>) -> Result<(), Refusal> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let paths: Vec<SyncPath> = ops.iter().map(|op| op.path().clone()).collect();
+        self.disk.send(DiskJob::Edit { ops, reply }).map_err(|_| Refusal::stopping())?;
+        let outcomes = answer.blocking_recv().map_err(|_| Refusal::stopping())?;
+        let outcomes = outcomes.map_err(|trouble| Refusal::new(trouble.message))?;
+        for (path, outcome) in paths.iter().zip(outcomes) {
+            match outcome {
+                OpOutcome::Done { .. } => {}
+                OpOutcome::Trouble(trouble) => return Err(Refusal::new(format!("{path}: {trouble}"))),
+                OpOutcome::NoSource => {
+                    return Err(Refusal::new(format!("{path}: the version is not there any more")));
+                }
+                OpOutcome::Differs { .. } => {
+                    return Err(Refusal::new(format!(
+                        "{path}: something else is there, or it has just changed; look, and try again"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves the conflict that a path, or a copy, is in.
+    ///
+    /// # Errors
+    /// When it is in none, when it has to be said which copy is meant, or when something has just changed.
+    pub(crate) fn resolve(&self, path: &SyncPath, keep: Keep) -> Result<Settled, Refusal> {
+        let conflicts = lock(&self.engine).conflicts();
+        let named = conflicts.iter().find(|conflict| conflict.copy == *path);
+        let (is_copy, meant): (bool, Vec<&Conflict>) = match named {
+            Some(conflict) => (true, vec![conflict]),
+            None => (false, conflicts.iter().filter(|conflict| conflict.path == *path).collect()),
+        };
+        let Some(first) = meant.first() else {
+            return Err(Refusal::new(format!(
+                "{path} is in no conflict (any more); `file-sync conflicts` lists what is"
+            )));
+        };
+        let copies: Vec<SyncPath> = meant.iter().map(|conflict| conflict.copy.clone()).collect();
+        let mut renamed = Vec::new();
+        match (keep, is_copy) {
+            (Keep::This, false) | (Keep::Other, true) => self.apply(self.removing(&copies)?)?,
+            (Keep::Other, false) if meant.len() > 1 => {
+                let names: Vec<String> = copies.iter().map(ToString::to_string).collect();
+                return Err(Refusal::new(format!(
+                    "{path} has {} copies; name the one that is to stay, with --keep this: {}",
+                    names.len(),
+                    names.join(", ")
+                )));
+            }
+            (Keep::Other, false) | (Keep::This, true) => {
+                self.apply(self.taking(first)?)?;
+                self.apply(self.removing(&copies)?)?;
+            }
+            (Keep::Both, _) => {
+                let (ops, names) = self.renaming(&meant)?;
+                self.apply(ops)?;
+                renamed = names;
+            }
+        }
+        Ok(Settled { path: first.path.clone(), copies, renamed })
+    }
+
+    fn removing(&self, copies: &[SyncPath]) -> Result<Vec<Op>, Refusal> {
+        let engine = lock(&self.engine);
+        let remove = |copy: &SyncPath| {
+            let expect = engine.record(copy).cloned().ok_or_else(|| has_changed(copy))?;
+            Ok(Op::Remove { path: copy.clone(), expect })
+        };
+        copies.iter().map(remove).collect()
+    }
+
+    /// What puts a copy in its path's place.
+    fn taking(&self, conflict: &Conflict) -> Result<Vec<Op>, Refusal> {
+        let Conflict { path, copy, value, .. } = conflict;
+        let engine = lock(&self.engine);
+        let expect = engine.record(path).cloned();
+        if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
+            return Err(in_the_way(path));
+        }
+        let shown = engine.record(copy).ok_or_else(|| has_changed(copy))?;
+        let (path, mode, mtime) = (path.clone(), shown.stat.mode, shown.stat.mtime);
+        match (value, shown.content) {
+            (Value::Symlink { target }, Content::Symlink(_)) => {
+                let (target, copy) = (target.clone(), Some(copy.clone()));
+                Ok(vec![Op::PlaceSymlink { path, target, copy, expect }])
+            }
+            (_, Content::File(content)) => {
+                let source = Source::Local { path: copy.clone() };
+                Ok(vec![Op::Place { path, content, source, mode, mtime, expect }])
+            }
+            _ => Err(has_changed(copy)),
+        }
+    }
+
+    /// What gives copies names that no conflict gives.
+    fn renaming(&self, conflicts: &[&Conflict]) -> Result<(Vec<Op>, Vec<SyncPath>), Refusal> {
+        let engine = lock(&self.engine);
+        let mut taken = BTreeMap::new();
+        for conflict in conflicts {
+            let expect = engine.record(&conflict.copy).cloned().ok_or_else(|| has_changed(&conflict.copy))?;
+            let mut names = (1..100).filter_map(|number| own_name(conflict, number));
+            let is_free = |name: &SyncPath| engine.record(name).is_none() && !taken.contains_key(name);
+            let to = names.find(is_free).ok_or_else(|| in_the_way(&conflict.copy))?;
+            taken.insert(to, (conflict.copy.clone(), expect));
+        }
+        let names = taken.keys().cloned().collect();
+        let op = |(to, (from, expect))| Op::Move { from, expect, to, metadata: None };
+        Ok((taken.into_iter().map(op).collect(), names))
+    }
+}
+
+/// `NAME.of-DEVICE.EXT` beside a path, with a number from the second on.
+fn own_name(conflict: &Conflict, number: u32) -> Option<SyncPath> {
+    let name = conflict.path.name();
+    let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let number = if number > 1 { format!("-{number}") } else { String::new() };
+    let mark = format!(".of-{}{number}", conflict.device.short());
+    conflict.path.parent()?.join(&[stem, mark.as_bytes(), extension].concat()).ok()
+}
+
+fn in_the_way(path: &SyncPath) -> Refusal {
+    Refusal::new(format!("{path} is in the way; move it first, or use --to FILE"))
+}
+
+fn has_changed(path: &SyncPath) -> Refusal {
+    Refusal::new(format!("{path} has just changed; look, and try again"))
+}
