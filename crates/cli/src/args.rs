@@ -7,10 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use file_sync_server::api::command::Keep;
 use file_sync_server::api::names::{DirectoryName, RemoteName};
 use file_sync_server::api::types::Mode;
 
-use crate::duration::{parse_expiry, parse_timeout};
+use crate::duration::{parse_expiry, parse_moment, parse_timeout};
 use crate::failure::Failure;
 
 /// Keeps directories equal on several machines, continuously.
@@ -65,6 +66,51 @@ pub enum Verb {
         /// Go on showing it until interrupted
         #[arg(long)]
         watch: bool,
+    },
+    /// List conflict copies, each with the path it belongs to
+    Conflicts {
+        /// The directory's name, or where it is; a name wins over a path. Without it, all
+        #[arg(value_name = "DIR|NAME")]
+        target: Option<PathBuf>,
+        /// Show how each copy differs from what is at its path, where both are text
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Resolve a conflict: one side stays and the other is kept among the versions, or both stay under names of their own
+    Resolve {
+        /// The path that is in conflict, or one of its copies
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// `this`: what is at PATH; `other`: the other side; `both`
+        #[arg(long, value_enum)]
+        keep: KeepArgument,
+    },
+    /// List the versions kept of a path, also of one that is gone; of a directory, of all that was in it
+    History {
+        /// A path in an offered or synced directory
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
+    /// Bring a kept version back as a new change; of a directory, all that was deleted in it
+    Restore {
+        /// A path in an offered or synced directory
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Which version, as `history` lists it; its first characters do [default: the newest]
+        #[arg(long, value_name = "ID", conflicts_with = "at")]
+        version: Option<String>,
+        /// As it was then, as in 2026-03-01T12:00:00Z, or so long ago, as in 2h
+        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+        at: Option<i64>,
+        /// Write it to this new file instead
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Say of a path why it is as it is: what disk, index and versions say, and what follows
+    Why {
+        /// A path in an offered or synced directory
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
     },
     /// Show how it works: two servers in temporary homes, a few changes on both sides, both trees compared
     Demo {
@@ -243,6 +289,27 @@ pub enum ModeArgument {
     ReceiveOnly,
     /// Changes made elsewhere are not taken
     SendOnly,
+}
+
+/// `--keep`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KeepArgument {
+    /// What is at PATH stays
+    This,
+    /// The other side takes its place
+    Other,
+    /// Both stay; the copies get names of their own
+    Both,
+}
+
+impl From<KeepArgument> for Keep {
+    fn from(argument: KeepArgument) -> Keep {
+        match argument {
+            KeepArgument::This => Keep::This,
+            KeepArgument::Other => Keep::Other,
+            KeepArgument::Both => Keep::Both,
+        }
+    }
 }
 
 impl From<ModeArgument> for Mode {

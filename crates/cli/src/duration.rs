@@ -33,6 +33,20 @@ pub fn parse_expiry(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads a point in time: RFC 3339, or how long ago. In seconds since 1970.
+///
+/// # Errors
+/// Says in one line what is wrong with it.
+pub fn parse_moment(text: &str) -> Result<i64, String> {
+    if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+        return Ok(moment.as_second());
+    }
+    let ago = parse_timeout(text).map_err(|_| {
+        "not a time; write it as 2026-03-01T12:00:00Z, or as how long ago: 30m, 2h, 3days".to_owned()
+    })?;
+    Ok(jiff::Timestamp::now().as_second().saturating_sub_unsigned(ago.as_secs()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,19 @@
 //! The verbs, one a file: each asks the server for one thing and prints the answer.
 
 mod completions;
+mod conflicts;
 mod demo;
 mod file_down;
 mod file_ls;
 mod file_up;
+mod history;
 mod man;
 mod remote_add;
 mod remote_invite;
 mod remote_ls;
 mod remote_rm;
+mod resolve;
+mod restore;
 mod server;
 mod status;
 mod status_text;
@@ -19,9 +23,11 @@ mod sync_pause;
 mod sync_resume;
 mod sync_up;
 mod sync_wait;
+mod why;
 
 use std::path::Path;
 
+use file_sync_server::api::command::Restore;
 use file_sync_server::api::names::{LocalPath, Target, printable};
 use file_sync_server::api::types::ShownPath;
 
@@ -42,6 +48,20 @@ pub async fn run(arguments: Arguments, console: Console) -> Result<(), Failure> 
         Verb::Remote(verb) => remote(verb, &Client::new(global.home()?), console).await,
         Verb::Sync(verb) => sync(verb, &Client::new(global.home()?), console).await,
         Verb::Status { watch } => status::run(watch, &Client::new(global.home()?), console).await,
+        Verb::Conflicts { target, diff } => {
+            conflicts::run(target, diff, &Client::new(global.home()?), console).await
+        }
+        Verb::Resolve { path, keep } => {
+            resolve::run(&path, keep.into(), &Client::new(global.home()?), console).await
+        }
+        Verb::History { path } => history::run(&path, &Client::new(global.home()?), console).await,
+        Verb::Restore { path, version, at, to } => {
+            let path = local_path(&path)?;
+            let to = to.as_deref().map(local_path).transpose()?;
+            let request = Restore { path, version, to, at };
+            restore::run(&request, &Client::new(global.home()?), console).await
+        }
+        Verb::Why { path } => why::run(&path, &Client::new(global.home()?), console).await,
         Verb::Demo { keep } => demo::run(keep, console).await,
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Man { directory } => man::run(directory, console),

@@ -34,5 +34,6 @@ mod tree;
 mod trouble;
 mod usage;
 mod user;
+mod versions;
 mod waits;
 mod world;

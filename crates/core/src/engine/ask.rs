@@ -1,9 +1,9 @@
 //! Questions about paths: what is recorded there, and what is in conflict.
 
-use super::Engine;
+use super::{Engine, Mode, RootState};
 use crate::path::SyncPath;
 use crate::record::Record;
-use crate::version::{DeviceId, Time, Value};
+use crate::version::{Content, DeviceId, Time, Value};
 
 /// A conflict copy that nobody has edited, moved, deleted or resolved yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +20,140 @@ pub struct Conflict {
     pub value: Value,
 }
 
+/// One version of a path that stands: nobody who knew it has replaced it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Who made it.
+    pub device: DeviceId,
+    /// When, by that device's clock: the later has the name.
+    pub at: Time,
+    /// What it is.
+    pub value: Value,
+    /// Where it is shown; none: nowhere, as it equals another or is a delete that lost.
+    pub shown_at: Option<SyncPath>,
+}
+
+/// What keeps a path as it is, or is about to change it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// The disk is as the versions say.
+    InStep,
+    /// The root is not there.
+    RootLost(String),
+    /// The directory is paused.
+    Paused,
+    /// The disk has not been looked through since the start.
+    FirstScan,
+    /// An ignore rule matches it.
+    Ignored,
+    /// It is of a sort that is not synced.
+    LeftAlone(String),
+    /// Something is mounted over it.
+    Hidden,
+    /// Something failed; tried again after so many milliseconds.
+    Trouble(String, u64),
+    /// This device may not send: what was done here stays here.
+    LocalChange,
+    /// This device takes nothing from others.
+    SendOnly,
+    /// It is being found out what is there.
+    BeingLookedAt,
+    /// What a stop left there could not be looked at yet.
+    InDoubt,
+    /// Its change waits until what it follows from is durable.
+    AwaitingCommit,
+    /// Its bytes are being asked for.
+    AwaitingBytes,
+    /// No connected member has its bytes.
+    NobodyHasBytes,
+    /// It is about to be changed, or waits for something that is.
+    ToBeChanged,
+}
+
+/// All that this device knows of a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// What was on the disk when it was last looked at.
+    pub record: Option<Record>,
+    /// What is to be there, as all versions together say.
+    pub value: Value,
+    /// The versions that stand, the one that has the name first.
+    pub versions: Vec<Standing>,
+    /// The path that it is a conflict copy of.
+    pub copy_of: Option<SyncPath>,
+    /// Why it is as it is.
+    pub reason: Reason,
+    /// Connected members that have not been told yet how it is here.
+    pub untold: Vec<DeviceId>,
+}
+
 impl Engine {
+    /// Says of a path why it is as it is, and what follows.
+    pub fn explain(&self, path: &SyncPath) -> Explanation {
+        let projection = self.tree.project(path);
+        let own = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let landed = self.tree.shown_copy(path);
+        let landed = landed.iter().map(|(_, version)| *version);
+        let is_own = |version: &crate::version::Version| own.iter().any(|other| other.dot == version.dot);
+        let all = own.iter().chain(landed.filter(|version| !is_own(version)));
+        let shown_at = |version: &crate::version::Version| {
+            let loser = projection.losers.iter().find(|loser| loser.dots.contains(&version.dot));
+            let has_name = version.value.content() == projection.value.content();
+            loser.map(|loser| loser.copy.clone()).or_else(|| has_name.then(|| path.clone()))
+        };
+        let mut versions: Vec<Standing> = all
+            .map(|version| Standing {
+                device: version.dot.actor.device,
+                at: version.rank,
+                value: version.value.clone(),
+                shown_at: shown_at(version),
+            })
+            .collect();
+        versions
+            .sort_by_key(|version| (version.shown_at.as_ref() != Some(path), std::cmp::Reverse(version.at)));
+        let is_untold = |device: &DeviceId| self.peers[device].is_to_be_told_of(path);
+        Explanation {
+            record: self.tree.record(path).cloned(),
+            value: projection.value,
+            versions,
+            copy_of: self.tree.shown_copy(path).map(|(origin, _)| origin),
+            reason: self.reason(path),
+            untold: self.connected().filter(is_untold).collect(),
+        }
+    }
+
+    fn reason(&self, path: &SyncPath) -> Reason {
+        let record = self.tree.record(path);
+        let value = self.tree.project(path).value;
+        let is_directory = matches!(value, Value::Directory { .. })
+            || record.is_some_and(|record| record.content == Content::Directory);
+        let above = || path.ancestors().chain([path.clone()]);
+        let left_alone = above().find_map(|above| self.unsupported.get(above.as_bytes()));
+        let trouble = above().find_map(|above| self.troubles.get(&above));
+        if let RootState::Lost(reason) = &self.root {
+            return Reason::RootLost(reason.clone());
+        }
+        match (left_alone, trouble) {
+            _ if self.paused => Reason::Paused,
+            _ if self.is_ignored(path, is_directory) => Reason::Ignored,
+            (Some(message), _) => Reason::LeftAlone(message.clone()),
+            _ if self.is_hidden(path) => Reason::Hidden,
+            (_, Some((trouble, at))) => {
+                Reason::Trouble(trouble.message.clone(), at.saturating_sub(self.now.monotonic_ms))
+            }
+            _ if !self.observer.is_ready => Reason::FirstScan,
+            _ if self.local_changes.contains_key(path) => Reason::LocalChange,
+            _ if self.is_found_out_about(path) => Reason::BeingLookedAt,
+            _ if self.is_as_shown(&value, record) => Reason::InStep,
+            _ if self.config.mode == Mode::SendOnly => Reason::SendOnly,
+            _ if self.planner.is_doubtful(path) => Reason::InDoubt,
+            _ if self.pending().contains(path) => Reason::NobodyHasBytes,
+            _ if self.commits.is_uncommitted(path) => Reason::AwaitingCommit,
+            _ if self.is_wanted(&value) => Reason::AwaitingBytes,
+            _ => Reason::ToBeChanged,
+        }
+    }
+
     /// What is recorded at a path: what it was when it was last looked at.
     pub fn record(&self, path: &SyncPath) -> Option<&Record> {
         self.tree.record(path)

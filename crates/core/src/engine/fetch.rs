@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::{Effect, Engine};
 use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::SyncPath;
-use crate::version::{Content, ContentHash, DeviceId};
+use crate::version::{Content, ContentHash, DeviceId, Value};
 
 const IN_FLIGHT_FILES_MAX: usize = 2_048;
 const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
@@ -111,6 +111,11 @@ impl Fetcher {
 }
 
 impl Engine {
+    /// True if a value's bytes are being asked for.
+    pub(super) fn is_wanted(&self, value: &Value) -> bool {
+        matches!(value, Value::File { content, .. } if self.fetcher.wants.contains_key(content))
+    }
+
     /// Asks for a content that a path is to have.
     pub(super) fn want(&mut self, content: ContentHash, length: u64, path: &SyncPath) {
         let want = self.fetcher.wants.entry(content).or_insert_with(|| {

@@ -22,7 +22,7 @@ mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub use ask::Conflict;
+pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{ActRecord, Commit, Counters};
 pub use fetch::{FetchOutcome, FetchRequest};
 pub use kept::KeptSweep;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
 use super::types::{
     ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Remote, RemoteList,
-    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Waited,
+    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Waited, Why,
 };
 
 /// Where the answer to a command goes.
@@ -52,6 +52,8 @@ pub enum Command {
     History(LocalPath, Reply<History>),
     /// Bring one back.
     Restore(Restore, Reply<Restored>),
+    /// Say of a path why it is as it is.
+    Why(LocalPath, Reply<Why>),
     /// What the connected remotes offer.
     Offers(Reply<RemoteOfferList>),
     /// Everything at a glance.

@@ -416,6 +416,63 @@ pub struct Restored {
     pub to: Option<ShownPath>,
 }
 
+/// A file, directory, symlink or nothing, as `why` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// `file`, `directory`, `symlink`, `nothing`, or what else it is.
+    pub kind: String,
+    /// A file's bytes.
+    pub bytes: Option<u64>,
+    /// Permission bits, in octal.
+    pub mode: Option<String>,
+    /// Modification time, of a file.
+    pub modified: Option<String>,
+    /// The first 16 hexadecimal digits of the content's BLAKE3 hash: of a symlink, of its target.
+    pub content: Option<String>,
+}
+
+/// A version that stands: nobody who knew it has replaced it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingVersion {
+    /// Who made it, by this device's name for it.
+    pub by: String,
+    /// When, by that device's clock; of several the latest has the name.
+    pub at: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub item: Item,
+    /// Where it is shown, below the root; null where it is not.
+    pub shown_at: Option<ShownPath>,
+}
+
+/// `why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// The directory's name.
+    pub directory: String,
+    /// The path, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What is on the disk now; null where that cannot be told.
+    pub disk: Option<Item>,
+    /// What was there when it was last looked at.
+    pub index: Item,
+    /// What all versions together say.
+    pub wanted: Item,
+    /// The versions that stand.
+    pub versions: Vec<StandingVersion>,
+    /// The path that it is a conflict copy of.
+    pub copy_of: Option<ShownPath>,
+    /// One word for what follows, such as `in-step`.
+    pub reason: String,
+    /// The same in a sentence.
+    pub explanation: String,
+    /// Connected remotes that have not been told yet how it is here.
+    pub untold: Vec<String>,
+    /// How many versions `history` lists.
+    pub kept: u64,
+}
+
 /// What a refused request answers with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {

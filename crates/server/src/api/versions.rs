@@ -4,7 +4,7 @@ use axum::body::Bytes;
 
 use super::command::{Command, Conflicts, OnPath};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{ConflictList, History, Resolved, Restored};
+use super::types::{ConflictList, History, Resolved, Restored, Why};
 
 pub(super) async fn conflicts(commands: Commands, body: Bytes) -> Answer<ConflictList> {
     let Conflicts { target } = parse(&body)?;
@@ -24,4 +24,9 @@ pub(super) async fn history(commands: Commands, body: Bytes) -> Answer<History> 
 pub(super) async fn restore(commands: Commands, body: Bytes) -> Answer<Restored> {
     let request = parse(&body)?;
     ask(commands, |reply| Command::Restore(request, reply)).await
+}
+
+pub(super) async fn why(commands: Commands, body: Bytes) -> Answer<Why> {
+    let OnPath { path } = parse(&body)?;
+    ask(commands, |reply| Command::Why(path, reply)).await
 }

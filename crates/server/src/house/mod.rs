@@ -13,6 +13,7 @@ mod syncs;
 mod trust;
 mod versions;
 mod waits;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -209,6 +210,7 @@ impl House {
             }
             Command::Resolve(request, reply) => self.resolve(request, reply),
             Command::History(path, reply) => self.history(&path, reply),
+            Command::Why(path, reply) => self.why(&path, reply),
             Command::Restore(request, reply) => self.restore(request, reply),
             Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),
             Command::Status(reply) => crate::input::answer(reply, self.status()),

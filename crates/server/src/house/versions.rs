@@ -44,7 +44,7 @@ impl House {
         Ok(ConflictList { conflicts })
     }
 
-    fn name_of_any(&self, device: &file_sync_core::version::DeviceId) -> String {
+    pub(super) fn name_of_any(&self, device: &file_sync_core::version::DeviceId) -> String {
         let is_own = *device == self.context.identity.device_id();
         if is_own { self.config.name.clone() } else { self.name_of(device) }
     }
@@ -110,7 +110,7 @@ impl House {
     }
 
     /// Does something with a path on a thread that may wait for the disk.
-    fn edit<T: Send + 'static>(
+    pub(super) fn edit<T: Send + 'static>(
         &self,
         path: &LocalPath,
         reply: Reply<T>,
@@ -144,6 +144,9 @@ impl House {
             ))
         })?;
         let below = real.strip_prefix(&row.path).unwrap_or(Path::new(""));
+        if below.as_os_str().is_empty() {
+            return Ok((row.clone(), SyncPath::root()));
+        }
         let below = SyncPath::parse(below.as_os_str().as_bytes());
         let below = below.map_err(|error| Refusal::new(format!("{}: {error}", show(path))))?;
         Ok((row.clone(), below))

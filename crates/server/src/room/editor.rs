@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
-use file_sync_core::engine::{Conflict, Engine};
+use file_sync_core::engine::{Conflict, Engine, Explanation};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
 use file_sync_core::version::{Content, Value};
@@ -56,6 +56,11 @@ impl Editor {
     /// True if something is recorded at a path.
     pub(crate) fn is_present(&self, path: &SyncPath) -> bool {
         path.is_root() || lock(&self.engine).record(path).is_some()
+    }
+
+    /// Why a path is as it is.
+    pub(crate) fn explain(&self, path: &SyncPath) -> Explanation {
+        lock(&self.engine).explain(path)
     }
 
     /// Brings back one kept version of each path; returns the paths that have them now.

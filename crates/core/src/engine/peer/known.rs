@@ -130,6 +130,11 @@ impl Peer {
         self.has_detached && !self.is_to_return
     }
 
+    /// True if it has not been told yet how a path is here.
+    pub(in crate::engine) fn is_to_be_told_of(&self, path: &SyncPath) -> bool {
+        self.outbox.values().any(|told| told == path)
+    }
+
     pub(in crate::engine) fn is_up(&self) -> bool {
         self.is_up
     }

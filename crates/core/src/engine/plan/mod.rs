@@ -79,6 +79,11 @@ impl Planner {
         self.unsure.clone().into_iter()
     }
 
+    /// True where a stop may have left something that could not be looked at yet.
+    pub(super) fn is_doubtful(&self, path: &SyncPath) -> bool {
+        self.doubts.is_about(path)
+    }
+
     /// What was merged up to now is durable.
     pub(super) fn is_committed(&mut self) {
         self.todo.append(&mut self.awaiting_commit);

@@ -1,0 +1,104 @@
+//! `conflicts`: lists the conflict copies, and how they differ.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use file_sync_server::api::command::Conflicts;
+use file_sync_server::api::types::{Conflict, ConflictList, ShownPath};
+use similar::TextDiff;
+
+use super::{shown, shown_path, target};
+use crate::client::Client;
+use crate::console::{Console, table};
+use crate::failure::Failure;
+
+/// Files beyond this many bytes are not compared by lines.
+const DIFF_BYTES_MAX: u64 = 4 << 20;
+
+/// Asks, and prints the list.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn run(
+    typed: Option<PathBuf>,
+    diff: bool,
+    client: &Client,
+    console: Console,
+) -> Result<(), Failure> {
+    let target = typed.as_deref().map(target).transpose()?;
+    let list: ConflictList = client.post("/v1/conflicts", &Conflicts { target }).await?;
+    if list.conflicts.is_empty() {
+        console.hint("nothing is in conflict");
+    }
+    console.result(&list, |list| match diff {
+        true => list.conflicts.iter().map(difference).collect(),
+        false => text(&list.conflicts),
+    })
+}
+
+fn text(conflicts: &[Conflict]) -> String {
+    if conflicts.is_empty() {
+        return String::new();
+    }
+    let row = |conflict: &Conflict| {
+        let (copy, path) = (shown_path(&conflict.copy), shown_path(&conflict.path));
+        [shown(&conflict.directory), path, copy, shown(&conflict.by), conflict.at.clone()]
+    };
+    table(["DIRECTORY", "PATH", "COPY", "BY", "MADE"], conflicts.iter().map(row))
+}
+
+fn difference(conflict: &Conflict) -> String {
+    let (path, copy) = (shown_path(&conflict.path), shown_path(&conflict.copy));
+    let read = |below: &ShownPath| read_text(&bytes_of(&conflict.root).join(bytes_of(below)));
+    let said = match (read(&conflict.path), read(&conflict.copy)) {
+        (Ok(one), Ok(other)) if one == other => "the same text\n".to_owned(),
+        (Ok(one), Ok(other)) => {
+            TextDiff::from_lines(&one, &other).unified_diff().header(&path, &copy).to_string()
+        }
+        (one, other) => {
+            let what = |side: Result<String, String>| side.err().unwrap_or_else(|| "text".to_owned());
+            format!("--- {path}: {}\n+++ {copy}: {}\n", what(one), what(other))
+        }
+    };
+    format!("{}: {path}, {copy} by {}\n{}\n", shown(&conflict.directory), shown(&conflict.by), escaped(&said))
+}
+
+/// A file's text, or what it is instead.
+fn read_text(path: &Path) -> Result<String, String> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if metadata.is_symlink() {
+        let target = fs::read_link(path).map_err(|error| error.to_string())?;
+        return Err(format!("symlink to {}", target.display()));
+    }
+    if metadata.is_dir() {
+        return Err("a directory".to_owned());
+    }
+    let size = metadata.len();
+    if size > DIFF_BYTES_MAX {
+        return Err(format!("{size} bytes"));
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| format!("{size} bytes, not text"))
+}
+
+fn bytes_of(path: &ShownPath) -> PathBuf {
+    let hex = path.path_bytes.as_deref().unwrap_or_default().as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    match &path.path_bytes {
+        Some(_) => {
+            OsString::from_vec(hex.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect())
+                .into()
+        }
+        None => PathBuf::from(&path.path),
+    }
+}
+
+/// Text of a file's, for a terminal: line by line, without what a terminal obeys.
+fn escaped(text: &str) -> String {
+    text.split('\n')
+        .map(|line| line.split('\t').map(shown).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

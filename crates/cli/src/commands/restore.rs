@@ -1,0 +1,37 @@
+//! `restore`: brings kept versions back.
+
+use file_sync_server::api::command::Restore;
+use file_sync_server::api::types::Restored;
+
+use super::{shown, shown_path};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Has versions brought back, and says which.
+///
+/// # Errors
+/// When none is kept, something is in the way, or the server refuses.
+pub async fn run(request: &Restore, client: &Client, console: Console) -> Result<(), Failure> {
+    let restored: Restored = client.post("/v1/restore", request).await?;
+    console.result(&restored, text)
+}
+
+fn text(restored: &Restored) -> String {
+    let mut text = String::new();
+    for version in &restored.restored {
+        let to = restored.to.as_ref().map(|to| format!(", at {}", shown_path(to))).unwrap_or_default();
+        text.push_str(&format!("restored {} {}{to}\n", shown_path(&version.path), version.id));
+    }
+    if !restored.left.is_empty() {
+        text.push_str(&format!("left as they are, since they are there: {}\n", restored.left.len()));
+    }
+    if text.is_empty() {
+        text = format!(
+            "{} in {}: nothing was missing\n",
+            shown_path(&restored.path),
+            shown(&restored.directory)
+        );
+    }
+    text
+}

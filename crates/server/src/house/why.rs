@@ -1,0 +1,154 @@
+//! `why`: what disk, index and versions say of a path, and what follows.
+
+use std::collections::BTreeMap;
+
+use file_sync_core::engine::{Explanation, Reason};
+use file_sync_core::record::{Kind, Record, Seen};
+use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
+
+use super::House;
+use crate::api::command::Reply;
+use crate::api::names::LocalPath;
+use crate::api::types::{Item, ShownPath, StandingVersion, Why, rfc3339};
+
+impl House {
+    pub(super) fn why(&self, path: &LocalPath, reply: Reply<Why>) {
+        let remotes = self.home.remotes().unwrap_or_default();
+        let mut names: BTreeMap<DeviceId, String> =
+            remotes.into_iter().map(|remote| (remote.device, remote.name)).collect();
+        names.insert(self.context.identity.device_id(), self.config.name.clone());
+        self.edit(path, reply, move |editor, row, path| {
+            let disk = editor.root.look(&path);
+            let kept = editor.versions(&path)?.iter().filter(|kept| kept.path == path).count() as u64;
+            let Explanation { record, value, versions, copy_of, reason, untold } = editor.explain(&path);
+            let name = |device: &DeviceId| names.get(device).cloned().unwrap_or_else(|| device.short());
+            let is_any = !versions.is_empty();
+            let versions = versions.iter().map(|version| StandingVersion {
+                by: name(&version.device),
+                at: rfc3339(version.at),
+                item: of_value(&version.value),
+                shown_at: version.shown_at.as_ref().map(ShownPath::from),
+            });
+            let is_unknown = !is_any && record.is_none() && matches!(disk, Ok(None));
+            let (word, explanation) = match reason {
+                Reason::InStep if is_unknown => {
+                    ("unknown", "nothing is there, and no version of it is known".to_owned())
+                }
+                reason => said(&reason),
+            };
+            Ok(Why {
+                directory: row.name,
+                path: (&path).into(),
+                disk: disk.ok().map(|seen| of_seen(seen.as_ref(), record.as_ref())),
+                index: of_record(record.as_ref()),
+                wanted: of_value(&value),
+                versions: versions.collect(),
+                copy_of: copy_of.as_ref().map(ShownPath::from),
+                reason: word.to_owned(),
+                explanation,
+                untold: untold.iter().map(name).collect(),
+                kept,
+            })
+        });
+    }
+}
+
+/// A word for scripts, and a sentence.
+fn said(reason: &Reason) -> (&'static str, String) {
+    let (word, sentence) = match reason {
+        Reason::InStep => ("in-step", "the disk is as the versions say; nothing is to be done"),
+        Reason::RootLost(message) => {
+            return (
+                "root-lost",
+                format!("the directory's root is not what it was, so nothing is done: {message}"),
+            );
+        }
+        Reason::Paused => ("paused", "the directory is paused; `file-sync sync resume` goes on"),
+        Reason::FirstScan => {
+            ("scanning", "the disk is being looked through since the start; nothing is changed before that")
+        }
+        Reason::Ignored => ("ignored", "a rule in a .syncignore matches it: it is neither sent nor changed"),
+        Reason::LeftAlone(message) => return ("left-alone", format!("it is left alone: {message}")),
+        Reason::Hidden => {
+            ("hidden", "another file system is mounted over it: what is below cannot be told, and stays")
+        }
+        Reason::Trouble(message, retry_ms) => {
+            let seconds = retry_ms.div_ceil(1_000);
+            return ("trouble", format!("{message}; tried again in {seconds} s"));
+        }
+        Reason::LocalChange => {
+            ("local-change", "it was changed here, and this device may not send: the change stays here")
+        }
+        Reason::SendOnly => {
+            ("send-only", "others have changed it, and this device takes nothing from others")
+        }
+        Reason::BeingLookedAt => ("looking", "something has changed there and is being looked at"),
+        Reason::InDoubt => (
+            "in-doubt",
+            "a stop may have left the server's own work there, and it could not be looked at yet",
+        ),
+        Reason::AwaitingCommit => ("committing", "it changes as soon as what it follows from is durable"),
+        Reason::AwaitingBytes => ("fetching", "its bytes are being asked for"),
+        Reason::NobodyHasBytes => {
+            ("no-bytes", "no connected member has its bytes; it comes when one that has them is back")
+        }
+        Reason::ToBeChanged => ("changing", "the disk is about to be brought to what the versions say"),
+    };
+    (word, sentence.to_owned())
+}
+
+fn item(kind: &str) -> Item {
+    Item { kind: kind.to_owned(), bytes: None, mode: None, modified: None, content: None }
+}
+
+fn octal(mode: u16) -> Option<String> {
+    Some(format!("{mode:03o}"))
+}
+
+fn short(content: &ContentHash) -> Option<String> {
+    Some(content.to_string()[..16].to_owned())
+}
+
+fn of_value(value: &Value) -> Item {
+    match value {
+        Value::Absent { .. } => item("nothing"),
+        Value::Directory { mode } => Item { mode: octal(*mode), ..item("directory") },
+        Value::Symlink { target } => Item { content: short(&ContentHash::of(target)), ..item("symlink") },
+        Value::File { content, length, mode, mtime } => file(Some(content), *length, *mode, *mtime),
+    }
+}
+
+fn file(content: Option<&ContentHash>, bytes: u64, mode: u16, mtime: Time) -> Item {
+    Item {
+        bytes: Some(bytes),
+        mode: octal(mode),
+        modified: Some(rfc3339(mtime)),
+        content: content.and_then(short),
+        ..item("file")
+    }
+}
+
+fn of_record(record: Option<&Record>) -> Item {
+    let Some(Record { content, stat }) = record else { return item("nothing") };
+    match content {
+        Content::Absent => item("nothing"),
+        Content::Directory => Item { mode: octal(stat.mode), ..item("directory") },
+        Content::Symlink(target) => Item { content: short(target), ..item("symlink") },
+        Content::File(content) => file(Some(content), stat.size, stat.mode, stat.mtime),
+    }
+}
+
+/// Of a file the content is known where the record still fits.
+fn of_seen(seen: Option<&Seen>, record: Option<&Record>) -> Item {
+    let Some(seen) = seen else { return item("nothing") };
+    match &seen.kind {
+        Kind::Directory => Item { mode: octal(seen.stat.mode), ..item("directory") },
+        Kind::Symlink(target) => Item { content: short(&ContentHash::of(target)), ..item("symlink") },
+        Kind::Mount => item("mount"),
+        Kind::Unsupported => item("neither file, directory nor symlink"),
+        Kind::File => {
+            let known = record.filter(|record| record.matches(seen)).map(|record| record.content.hash());
+            file(known.as_ref(), seen.stat.size, seen.stat.mode, seen.stat.mtime)
+        }
+    }
+}
