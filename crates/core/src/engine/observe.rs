@@ -239,31 +239,9 @@ impl Engine {
         self.set_rules(&directory, rules, true);
         let troubled: Vec<SyncPath> = listing.troubled.iter().map(|(path, _)| path.clone()).collect();
         let listed: BTreeSet<&SyncPath> = items.iter().map(|(path, _)| path).chain(&troubled).collect();
-        let gone: Vec<SyncPath> =
-            self.tree.children(&directory).into_iter().filter(|child| !listed.contains(child)).collect();
-        let busy = self.busy_children(&directory).into_iter().filter(|child| !listed.contains(child));
-        let local = self.local_below(&directory).filter_map(|(path, _)| directory.child_towards(path));
-        let local: BTreeSet<SyncPath> = local.filter(|child| !listed.contains(child)).collect();
-        let left_alone = self.left_alone_in(&directory);
-        let left_alone: BTreeSet<SyncPath> =
-            left_alone.into_iter().filter(|path| !listed.contains(path)).collect();
-        // Where nothing is, and nothing is recorded, the engine may have been about to put something.
-        let doubtful = self.planner.doubts.below(&directory).filter_map(|path| directory.child_towards(path));
-        let doubtful: BTreeSet<SyncPath> = doubtful.filter(|child| !listed.contains(child)).collect();
-        let gone = gone.into_iter().chain(busy);
-        let gone = gone.chain(local.iter().chain(&left_alone).chain(&doubtful).cloned());
-        let gone: BTreeSet<SyncPath> = gone.collect();
-        for child in gone {
-            // What lies in a directory may be recorded while the directory itself is not yet.
-            let has_record = self.tree.record(&child).is_some()
-                || self.busy.contains(&child)
-                || local.contains(&child)
-                || left_alone.contains(&child)
-                || doubtful.contains(&child)
-                || self.tree.below(&child).any(|(_, node)| node.record.is_some());
-            if let (true, Some(active)) = (has_record, &mut self.observer.walk) {
-                active.missing.insert(child);
-            }
+        let gone = self.unlisted_in(&directory, &listed);
+        if let Some(active) = &mut self.observer.walk {
+            active.missing.extend(gone);
         }
         for (path, trouble) in listing.troubled {
             self.trouble(&path, trouble);
@@ -283,6 +261,23 @@ impl Engine {
         if self.observer.look_queue.len() >= WALK_FLUSH {
             self.hurry_looks();
         }
+    }
+
+    /// What was not listed in a directory, and has to be looked at: something is recorded there, or below, or there was
+    /// reason to think that something is.
+    fn unlisted_in(&self, directory: &SyncPath, listed: &BTreeSet<&SyncPath>) -> Vec<SyncPath> {
+        let is_unlisted = |child: &SyncPath| !listed.contains(child);
+        // What lies in a directory may be recorded while the directory itself is not yet.
+        let is_recorded = |child: &SyncPath| {
+            self.tree.record(child).is_some() || self.tree.below(child).any(|(_, node)| node.record.is_some())
+        };
+        let recorded = self.tree.children(directory).into_iter().filter(is_unlisted).filter(is_recorded);
+        let local = self.local_below(directory).filter_map(|(path, _)| directory.child_towards(path));
+        // Where nothing is, and nothing is recorded, the engine may have been about to put something.
+        let doubtful = self.planner.doubts.below(directory).filter_map(|path| directory.child_towards(path));
+        let others = self.busy_children(directory).into_iter().chain(self.left_alone_in(directory));
+        let others = others.chain(local).chain(doubtful).filter(is_unlisted);
+        recorded.chain(others).collect()
     }
 
     /// Items of a directory that are left alone, as mounts are: they have no records, and are to be left alone no longer
