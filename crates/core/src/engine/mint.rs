@@ -255,13 +255,15 @@ impl Engine {
     pub(super) fn let_go_of_deleted(&mut self, path: &SyncPath) {
         let Some(record) = self.tree.record(path).cloned() else { return };
         let is_the_record = |version: &&Version| version.value.content() == record.content;
+        let own = Actor { device: self.config.device, epoch: self.commits.counters.epoch };
         let is_of_first_scan = |version: &Version| {
-            let Actor { device, epoch } = version.dot.actor;
-            device == self.config.device
-                && epoch == self.commits.counters.epoch
+            // What was deleted here while the scan went on, and made again, is new. Deletes that were known before say
+            // nothing of it: they were of other contents.
+            let is_made_again = version.replaced.iter().any(|dot| dot.actor == own);
+            version.dot.actor == own
                 && version.dot.counter <= self.observer.first_scan_through
                 && version.base == Content::Absent
-                && version.replaced.is_empty()
+                && !is_made_again
                 && version.born_at.is_none() // What was found at another name is none that was deleted here.
         };
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();

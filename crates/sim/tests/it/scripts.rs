@@ -157,3 +157,33 @@ fn s3_a_copy_that_is_ignored_by_now_is_not_asked_for_over_and_over() {
     let report = run_script(&lines.join("\n").parse().expect("a script"));
     assert!(!report.failures.iter().any(|failure| failure.starts_with("S")), "{:?}", report.failures);
 }
+
+/// The path had been deleted before, with other bytes in it: that says nothing of what is found there now.
+#[test]
+fn d3_what_a_restored_home_finds_and_another_has_deleted_since_is_gone() {
+    let lines = [
+        "seed 1",
+        "device two-way",
+        "device two-way",
+        "link A B",
+        "A write f t1",
+        "wait 3000000",
+        "A rm f",
+        "wait 3000000",
+        "B back-up",
+        "wait 1000000",
+        "B write f t2..",
+        "wait 3000000",
+        "cut A B",
+        "A rm f",
+        "wait 1000000",
+        "B restore 100000",
+        "wait 5000000",
+        "relink A B",
+        "wait 5000000",
+        "rest",
+    ];
+    let report = run_script(&lines.join("\n").parse().expect("a script"));
+    assert_eq!(report.failures, Vec::<String>::new());
+    assert_eq!(report.shown, [Vec::<String>::new(), Vec::new()]);
+}
