@@ -58,12 +58,12 @@ impl Journal {
         [self.value_after(path, n_acts)].into_iter().chain(later).collect()
     }
 
-    /// After how many acts a path had this content, the last time; `None` if it never did.
+    /// After how many acts a path had this content first: a rename may bring it there again. `None` if it never did.
     pub fn n_acts_until(&self, path: &str, content: ContentHash) -> Option<usize> {
         let is_it = |(acted, value): &(String, Option<Vec<u8>>)| {
             acted == path && value.as_ref().is_some_and(|value| ContentHash::of(value) == content)
         };
-        self.acts.iter().rposition(is_it).map(|index| index + 1)
+        self.acts.iter().position(is_it).map(|index| index + 1)
     }
 
     /// Everything there is after all acts.
@@ -174,7 +174,8 @@ impl Worker {
             }
             (2..=4, true) if self.habit == Habit::Careless => {
                 let value = self.value();
-                self.noting(&[(&path, Some(value.clone()))], |worker| {
+                // It is cut to nothing first, and what is then there may be seen and told to others.
+                self.noting(&[(&path, Some(Vec::new())), (&path, Some(value.clone()))], |worker| {
                     fs::write(worker.root.join(&path), &value).expect("a file can be written");
                 });
             }
