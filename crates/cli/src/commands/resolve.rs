@@ -23,9 +23,17 @@ pub async fn run(path: &Path, keep: Keep, client: &Client, console: Console) -> 
 fn text(resolved: &Resolved) -> String {
     let names = |paths: &[ShownPath]| paths.iter().map(shown_path).collect::<Vec<_>>().join(", ");
     let path = shown_path(&resolved.path);
-    let copies = match resolved.renamed.is_empty() {
-        true => format!("gone, and kept among the versions: {}", names(&resolved.copies)),
-        false => format!("now {}: {}", names(&resolved.renamed), names(&resolved.copies)),
+    let copies = names(&resolved.copies);
+    let what = if !resolved.renamed.is_empty() {
+        format!("now {}: {copies}", names(&resolved.renamed))
+    } else if resolved.taken {
+        format!("{copies} has its place, and what was there is kept among the versions")
+    } else {
+        format!("gone, and kept among the versions: {copies}")
     };
-    format!("resolved {path} in {}; {copies}\n", shown(&resolved.directory))
+    let mut text = format!("resolved {path} in {}; {what}\n", shown(&resolved.directory));
+    if !resolved.left.is_empty() {
+        text.push_str(&format!("still in conflict with {path}: {}\n", names(&resolved.left)));
+    }
+    text
 }

@@ -8,6 +8,9 @@ use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 
+/// So many of the paths that were left as they are get named.
+const LEFT_SHOWN_MAX: usize = 10;
+
 /// Has versions brought back, and says which.
 ///
 /// # Errors
@@ -24,7 +27,13 @@ fn text(restored: &Restored) -> String {
         text.push_str(&format!("restored {} {}{to}\n", shown_path(&version.path), version.id));
     }
     if !restored.left.is_empty() {
-        text.push_str(&format!("left as they are, since they are there: {}\n", restored.left.len()));
+        let names: Vec<String> = restored.left.iter().take(LEFT_SHOWN_MAX).map(shown_path).collect();
+        let more = if restored.left.len() > names.len() { ", …" } else { "" };
+        let n_left = restored.left.len();
+        text.push_str(&format!(
+            "left as they are, since they are there ({n_left}): {}{more}\n",
+            names.join(", ")
+        ));
     }
     if text.is_empty() {
         text = format!(

@@ -38,12 +38,16 @@ fn text(waited: &Waited) -> String {
             "not waited for: {remote} takes no part in {directory} now (paused there, or no longer kept or offered)\n"
         )
     });
+    let away = waited.away.iter().map(|away| {
+        let (remote, directory) = (shown(&away.remote), shown(&away.directory));
+        format!("not waited for: {remote} is away, and may lack changes of {directory}\n")
+    });
     let result = match waited.remotes {
         0 => "no connected remote takes part: nothing to wait for\n".to_owned(),
         1 => "in sync with the one connected remote\n".to_owned(),
         n_remotes => format!("in sync with {n_remotes} connected remotes\n"),
     };
-    paused.chain(absent).chain([result]).collect()
+    paused.chain(absent).chain(away).chain([result]).collect()
 }
 
 /// Waits.

@@ -35,6 +35,10 @@ fn text(why: &Why) -> String {
         let names: Vec<String> = why.untold.iter().map(|name| shown(name)).collect();
         text.push_str(&format!("  not told yet     {}\n", names.join(", ")));
     }
+    if !why.away.is_empty() {
+        let names: Vec<String> = why.away.iter().map(|name| shown(name)).collect();
+        text.push_str(&format!("  away             {}: not known whether they have it\n", names.join(", ")));
+    }
     if why.kept > 0 {
         text.push_str(&format!("  kept versions    {}; `file-sync history` lists them\n", why.kept));
     }

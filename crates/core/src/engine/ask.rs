@@ -85,6 +85,8 @@ pub struct Explanation {
     pub reason: Reason,
     /// Connected members that have not been told yet how it is here.
     pub untold: Vec<DeviceId>,
+    /// Members of which it is not known whether they have it: they are not connected, or take no part now.
+    pub away: Vec<DeviceId>,
 }
 
 impl Engine {
@@ -119,6 +121,7 @@ impl Engine {
             copy_of: self.tree.shown_copy(path).map(|(origin, _)| origin),
             reason: self.reason(path),
             untold: self.connected().filter(is_untold).collect(),
+            away: self.away(),
         }
     }
 
@@ -157,6 +160,22 @@ impl Engine {
     /// What is recorded at a path: what it was when it was last looked at.
     pub fn record(&self, path: &SyncPath) -> Option<&Record> {
         self.tree.record(path)
+    }
+
+    /// The permission bits that a directory had which is gone, as far as its delete tells.
+    pub fn mode_of_gone(&self, path: &SyncPath) -> Option<u16> {
+        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        versions.iter().find_map(|version| match version.value {
+            Value::Absent { directory_mode } => directory_mode,
+            _ => None,
+        })
+    }
+
+    /// The active members that are not connected, or say that they take no part: what they have is not known.
+    pub fn away(&self) -> Vec<DeviceId> {
+        let connected = self.taking_part();
+        let active = self.members.iter().filter(|(_, member)| member.active).map(|(device, _)| *device);
+        active.filter(|device| *device != self.config.device && !connected.contains(device)).collect()
     }
 
     /// All conflict copies that are shown on this disk, by their names.

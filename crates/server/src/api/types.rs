@@ -316,11 +316,13 @@ pub struct Waited {
     pub paused: Vec<String>,
     /// Connected remotes that were not waited for in a directory, since they say that they take no part in it.
     pub absent: Vec<Absent>,
+    /// Members of a directory that are not connected, and were not waited for.
+    pub away: Vec<Absent>,
     /// How long it took, in milliseconds.
     pub waited_ms: u64,
 }
 
-/// A member that takes no part in a directory: it is paused there, or no longer kept or offered.
+/// A member that was not waited for in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absent {
     /// The remote's name here.
@@ -366,6 +368,10 @@ pub struct Resolved {
     pub copies: Vec<ShownPath>,
     /// The names that they have now, where both were kept.
     pub renamed: Vec<ShownPath>,
+    /// True if the copy has its path's place now, and what was there is kept.
+    pub taken: bool,
+    /// Other copies of the same path, which are still in conflict.
+    pub left: Vec<ShownPath>,
 }
 
 /// A version that is kept.
@@ -469,6 +475,8 @@ pub struct Why {
     pub explanation: String,
     /// Connected remotes that have not been told yet how it is here.
     pub untold: Vec<String>,
+    /// Members that are not connected or take no part now: whether they have it is not known.
+    pub away: Vec<String>,
     /// How many versions `history` lists.
     pub kept: u64,
 }

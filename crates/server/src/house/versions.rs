@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use file_sync_core::conflict::origins;
 use file_sync_core::effect::Kept;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{Content, Time};
@@ -51,13 +52,15 @@ impl House {
 
     pub(super) fn resolve(&self, request: Resolve, reply: Reply<Resolved>) {
         self.edit(&request.path, reply, move |editor, row, path| {
-            let Settled { path, copies, renamed } = editor.resolve(&path, request.keep)?;
+            let Settled { path, copies, renamed, is_taken, left } = editor.resolve(&path, request.keep)?;
             let shown = |paths: &[SyncPath]| paths.iter().map(ShownPath::from).collect();
             Ok(Resolved {
                 directory: row.name,
                 path: (&path).into(),
                 copies: shown(&copies),
                 renamed: shown(&renamed),
+                taken: is_taken,
+                left: shown(&left),
             })
         });
     }
@@ -212,7 +215,9 @@ fn choose(path: &SyncPath, versions: Vec<Kept>, request: &Restore) -> Result<Vec
         return kept.map(|kept| vec![kept.clone()]).ok_or_else(|| Refusal::new(format!("{path}: {current}")));
     }
     let mut chosen: BTreeMap<SyncPath, Kept> = BTreeMap::new();
-    for kept in below.iter().filter(as_of) {
+    // A conflict copy that is gone was dealt with: it comes back when it is named itself.
+    let is_copy = |kept: &&Kept| !origins(&kept.path).is_empty();
+    for kept in below.iter().filter(as_of).filter(|kept| !is_copy(kept)) {
         if request.at.is_some() {
             chosen.insert(kept.path.clone(), kept.clone());
         } else {
@@ -229,8 +234,16 @@ fn write_out(root: &Root, kept: &Kept, to: &Path) -> Result<(), Refusal> {
         std::io::ErrorKind::AlreadyExists => {
             Refusal::new(format!("{show} is there already; name a file that is not, or move it first"))
         }
-        _ => Refusal::new(format!("cannot write {show}: {error}")),
+        std::io::ErrorKind::NotFound => {
+            Refusal::new(format!("cannot write {show}: its directory does not exist"))
+        }
+        kind => Refusal::new(format!("cannot write {show}: {kind}")),
     };
+    if to.components().any(|part| part.as_os_str() == ".file-sync") {
+        return Err(Refusal::new(format!(
+            "cannot write {show}: .file-sync is the server's own; name another place"
+        )));
+    }
     if to.symlink_metadata().is_ok() {
         return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
     }

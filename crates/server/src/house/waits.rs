@@ -89,8 +89,11 @@ impl House {
             let Some(reply) = wait.reply else { continue };
             let waited_ms = u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let result = if wait.left.is_empty() {
-                let absent = self.absent_in(&wait.directories);
-                Ok(Waited { remotes: wait.remotes, paused: wait.paused, absent, waited_ms })
+                let absent =
+                    self.members_in(&wait.directories, file_sync_core::engine::Engine::not_taking_part);
+                let mut away = self.members_in(&wait.directories, file_sync_core::engine::Engine::away);
+                away.retain(|away| !absent.contains(away));
+                Ok(Waited { remotes: wait.remotes, paused: wait.paused, absent, away, waited_ms })
             } else {
                 Err(Refusal::timed_out(format!(
                     "not everything is in sync yet: {}; `file-sync status` says what is missing",
@@ -101,11 +104,15 @@ impl House {
         }
     }
 
-    fn absent_in(&self, directories: &BTreeSet<DirectoryId>) -> Vec<Absent> {
+    fn members_in(
+        &self,
+        directories: &BTreeSet<DirectoryId>,
+        which: fn(&file_sync_core::engine::Engine) -> Vec<DeviceId>,
+    ) -> Vec<Absent> {
         let rooms = self.rooms.values().map(|resident| &resident.room);
         let rooms = rooms.filter(|room| !room.row.paused && directories.contains(&room.id()));
         let absent = rooms.flat_map(|room| {
-            let absent = room.engine().not_taking_part();
+            let absent = which(&room.engine());
             let directory = &room.row.name;
             absent
                 .into_iter()

@@ -20,7 +20,8 @@ impl House {
         self.edit(path, reply, move |editor, row, path| {
             let disk = editor.root.look(&path);
             let kept = editor.versions(&path)?.iter().filter(|kept| kept.path == path).count() as u64;
-            let Explanation { record, value, versions, copy_of, reason, untold } = editor.explain(&path);
+            let Explanation { record, value, versions, copy_of, reason, untold, away } =
+                editor.explain(&path);
             let name = |device: &DeviceId| names.get(device).cloned().unwrap_or_else(|| device.short());
             let is_any = !versions.is_empty();
             let versions = versions.iter().map(|version| StandingVersion {
@@ -31,6 +32,9 @@ impl House {
             });
             let is_unknown = !is_any && record.is_none() && matches!(disk, Ok(None));
             let (word, explanation) = match reason {
+                _ if path.is_root() => {
+                    ("root", "it is the directory's root; `file-sync status` says how it is".to_owned())
+                }
                 Reason::InStep if is_unknown => {
                     ("unknown", "nothing is there, and no version of it is known".to_owned())
                 }
@@ -47,6 +51,7 @@ impl House {
                 reason: word.to_owned(),
                 explanation,
                 untold: untold.iter().map(name).collect(),
+                away: away.iter().map(name).collect(),
                 kept,
             })
         });
@@ -56,7 +61,7 @@ impl House {
 /// A word for scripts, and a sentence.
 fn said(reason: &Reason) -> (&'static str, String) {
     let (word, sentence) = match reason {
-        Reason::InStep => ("in-step", "the disk is as the versions say; nothing is to be done"),
+        Reason::InStep => ("in-step", "the disk is as the versions say; nothing is to be done here"),
         Reason::RootLost(message) => {
             return (
                 "root-lost",

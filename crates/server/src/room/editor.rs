@@ -20,8 +20,8 @@ use super::disk_worker::DiskJob;
 use super::lock;
 use crate::api::command::{Keep, Refusal};
 
-/// Mode of a directory that has to be made again for what lay in it.
-const DIRECTORY_MODE: u16 = 0o755;
+/// Mode of a directory that has to be made again, where nothing tells which it had.
+const DIRECTORY_MODE: u16 = 0o700;
 /// The most that is changed in one batch.
 const OPS_MAX: usize = 1_000;
 
@@ -38,6 +38,10 @@ pub(crate) struct Settled {
     pub(crate) path: SyncPath,
     pub(crate) copies: Vec<SyncPath>,
     pub(crate) renamed: Vec<SyncPath>,
+    /// True if a copy has its path's place now.
+    pub(crate) is_taken: bool,
+    /// Copies of the same path that are still to be dealt with.
+    pub(crate) left: Vec<SyncPath>,
 }
 
 impl Editor {
@@ -89,7 +93,10 @@ impl Editor {
                     Some(Content::Directory) => {}
                     Some(_) => return Err(in_the_way(&above)),
                     None if !made.insert(above.clone()) => {}
-                    None => ops.push(Op::MakeDirectory { path: above, mode: DIRECTORY_MODE }),
+                    None => {
+                        let mode = engine.mode_of_gone(&above).unwrap_or(DIRECTORY_MODE);
+                        ops.push(Op::MakeDirectory { path: above, mode });
+                    }
                 }
             }
             let expect = engine.record(&kept.path).cloned();
@@ -159,8 +166,9 @@ impl Editor {
             None => (false, conflicts.iter().filter(|conflict| conflict.path == *path).collect()),
         };
         let Some(first) = meant.first() else {
+            let name = if path.is_root() { "the directory itself".to_owned() } else { path.to_string() };
             return Err(Refusal::new(format!(
-                "{path} is in no conflict (any more); `file-sync conflicts` lists what is"
+                "{name} is in no conflict (any more); `file-sync conflicts` lists what is"
             )));
         };
         let copies: Vec<SyncPath> = meant.iter().map(|conflict| conflict.copy.clone()).collect();
@@ -185,7 +193,10 @@ impl Editor {
                 renamed = names;
             }
         }
-        Ok(Settled { path: first.path.clone(), copies, renamed })
+        let is_taken = matches!((keep, is_copy), (Keep::Other, false) | (Keep::This, true));
+        let same = conflicts.iter().filter(|conflict| conflict.path == first.path);
+        let left = same.map(|conflict| conflict.copy.clone()).filter(|copy| !copies.contains(copy));
+        Ok(Settled { path: first.path.clone(), renamed, is_taken, left: left.collect(), copies })
     }
 
     fn removing(&self, copies: &[SyncPath]) -> Result<Vec<Op>, Refusal> {
@@ -203,7 +214,9 @@ impl Editor {
         let engine = lock(&self.engine);
         let expect = engine.record(path).cloned();
         if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
-            return Err(in_the_way(path));
+            return Err(Refusal::new(format!(
+                "{path} is a directory, which gives way to nothing here; keep it, keep both, or move it yourself"
+            )));
         }
         let shown = engine.record(copy).ok_or_else(|| has_changed(copy))?;
         let (path, mode, mtime) = (path.clone(), shown.stat.mode, shown.stat.mtime);
