@@ -118,7 +118,11 @@ fn a_deleted_directory_comes_back_whole_and_as_of_a_time() {
     let restored = beta.json(["restore", &directory]);
     assert_eq!(restored["left"], json!([{ "path": "d/g" }]), "what is there stays");
     check(&[&alpha, &beta], "d/\nd/e/\nd/e/f \"new\"\nd/g \"made again\"\nd/l -> g");
-    assert_eq!((alpha.user().mode("d/e"), beta.user().mode("d/e")), (0o700, 0o700), "it is as private as it was");
+    assert_eq!(
+        (alpha.user().mode("d/e"), beta.user().mode("d/e")),
+        (0o700, 0o700),
+        "it is as private as it was"
+    );
     alpha.user().remove_all("d");
     settle(&[&alpha, &beta]);
     beta.ok(["restore", &directory, "--at", "1h"]);
