@@ -72,19 +72,19 @@ impl Editor {
     /// # Errors
     /// When something else is in the way, or the disk refuses; what was done before stays done.
     pub(crate) fn bring_back(&self, versions: &[Kept]) -> Result<Vec<SyncPath>, Refusal> {
-        let mut done = Vec::new();
+        let (mut done, mut made) = (Vec::new(), BTreeSet::new());
         for some in versions.chunks(OPS_MAX) {
-            let ops = self.ops_for(some)?;
+            let ops = self.ops_for(some, &mut made)?;
             self.apply(ops)?;
             done.extend(some.iter().map(|kept| kept.path.clone()));
         }
         Ok(done)
     }
 
-    fn ops_for(&self, versions: &[Kept]) -> Result<Vec<Op>, Refusal> {
+    /// `made`: directories that were made for this already; the engine may not have found them yet.
+    fn ops_for(&self, versions: &[Kept], made: &mut BTreeSet<SyncPath>) -> Result<Vec<Op>, Refusal> {
+        let (mut ops, mut to_place) = (Vec::new(), Vec::new());
         let engine = lock(&self.engine);
-        let mut made = BTreeSet::new();
-        let mut ops = Vec::new();
         for kept in versions {
             let mut missing: Vec<SyncPath> = kept.path.ancestors().filter(|above| !above.is_root()).collect();
             missing.reverse();
@@ -104,8 +104,12 @@ impl Editor {
                 return Err(in_the_way(&kept.path));
             }
             if expect.as_ref().is_none_or(|record| record.content != kept.content) {
-                ops.push(self.placing(kept, expect)?);
+                to_place.push((kept, expect));
             }
+        }
+        drop(engine); // Files are read now, and the main loop must not wait for that.
+        for (kept, expect) in to_place {
+            ops.push(self.placing(kept, expect)?);
         }
         Ok(ops)
     }
@@ -134,8 +138,12 @@ impl Editor {
         }
         let (reply, answer) = oneshot::channel();
         let paths: Vec<SyncPath> = ops.iter().map(|op| op.path().clone()).collect();
-        self.disk.send(DiskJob::Edit { ops, reply }).map_err(|_| Refusal::stopping())?;
-        let outcomes = answer.blocking_recv().map_err(|_| Refusal::stopping())?;
+        // The disk worker ends when its directory does, be it to start again.
+        let ended = || {
+            Refusal::new("the directory is being stopped or started again; look at its status, and try again")
+        };
+        self.disk.send(DiskJob::Edit { ops, reply }).map_err(|_| ended())?;
+        let outcomes = answer.blocking_recv().map_err(|_| ended())?;
         let outcomes = outcomes.map_err(|trouble| Refusal::new(trouble.message))?;
         for (path, outcome) in paths.iter().zip(outcomes) {
             match outcome {
