@@ -88,6 +88,12 @@ fn what_was_replaced_is_listed_and_comes_back_as_a_change() {
     assert_eq!(std::fs::read(&out).ok().as_deref(), Some(&b"first"[..]));
     beta.refused(1, ["restore", &file, "--to", &out]);
     check(&[&alpha, &beta], "f \"third\"");
+    let beside = path_of(&beta, "old/f");
+    beta.ok(["restore", &file, "--version", &first, "--to", &beside]);
+    check(&[&alpha, &beta], "f \"third\"\nold/\nold/f \"first\"");
+    beta.refused(1, ["restore", &file, "--to", &beside]);
+    alpha.user().remove_all("old");
+    check(&[&alpha, &beta], "f \"third\"");
     beta.ok(["restore", &file]);
     check(&[&alpha, &beta], "f \"second\"");
     beta.ok(["restore", &file, "--version", &first]);

@@ -82,6 +82,8 @@ impl House {
 
     pub(super) fn restore(&self, request: Restore, reply: Reply<Restored>) {
         let file = request.path.clone();
+        // Within a directory no draft may be seen, by its users or by others: there it is placed as any version is.
+        let inside = request.to.as_ref().and_then(|to| self.locate(to.as_path()).ok());
         self.edit(&file, reply, move |editor, row, path| {
             let versions = editor.versions(&path)?;
             let chosen = choose(&path, versions, &request)?;
@@ -93,13 +95,19 @@ impl House {
                 to: request.to.as_ref().map(|to| to.as_path().into()),
             };
             match (&request.to, &chosen[..]) {
-                (Some(to), [kept]) => write_out(&editor.root, kept, to.as_path())?,
+                (Some(to), [kept]) => match inside.filter(|(other, _)| other.directory == row.directory) {
+                    Some((_, place)) if editor.is_present(&place) => {
+                        return Err(is_there_already(&printable(to.as_path().as_os_str())));
+                    }
+                    Some((_, place)) => editor.bring_back(&[Kept { path: place, ..kept.clone() }])?,
+                    None => write_out(&editor.root, kept, to.as_path())?,
+                },
                 (Some(_), _) => {
                     return Err(Refusal::new(format!(
                         "{path} was a directory; --to takes one file's version, without it all of them come back"
                     )));
                 }
-                (None, [kept]) if kept.path == path => _ = editor.bring_back(&chosen)?,
+                (None, [kept]) if kept.path == path => editor.bring_back(&chosen)?,
                 (None, _) => {
                     let is_there = |kept: &Kept| editor.is_present(&kept.path);
                     let (there, gone): (Vec<Kept>, Vec<Kept>) = chosen.into_iter().partition(is_there);
@@ -227,13 +235,15 @@ fn choose(path: &SyncPath, versions: Vec<Kept>, request: &Restore) -> Result<Vec
     if chosen.is_empty() { Err(none()) } else { Ok(chosen.into_values().collect()) }
 }
 
+fn is_there_already(show: &str) -> Refusal {
+    Refusal::new(format!("{show} is there already; name a file that is not, or move it first"))
+}
+
 /// Writes a kept version to a path where nothing is, whole or not at all.
 fn write_out(root: &Root, kept: &Kept, to: &Path) -> Result<(), Refusal> {
     let show = printable(to.as_os_str());
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Refusal::new(format!("{show} is there already; name a file that is not, or move it first"))
-        }
+        std::io::ErrorKind::AlreadyExists => is_there_already(&show),
         std::io::ErrorKind::NotFound => {
             Refusal::new(format!("cannot write {show}: its directory does not exist"))
         }

@@ -67,18 +67,17 @@ impl Editor {
         lock(&self.engine).explain(path)
     }
 
-    /// Brings back one kept version of each path; returns the paths that have them now.
+    /// Brings back one kept version of each path.
     ///
     /// # Errors
     /// When something else is in the way, or the disk refuses; what was done before stays done.
-    pub(crate) fn bring_back(&self, versions: &[Kept]) -> Result<Vec<SyncPath>, Refusal> {
-        let (mut done, mut made) = (Vec::new(), BTreeSet::new());
+    pub(crate) fn bring_back(&self, versions: &[Kept]) -> Result<(), Refusal> {
+        let mut made = BTreeSet::new();
         for some in versions.chunks(OPS_MAX) {
             let ops = self.ops_for(some, &mut made)?;
             self.apply(ops)?;
-            done.extend(some.iter().map(|kept| kept.path.clone()));
         }
-        Ok(done)
+        Ok(())
     }
 
     /// `made`: directories that were made for this already; the engine may not have found them yet.
