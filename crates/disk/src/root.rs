@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use file_sync_core::path::RESERVED_NAME;
 use file_sync_core::version::DirectoryId;
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
 use crate::at::{self, LISTED, Met};
@@ -73,6 +73,15 @@ pub enum RootError {
         /// Where.
         path: PathBuf,
     },
+    /// Somebody is at work in it.
+    #[error(
+        "{}: another server is at work in this directory, or this one has not yet ended what it did there; stop the other, or try again in a moment",
+        path.display()
+    )]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
     /// Anything else.
     #[error("{}: {source}; it is tried again", path.display())]
     Io {
@@ -84,6 +93,9 @@ pub enum RootError {
 }
 
 /// An open synced root. All methods may be called from several threads.
+///
+/// While it is open no other process, and nobody else in this one, can open it: `.file-sync` is locked by flock(2), where
+/// the file system has locks.
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
@@ -104,10 +116,11 @@ impl Root {
     /// else `fresh_id`, for which a marker is made (incarnation 0).
     ///
     /// # Errors
-    /// When it is no directory, may not be written to, or its `.file-sync` is not usable.
+    /// When it is no directory, may not be written to, is open already, or its `.file-sync` is not usable.
     pub fn offer(path: &Path, fresh_id: DirectoryId) -> Result<(Root, DirectoryId), RootError> {
         let fd = open_root(path)?;
         let own = open_own(path, fd.as_fd(), true)?;
+        lock(path, own.as_fd())?;
         let marker = match Marker::read(own.as_fd()) {
             Ok(marker) => marker,
             Err(MarkerError::Missing) => {
@@ -124,10 +137,11 @@ impl Root {
     /// Opens a directory that is known to have this id.
     ///
     /// # Errors
-    /// When it is no directory, carries no marker or another one, or may not be written to.
+    /// When it is no directory, carries no marker or another one, is open already, or may not be written to.
     pub fn open(path: &Path, expected_id: DirectoryId) -> Result<Root, RootError> {
         let fd = open_root(path)?;
         let own = open_own(path, fd.as_fd(), false)?;
+        lock(path, own.as_fd())?;
         let marker = Marker::read(own.as_fd()).map_err(|error| marker_error(path, error))?;
         if marker.id != expected_id {
             return Err(RootError::WrongMarker { path: path.to_owned(), found: marker.id });
@@ -270,6 +284,14 @@ fn open_own(path: &Path, root: BorrowedFd<'_>, may_make: bool) -> Result<OwnedFd
         Errno::NOENT => RootError::NoMarker { path: path.to_owned() },
         errno => own_error(&own, errno),
     })
+}
+
+/// Two that work in one root would take each other's changes for its user's.
+fn lock(path: &Path, own: BorrowedFd<'_>) -> Result<(), RootError> {
+    match rustix::fs::flock(own, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(RootError::InUse { path: path.to_owned() }),
+        _ => Ok(()), // Some file systems have no locks.
+    }
 }
 
 fn open_or_make(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<OwnedFd, RootError> {

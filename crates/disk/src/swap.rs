@@ -155,7 +155,8 @@ impl Root {
     }
 
     /// What came out of a rename, if it is what was expected. The rename itself changes the change time; so a file
-    /// that was written a moment ago is also read.
+    /// that was written a moment before is also read. How long before, both times of the file say, by one clock; where a
+    /// rename changes no change time, a file is read that was left alone since it was written.
     pub(crate) fn came_out(&self, out: Out<'_>, expect: &Record) -> Option<Seen> {
         let Ok(seen) = self.look_at(out.0, out.1) else { return told_by_bytes(out, expect) };
         let seen = seen?;
@@ -164,7 +165,7 @@ impl Root {
                 (ContentHash::of(target) == hash).then_some(seen)
             }
             (Kind::File, Content::File(content)) if is_same_but_renamed(&expect.stat, &seen.stat) => {
-                let age = clock::nanoseconds(clock::now()) - clock::nanoseconds(seen.stat.mtime);
+                let age = clock::nanoseconds(seen.stat.ctime) - clock::nanoseconds(seen.stat.mtime);
                 let is_young = u128::try_from(age).is_ok_and(|age| age <= self.granularity().as_nanos());
                 (!is_young || self.has_content(out, content)).then_some(seen)
             }

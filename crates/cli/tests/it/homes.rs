@@ -116,6 +116,27 @@ fn c1_d1_starts_that_are_killed_before_they_mark_the_root_are_no_other_lives() {
 }
 
 #[test]
+fn c5_a_root_is_worked_in_by_one_server_at_a_time() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("f", "one", JANUARY);
+    settle(&[&alpha, &beta]);
+    let stranger = Device::start("stranger");
+    let root = alpha.root();
+    let path = root.to_str().expect("a root in UTF-8");
+    let refusal = stranger.refused(1, ["file", "up", path]);
+    assert!(refusal.contains("another server is at work in this directory"), "{refusal}");
+    alpha.user().write("f", "two", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    check(&[&alpha, &beta], "f \"two\"");
+    alpha.ok(["file", "down", "docs"]);
+    stranger.ok(["file", "up", path]);
+    let refusal = alpha.refused(1, ["file", "up", path]);
+    assert!(refusal.contains("another server is at work in this directory"), "{refusal}");
+    stranger.ok(["file", "down", "docs"]);
+    alpha.ok(["file", "up", path]);
+}
+
+#[test]
 fn c5_a_device_that_lost_its_home_pairs_and_joins_again_with_its_files() {
     let (alpha, mut beta) = sharing();
     for name in ["same", "edited-there", "edited-here", "missing"] {

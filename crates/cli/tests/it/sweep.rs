@@ -1,9 +1,10 @@
 //! A sweep over a server's life: it is killed, or its calls fail, at one point after the other, and must come to no harm.
 //!
 //! Each round lets two users do the same script (`acts`), strikes one of the two servers at one system call, and judges
-//! what is on both disks afterwards (`pair`, `judge`). `EVIDENCE=full` tries every call from the first on until a round
-//! ends without having come to it; else a few points are tried, which are the same in every run (`choose`), `POINTS=100`
-//! so many, and `SEED=2` others. `POINT="EIO from fsync 7 on"`, or whatever a harm was reported with, tries this one again.
+//! what is on both disks afterwards (`pair`, `judge`). A few points are tried, which are the same in every run (`choose`),
+//! `POINTS=100` so many, and `SEED=2` others; with `EVIDENCE=full` as many as `SWEEP_SECONDS` (1,200 by default) allow
+//! each test, of all kinds of faults in turn. `SWEEP=whole` tries every call from the first on until a round ends without
+//! having come to it, which takes more than a day. `POINT="EIO from fsync 7 on"`, or whatever a harm was reported with, tries this one again.
 
 #![expect(clippy::print_stdout, reason = "what a round found is printed at once")]
 
@@ -25,6 +26,9 @@ const N_POINTS_SLICE: usize = 6;
 
 /// Where a round takes so long, a slice begins no more of them.
 const SLICE: Duration = Duration::from_secs(40);
+
+/// The same in full size, unless `SWEEP_SECONDS` says otherwise.
+const FULL: Duration = Duration::from_secs(1_200);
 
 /// Rounds after which a new pair is made.
 const ROUNDS_MAX: u64 = 200;
@@ -186,7 +190,9 @@ impl Sweep {
     fn run(mut self, rows: &[Row]) {
         match std::env::var("POINT") {
             Ok(point) => self.run_point(rows, &point),
-            Err(_) if is_full() => rows.iter().for_each(|row| self.run_row(row)),
+            Err(_) if std::env::var("SWEEP").is_ok_and(|sweep| sweep == "whole") => {
+                rows.iter().for_each(|row| self.run_row(row));
+            }
             Err(_) => self.run_slice(rows),
         }
         self.evidence.report();
@@ -213,16 +219,25 @@ impl Sweep {
         println!("sweep: {call}, {fault:?}: through after {number}, at {:?}", self.evidence.elapsed());
     }
 
-    /// So many points, of all kinds of faults that can be struck.
+    /// Some points, of all kinds of faults that can be struck.
     fn run_slice(&mut self, rows: &[Row]) {
         let calls: Vec<&str> = rows.iter().map(|row| row.call).collect();
         let counts =
             self.pair().count_calls(&calls).unwrap_or_else(|harm| panic!("nothing was struck: {harm}"));
         let points = choose(rows, &counts, seed());
-        let asked = std::env::var("POINTS").ok().and_then(|n_points| n_points.parse().ok());
+        let asked = |name: &str| std::env::var(name).ok().and_then(|asked| asked.parse().ok());
+        let (n_points, limit) = match asked("POINTS") {
+            Some(n_points) => (n_points, Duration::MAX),
+            None if is_full() => (
+                usize::MAX,
+                asked("SWEEP_SECONDS").map_or(FULL, |seconds| Duration::from_secs(seconds as u64)),
+            ),
+            None => (N_POINTS_SLICE, SLICE),
+        };
         println!("sweep: seed {}, {} points to choose from", seed(), points.len());
-        for (row, number) in points.into_iter().take(asked.unwrap_or(N_POINTS_SLICE)) {
-            if asked.is_none() && self.evidence.elapsed() > SLICE {
+        self.evidence.count("points there are", points.len() as u64);
+        for (row, number) in points.into_iter().take(n_points) {
+            if self.evidence.elapsed() > limit {
                 break;
             }
             let fared = self.round(row, number);

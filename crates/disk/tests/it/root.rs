@@ -10,15 +10,18 @@ use crate::support::{ID, Scene};
 
 #[test]
 fn l6_a_directory_is_known_by_its_marker() {
-    let scene = Scene::new();
-    let (_, again) = Root::offer(scene.directory.path(), DirectoryId([9; 16])).unwrap();
+    let Scene { directory, root } = Scene::new();
+    drop(root);
+    let path = directory.path();
+    let (root, again) = Root::offer(path, DirectoryId([9; 16])).unwrap();
     assert_eq!(again, ID, "offered again, it is the same directory");
-    assert!(Root::open(scene.directory.path(), ID).is_ok());
-    let other = Root::open(scene.directory.path(), DirectoryId([9; 16]));
+    drop(root);
+    assert!(Root::open(path, ID).is_ok());
+    let other = Root::open(path, DirectoryId([9; 16]));
     assert!(matches!(other, Err(RootError::WrongMarker { found: ID, .. })), "{other:?}");
-    let mode = fs::metadata(scene.at(".file-sync")).unwrap().permissions().mode();
+    let mode = fs::metadata(path.join(".file-sync")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    let marker = fs::read_to_string(scene.at(".file-sync/marker")).unwrap();
+    let marker = fs::read_to_string(path.join(".file-sync/marker")).unwrap();
     assert_eq!(marker, format!("file-sync directory {ID}\nincarnation 0000000000000000\n"));
 }
 
@@ -54,13 +57,26 @@ fn l6_a_root_that_was_replaced_or_emptied_is_not_proved() {
 }
 
 #[test]
+fn c5_two_never_work_in_one_root() {
+    let Scene { directory, root } = Scene::new();
+    let path = directory.path();
+    assert!(matches!(Root::open(path, ID), Err(RootError::InUse { .. })));
+    assert!(matches!(Root::offer(path, DirectoryId([9; 16])), Err(RootError::InUse { .. })));
+    drop(root);
+    assert!(Root::open(path, ID).is_ok());
+}
+
+#[test]
 fn c5_the_incarnation_is_remembered_with_the_directory() {
-    let scene = Scene::new();
-    scene.root.set_incarnation(0xfeed).unwrap();
-    assert_eq!(scene.root.incarnation(), 0xfeed);
-    assert_eq!(Root::open(scene.directory.path(), ID).unwrap().incarnation(), 0xfeed);
-    scene.root.adopt_marker(DirectoryId([8; 16])).unwrap();
-    assert_eq!(Root::open(scene.directory.path(), DirectoryId([8; 16])).unwrap().incarnation(), 0);
+    let Scene { directory, root } = Scene::new();
+    root.set_incarnation(0xfeed).unwrap();
+    assert_eq!(root.incarnation(), 0xfeed);
+    drop(root);
+    let root = Root::open(directory.path(), ID).unwrap();
+    assert_eq!(root.incarnation(), 0xfeed);
+    root.adopt_marker(DirectoryId([8; 16])).unwrap();
+    drop(root);
+    assert_eq!(Root::open(directory.path(), DirectoryId([8; 16])).unwrap().incarnation(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Remotes that are connected: who is there, what they offer, and which directories they take part in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -204,8 +204,18 @@ impl House {
     }
 
     /// Forgets a directory on every link: it is no longer kept here, or is about to be started again.
-    pub(super) fn disconnect_directory(&mut self, directory: &DirectoryId, returns: bool) {
-        for connected in self.links.values_mut().filter(|connected| connected.up_in.contains(directory)) {
+    /// Returns who was told so.
+    pub(super) fn disconnect_directory(
+        &mut self,
+        directory: &DirectoryId,
+        returns: bool,
+    ) -> BTreeSet<DeviceId> {
+        let mut told = BTreeSet::new();
+        for (device, connected) in &mut self.links {
+            if !connected.up_in.contains(directory) {
+                continue;
+            }
+            told.insert(*device);
             let bytes_max = OUTBOX_BYTES * (1 + connected.up_in.len());
             connected.up_in.remove(directory);
             let message = Message::Detach { directory: *directory, returns };
@@ -213,11 +223,12 @@ impl House {
                 connected.link.close("it does not read what it is told");
             }
         }
+        told
     }
 
     /// Tells a remote that this device takes no part in a directory; or not for the moment.
-    fn send_detach(&self, device: &DeviceId, directory: DirectoryId) {
-        let returns = self.dormant.get(&directory).is_some_and(|dormant| dormant.is_failed);
+    fn send_detach(&mut self, device: &DeviceId, directory: DirectoryId) {
+        let returns = self.is_awaited(&directory, *device);
         self.send(device, Message::Detach { directory, returns });
     }
 

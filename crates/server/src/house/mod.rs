@@ -6,6 +6,7 @@
 mod files;
 mod joins;
 mod links;
+mod lives;
 mod paths;
 mod remotes;
 mod shown;
@@ -21,8 +22,7 @@ use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::Root;
-use file_sync_index::{Directory, HomeIndex, IndexError};
+use file_sync_index::{HomeIndex, IndexError};
 use file_sync_net::{Link, NetEvent, Network};
 use tokio::sync::mpsc;
 
@@ -31,9 +31,10 @@ use crate::config::ServerConfig;
 use crate::input::{Input, RoomEvent};
 use crate::policy::Paired;
 use crate::provider::Provider;
-use crate::room::{Known, Outward, Room, RoomContext};
+use crate::room::{Outward, Room, RoomContext};
 use joins::Join;
 use links::Connected;
+use lives::{Dormant, Failure};
 use waits::ApiWait;
 
 /// How often everything is walked although nothing was announced.
@@ -44,10 +45,6 @@ const RESCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_secs(300);
 /// How often a directory that could not be started is tried again.
 const WAKE_EVERY: Duration = Duration::from_secs(3);
-/// The longest that a directory waits whose disk fails again and again.
-const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(300);
-/// After so long without another, a failure is forgotten.
-const FAILURE_FORGOTTEN: Duration = Duration::from_secs(600);
 /// The longest the loop sleeps.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
@@ -82,24 +79,6 @@ struct Resident {
     scanned: Instant,
     /// What its first walk found is durable, and the home knows that it was in this run of the machine.
     is_boot_noted: bool,
-}
-
-struct Dormant {
-    row: Directory,
-    message: String,
-    /// Its disk failed, so that it is to be started again.
-    is_failed: bool,
-    /// Its last life, which has not ended yet.
-    ending: Option<u64>,
-    not_before: Instant,
-}
-
-/// When a directory's disk failed last, and what was said.
-struct Failure {
-    message: String,
-    at: Instant,
-    /// How often, with less than [`FAILURE_FORGOTTEN`] in between.
-    n_in_a_row: u32,
 }
 
 impl House {
@@ -225,9 +204,7 @@ impl House {
                 }
             }
             Input::RoomEnded { directory, life } => {
-                if let Some(dormant) = self.dormant.get_mut(&directory) {
-                    dormant.ending.take_if(|ending| *ending == life);
-                }
+                self.has_ended(&directory, life);
             }
             Input::Redeem { secret, device, key, name, addresses, reply } => {
                 // The device may have given up; then it tries again.
@@ -340,132 +317,9 @@ impl House {
         }
     }
 
-    /// The disk may not be what a directory's engine would take it for: it is started again in a while, from what is
-    /// stored, and finds out.
-    ///
-    /// Nothing is waited for here: a disk that fails may also hang. Its next life begins when the last has ended.
-    fn has_failed(&mut self, directory: &DirectoryId, message: String) {
-        self.disconnect_directory(directory, true); // Its next engine is told anew who is there.
-        self.provider.remove(directory);
-        let Some(resident) = self.rooms.remove(directory) else { return };
-        let (row, life, now) = (resident.room.row.clone(), resident.room.life, Instant::now());
-        tracing::warn!(directory = %row.name, %message, "starting this directory again");
-        let before = self.failures.get(directory).filter(|failure| now - failure.at < FAILURE_FORGOTTEN);
-        let n_in_a_row = before.map_or(1, |failure| failure.n_in_a_row.saturating_add(1));
-        self.failures.insert(*directory, Failure { message: message.clone(), at: now, n_in_a_row });
-        let pause = WAKE_EVERY.saturating_mul(1 << (n_in_a_row - 1).min(10)).min(FAILURE_PAUSE_MAX);
-        let dormant = Dormant { row, message, is_failed: true, ending: Some(life), not_before: now + pause };
-        self.dormant.insert(*directory, dormant);
-        let (inputs, directory) = (self.context.inputs.clone(), *directory);
-        tokio::task::spawn_blocking(move || {
-            resident.room.end();
-            // Nobody listens only when the server is at its end.
-            let _ = inputs.blocking_send(Input::RoomEnded { directory, life });
-        });
-    }
-
-    /// What a directory's disk said when it failed, until all has been done again since.
-    fn failure_of(&self, directory: &DirectoryId, state: file_sync_core::engine::State) -> Option<String> {
-        let failure = self.failures.get(directory)?;
-        let is_over =
-            state == file_sync_core::engine::State::Idle || failure.at.elapsed() >= FAILURE_FORGOTTEN;
-        (!is_over).then(|| failure.message.clone())
-    }
-
-    /// Starts a directory, or leaves it dormant while its root is not there.
-    fn wake(&mut self, row: Directory) -> Result<(), IndexError> {
-        let id = row.directory;
-        let opened = Root::open(&row.path, id).map_err(crate::room::RoomError::from);
-        match opened.and_then(|root| self.start_room(row.clone(), root)) {
-            Ok(()) => {
-                self.dormant.remove(&id);
-                Ok(())
-            }
-            Err(crate::room::RoomError::Index(error)) => Err(error),
-            Err(error) => {
-                let message = error.to_string();
-                tracing::warn!(directory = %row.name, %message, "cannot work on this directory");
-                let is_failed = self.dormant.get(&id).is_some_and(|dormant| dormant.is_failed);
-                let not_before = Instant::now();
-                let dormant = Dormant { row, message, is_failed, ending: None, not_before };
-                self.dormant.insert(id, dormant);
-                Ok(())
-            }
-        }
-    }
-
-    fn wake_dormant(&mut self) {
-        let now = Instant::now();
-        let due =
-            self.dormant.values().filter(|dormant| dormant.ending.is_none() && dormant.not_before <= now);
-        for row in due.map(|dormant| dormant.row.clone()).collect::<Vec<_>>() {
-            if let Err(error) = Root::open(&row.path, row.directory) {
-                if let Some(dormant) = self.dormant.get_mut(&row.directory) {
-                    dormant.message = error.to_string();
-                }
-                continue;
-            }
-            let id = row.directory;
-            if let Err(error) = self.wake(row)
-                && let Some(dormant) = self.dormant.get_mut(&id)
-            {
-                dormant.message = error.to_string();
-            }
-        }
-    }
-
-    /// Starts a directory whose root is open.
-    fn start_room(&mut self, row: Directory, root: Root) -> Result<(), crate::room::RoomError> {
-        let id = row.directory;
-        self.n_lives += 1;
-        let [identity_key, doubt_key, unlisted_key, boot_key] =
-            ["root", "doubt", "unlisted", "boot"].map(|what| format!("{what}:{id}"));
-        let identity = root.identity();
-        if !self.context.database(&id).exists() {
-            let is_empty = root.kept_list().is_ok_and(|kept| kept.is_empty());
-            self.home.set_setting(&unlisted_key, if is_empty { "0" } else { "1" })?;
-            self.home.set_setting(&doubt_key, "0")?;
-        }
-        let known = Known {
-            identity: self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text)),
-            is_doubted: self.home.setting(&doubt_key)?.is_some_and(|text| text == "1"),
-            may_have_fallen_back: self.home.setting(&boot_key)?.is_some_and(|text| text != self.boot_id),
-            is_unlisted: self.home.setting(&unlisted_key)?.is_some_and(|text| text == "1"),
-        };
-        let mut doubt = || self.home.set_setting(&doubt_key, "1");
-        let room = self.context.start(row, root, self.n_lives, &known, &mut doubt)?;
-        self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
-        self.provider.insert(id, room.serving());
-        room.sweep_kept(known.is_unlisted);
-        self.rooms
-            .insert(id, Resident { room, deadline_ms: None, scanned: Instant::now(), is_boot_noted: false });
-        self.drive(&id, RoomEvent::Engine(Event::Tick));
-        self.complete_members(&id);
-        self.connect_members(&id);
-        self.wait_again(&id); // Now that it knows who is there.
-        Ok(())
-    }
-
-    /// Ends a directory's work; its threads end by themselves.
-    fn stop_room(&mut self, directory: &DirectoryId) {
-        self.provider.remove(directory);
-        self.dormant.remove(directory);
-        if let Some(resident) = self.rooms.remove(directory) {
-            for thread in resident.room.stop() {
-                // Its database may be opened again at once, so it has to be closed first.
-                let _ = tokio::task::block_in_place(|| thread.join());
-            }
-        }
-    }
-
     fn link(&self, device: &DeviceId) -> Option<&Link> {
         self.links.get(device).map(|connected| &connected.link)
     }
-}
-
-fn parse_identity(text: &str) -> Option<(u64, u64)> {
-    let (device, inode) = text.split_once(':')?;
-    Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
 /// A failure of the home's database, as a client is told.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use file_sync_core::engine::{Effect, Engine, Event, WaitId};
 use file_sync_core::message::Message;
@@ -34,7 +34,7 @@ use index_worker::IndexJob;
 use scan_worker::{HashJob, WalkJob, Watching};
 
 /// How often it is looked whether a directory's tasks have let go of it.
-const END_POLL: Duration = Duration::from_millis(50);
+const END_POLL: Duration = Duration::from_millis(10);
 
 /// What a directory's engine wants of the main loop.
 pub(crate) enum Outward {
@@ -232,11 +232,17 @@ impl Room {
 
     /// Ends it, and returns when nothing of it is at work any more, however long that takes.
     pub(crate) fn end(self) {
+        self.end_within(Duration::MAX);
+    }
+
+    /// The same, but that tasks which read for remotes are waited for so long at most.
+    pub(crate) fn end_within(self, limit: Duration) {
         let root = self.root.clone();
         for thread in self.stop() {
             let _ = thread.join(); // One that panicked has said so.
         }
-        while Arc::strong_count(&root) > 1 {
+        let ended = Instant::now();
+        while Arc::strong_count(&root) > 1 && ended.elapsed() < limit {
             std::thread::sleep(END_POLL);
         }
     }

@@ -114,7 +114,7 @@ fn run(plan: &Plan, seed: u64, figures: &mut Figures) {
     let is_over = AtomicBool::new(false);
     let desks: Vec<Desk> = (0..plan.n_devices).map(|index| desk(&world, index, &record, &is_over)).collect();
     let works = works(&desks);
-    let _kept = world.keep_if_bad(&format!("chaos-{:?}-{seed}", plan.shape).to_lowercase());
+    let _kept = world.keep_if_bad(&format!("chaos-{:?}-{seed}", plan.shape).to_lowercase(), &record);
     let counts = work(plan, seed, &mut world, &desks, &works);
     let left: Vec<Tree> = works.iter().map(|work| tree_of(&work.directory())).collect();
     let had_home_trouble = ["restored homes", "lost homes"].iter().any(|kind| counts.contains_key(*kind));

@@ -41,6 +41,8 @@ struct Notes {
     /// Files that were not whole under their names, with when and where.
     partial: Vec<String>,
     troubles: Vec<String>,
+    /// What users did, a line each.
+    acts: Vec<String>,
 }
 
 #[derive(Default)]
@@ -166,6 +168,17 @@ impl Record {
     pub fn trouble(&self, began: Moment, device: usize, kind: &str) {
         let line = format!("{began} to {} ms: device {device}: {kind}", self.now());
         self.notes().troubles.push(line);
+    }
+
+    /// Notes what a user did, for who looks for the cause of a failure.
+    pub fn act(&self, device: usize, what: &str) {
+        let line = format!("{} ms: device {device}: {what}", self.now());
+        self.notes().acts.push(line);
+    }
+
+    /// What users did, a line each.
+    pub fn acts(&self) -> String {
+        self.notes().acts.join("\n")
     }
 
     /// What was done to devices, a line each.

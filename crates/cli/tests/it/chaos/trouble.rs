@@ -13,9 +13,11 @@ use super::record::{Doubt, Moment};
 use super::token::token_of;
 use super::user::{Desk, PLAIN, WILD, below};
 use super::world::{Means, Shape, fill_disk, hosts, shift_clock};
+use jiff::Timestamp;
+
 use crate::device::Device;
 use crate::random::Random;
-use crate::world::{introduce, join};
+use crate::world::{eventually, introduce, join};
 
 /// Long enough for a machine with much else to do.
 const LONG: Duration = Duration::from_secs(60);
@@ -202,7 +204,7 @@ impl<'a> Troublemaker<'a> {
         // A ticket that has expired by the clock of either side is refused.
         if self.means.has_clocks {
             self.devices.iter().for_each(|device| shift_clock(device, "+0"));
-            std::thread::sleep(Duration::from_millis(1_500));
+            self.devices.iter().for_each(await_right_clock);
         }
         let old_id = self.devices[index].status()["device"]["id"].clone();
         self.devices[index].kill();
@@ -228,6 +230,18 @@ impl<'a> Troublemaker<'a> {
         let until = record.now() + if waited { 0 } else { FIRST_SCAN_MS };
         record.doubt(Doubt { device: index, acted: doubted_from..until, placed: 0..until });
     }
+}
+
+/// Waits until a server's clock is right again, which can be seen by how long its tickets are good.
+fn await_right_clock(device: &Device) {
+    eventually(LONG, || {
+        let until = device.json(["remote", "invite"])["expires_at"].clone();
+        let until: Timestamp = until.as_str().and_then(|until| until.parse().ok()).ok_or("no time")?;
+        match (until - Timestamp::now()).get_seconds() {
+            1..=3_600 => Ok(()),
+            _ => Err(format!("a ticket of {} is good until {until}", device.name)),
+        }
+    });
 }
 
 /// Removes a remote by its id: its name may be another device's by now.

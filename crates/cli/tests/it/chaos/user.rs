@@ -68,6 +68,13 @@ impl Desk<'_> {
         }
     }
 
+    /// Notes what is about to be done, for who looks for the cause of a failure.
+    fn say(&self, verb: &str, path: &Path, to: &Path) {
+        let inode = fs::symlink_metadata(path).map_or(0, |metadata| metadata.ino());
+        let [path, to] = [path, to].map(|path| path.strip_prefix(&self.root).unwrap_or(path).display());
+        self.record.act(self.device, &format!("{verb} {path} (inode {inode}) {to}"));
+    }
+
     /// Opens files until the work is over. Each must be whole, whenever it is opened.
     pub fn read(&self, mut random: Random) {
         while !self.is_over.load(Ordering::Relaxed) {
@@ -112,14 +119,17 @@ impl Desk<'_> {
             (8..=11, Some(path)) => {
                 let to = new_path(&zone, true, random);
                 fs::create_dir_all(to.parent().unwrap_or(&zone))?;
+                self.say("move", &path, &to);
                 Ok(renameat_with(CWD, &path, CWD, &to, RenameFlags::NOREPLACE)?)
             }
             (12, Some(path)) => {
                 let other = random.of(&existing).unwrap_or(&path);
+                self.say("exchange", &path, other);
                 Ok(renameat_with(CWD, &path, CWD, other, RenameFlags::EXCHANGE)?)
             }
             (13, Some(path)) if !path.is_symlink() => {
                 let mode = *random.of(&MODES).expect("there are modes");
+                self.say("chmod", &path, Path::new(""));
                 fs::set_permissions(path, fs::Permissions::from_mode(mode))
             }
             (14, Some(path)) if path.is_file() => set_mtime(&path, (random.below(2_000_000_000) as i64, 0)),
@@ -166,6 +176,7 @@ impl Desk<'_> {
         fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
         let relative = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
         self.record.wrote(token, self.device, &relative);
+        self.say(&format!("write token {token}"), draft, path);
         let free = renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE);
         if free.is_ok() {
             return Ok(());
@@ -180,6 +191,7 @@ impl Desk<'_> {
     fn take(&self, path: &Path) -> io::Result<()> {
         let taken = self.scratch.join(format!("taken-{}", self.record.new_token()));
         let before = fs::symlink_metadata(path)?;
+        self.say("take", path, &taken);
         fs::rename(path, &taken)?;
         let relative = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
         self.came_out(&taken, &relative, Some(&before), false);
@@ -199,31 +211,44 @@ impl Desk<'_> {
         }
     }
 
+    /// Into a directory that was taken out something may still be put, in exchange for what is there: what is read and
+    /// removed has a name of its own before.
     fn came_out_one(&self, taken: &Path, path: &str, before: Option<&fs::Metadata>, is_replaced: bool) {
         let Ok(now) = fs::symlink_metadata(taken) else { return };
+        if now.is_dir() {
+            return;
+        }
+        let own = self.scratch.join(format!("out-{}", self.record.new_token()));
+        let Ok(()) = fs::rename(taken, &own) else { return };
+        let moved = fs::symlink_metadata(&own).expect("nobody else knows its name");
+        let now = if moved.ino() == now.ino() { now } else { moved };
+        let taken = &own;
         if now.is_file() {
             let at = self.record.now();
             let placed: Moment = self.record.moment_of(before.unwrap_or(&now));
             let bytes = fs::read(taken).unwrap_or_default();
             match token_of(&bytes) {
                 Some(token) => {
+                    self.record.act(self.device, &format!("removed token {token} (inode {})", now.ino()));
                     let (path, device) = (path.to_owned(), self.device);
                     self.record.removed(token, Removal { path, device, at, placed, is_replaced });
                 }
                 None => self.record.partial(self.device, taken, bytes.len()),
             }
         }
-        if !now.is_dir() {
-            // Its token is noted.
-            let _ = fs::remove_file(taken);
-        }
+        // Its token is noted.
+        let _ = fs::remove_file(taken);
     }
 
     /// Notes what was put into directories that users had taken out meanwhile.
     pub fn look_through_taken(&self) {
         for path in below(&self.scratch) {
-            let is_taken =
-                |part: std::path::Component<'_>| part.as_os_str().to_string_lossy().starts_with("taken-");
+            // Drafts are exchanged for directories, too.
+            let is_taken = |part: std::path::Component<'_>| {
+                ["taken-", "draft-"]
+                    .iter()
+                    .any(|prefix| part.as_os_str().to_string_lossy().starts_with(prefix))
+            };
             if path.components().any(is_taken) {
                 self.came_out_one(&path, "somewhere", None, false);
             }

@@ -13,6 +13,7 @@ use file_sync_proxy::{Island, Proxy};
 use tempfile::TempDir;
 
 use super::line::{Lines, socket_address};
+use super::record::Record;
 use crate::device::{Device, Place, new_base};
 use crate::trouble::Mount;
 use crate::world::{introduce, join, offer};
@@ -112,20 +113,21 @@ impl World {
     }
 
     /// What has to be copied if the run fails.
-    pub fn keep_if_bad(&self, name: &str) -> KeepIfBad {
+    pub fn keep_if_bad<'a>(&self, name: &str, record: &'a Record) -> KeepIfBad<'a> {
         let bases = self.bases.iter().zip(&self.devices);
         let bases = bases.map(|(base, device)| (base.path().to_owned(), device.name.clone())).collect();
-        KeepIfBad { bases, to: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) }
+        KeepIfBad { bases, to: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), record }
     }
 }
 
 /// Copies logs, homes and trees to where they outlive the run, if it is dropped in a panic.
-pub struct KeepIfBad {
+pub struct KeepIfBad<'a> {
     bases: Vec<(PathBuf, String)>,
     to: PathBuf,
+    record: &'a Record,
 }
 
-impl Drop for KeepIfBad {
+impl Drop for KeepIfBad<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -137,7 +139,10 @@ impl Drop for KeepIfBad {
             // Whatever can be copied is better than nothing.
             let _ = Command::new("cp").arg("-a").arg(base.join(".")).arg(&to).status();
         }
-        println!("logs, homes and trees are in {}", self.to.display());
+        // As above.
+        let _ = fs::write(self.to.join("acts"), self.record.acts());
+        let _ = fs::write(self.to.join("troubles"), self.record.troubles());
+        println!("logs, homes, trees and acts are in {}", self.to.display());
     }
 }
 
