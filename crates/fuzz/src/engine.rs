@@ -79,6 +79,8 @@ impl Device {
             time_step_ns: 1,
             doubted: mode & 0x10 != 0,
             may_have_fallen_back: mode & 0x20 != 0,
+            hold: Some(Default::default()),
+            was_holding: false,
             incarnations: vec![1, 2],
         };
         let stored = Stored {

@@ -187,6 +187,9 @@ impl Chooser {
                 verbs.push(verb);
             }
         }
+        if odds.approve > 0 && self.random.percent(odds.approve) {
+            verbs.push(Verb::Approve {});
+        }
         verbs.extend(self.disk_fault(device, &machine.disk, settings));
         verbs.extend(self.home_or_clock_fault(world, device, settings));
         let mut steps: Vec<Step> = verbs.into_iter().map(|verb| Step::Device(device, verb)).collect();

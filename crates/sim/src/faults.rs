@@ -246,6 +246,7 @@ impl World {
         self.forget_late_bytes(device);
         self.devices[device].durable = Durable::default();
         self.devices[device].backup = None;
+        self.devices[device].config.was_holding = false;
         self.tell_membership(device, false);
     }
 

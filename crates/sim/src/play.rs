@@ -68,6 +68,8 @@ impl World {
                 self.restart_in(device, *down_us);
             }
             Verb::Pause { on } => self.set_paused(device, *on),
+            Verb::Approve {} => self.approve(device),
+            Verb::Reject {} => self.reject(device),
             Verb::Scan {} => self.rescan(device),
             Verb::Full { on } => self.set_full(device, *on),
             Verb::ReadOnly { on } => self.set_read_only(device, *on),

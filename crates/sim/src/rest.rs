@@ -57,6 +57,10 @@ impl World {
         while self.now_us < until {
             self.run_us(200_000);
             // What the watcher said a moment ago is not looked at yet.
+            // Others may want the bytes of what has gone and is held.
+            if self.is_still() && self.approve_all() {
+                continue;
+            }
             let is_quiet = self.is_still() && self.unrest().is_none();
             if is_quiet && was_quiet {
                 return None;
@@ -75,6 +79,14 @@ impl World {
         Some(format!("S2: no rest: {}", self.unrest().unwrap_or_default()))
     }
 
+    /// What waits for a word gets it, or there would be no rest; true if anything did.
+    fn approve_all(&mut self) -> bool {
+        let holding: Vec<usize> = (0..self.devices.len()).filter(|device| self.n_held(*device) > 0).collect();
+        self.stats.n_holds += holding.len() as u64;
+        holding.iter().for_each(|device| self.approve(*device));
+        !holding.is_empty()
+    }
+
     fn unrest(&self) -> Option<String> {
         self.devices.iter().enumerate().find_map(|(index, device)| {
             let status = device.engine.as_ref()?.status();
@@ -86,7 +98,8 @@ impl World {
             let is_quiet = status.problems.len() == n_said
                 && n_said as u64 <= n_pending
                 && need_files <= n_pending
-                && (status.state == State::Idle || (n_pending > 0 && status.state == State::Syncing));
+                && (matches!(status.state, State::Idle | State::Held)
+                    || (n_pending > 0 && status.state == State::Syncing));
             (!is_quiet).then(|| format!("{} {status:?}", name(index)))
         })
     }

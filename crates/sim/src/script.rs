@@ -131,6 +131,8 @@ verbs! {
     Crash(down_us: u64) = "crash", "The engine is dropped, for so many microseconds.";
     CutPower(down_us: u64) = "power-cut", "The same, and of what was not durable some is gone.";
     Pause(on: bool) = "pause", "Both directions stop, or go on.";
+    Approve() = "approve", "Deletions that are held are let through.";
+    Reject() = "reject", "What is held is brought back.";
     Scan() = "scan", "The whole disk is looked at.";
     Full(on: bool) = "full", "The disk is full, or has room again.";
     ReadOnly(on: bool) = "read-only", "The disk can only be read, or written again.";

@@ -68,6 +68,8 @@ pub struct Odds {
     pub restore: u64,
     /// A member leaves, or joins again.
     pub leave: u64,
+    /// Deletions that are held are let through.
+    pub approve: u64,
     /// Of 100 acts, how many are about files that somebody has open while they are displaced.
     pub late: u64,
     /// Of 100 acts, how many are about ignore files.
@@ -114,6 +116,12 @@ impl Settings {
         }
         if level == 2 || level == 4 {
             settings.add_rarer_faults(&mut random);
+        }
+        // Chosen apart, so that all else is as it was before there were holds.
+        let mut random = Random::new(seed ^ 0x401d ^ (level << 32));
+        if level > 0 && random.percent(25) {
+            settings.scene.options.held_files_min = 2 + random.below(3);
+            settings.odds.approve = random.below(2) * 10;
         }
         settings
     }

@@ -55,6 +55,8 @@ pub struct Stats {
     pub n_restored_homes: u64,
     /// Members that left, or lost their home, and joined again.
     pub n_rejoins: u64,
+    /// Times that deletions were held until the end of the faults.
+    pub n_holds: u64,
     /// Members that were away for a year.
     pub n_years_away: u64,
     /// Times that all were at rest, and what is there was compared with what ought to be.
@@ -115,6 +117,7 @@ impl Stats {
             ("clocks wrong", &mut self.n_clock_faults),
             ("homes restored", &mut self.n_restored_homes),
             ("members left and back", &mut self.n_rejoins),
+            ("deletions held", &mut self.n_holds),
             ("members a year away", &mut self.n_years_away),
             ("rests checked", &mut self.n_rests),
             ("moments checked", &mut self.n_checks),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, Mode, Stored};
+use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Mode, Stored};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::version::{DeviceId, DirectoryId, Signature};
 
@@ -47,6 +47,8 @@ pub struct Options {
     pub reordered_messages_percent: u64,
     /// Of 100 files written and not made durable, how many fall back in a power cut to older bytes, or to none.
     pub lost_bytes_percent: u64,
+    /// Not 0: deletions of at least so many files, and more than half of all, are held.
+    pub held_files_min: u64,
     /// Not 0: power is cut, so that it has to be noted what is durable when.
     pub cuts_power: u64,
     /// Keep a trace.
@@ -65,6 +67,7 @@ impl Default for Options {
             doubled_messages_percent: 0,
             reordered_messages_percent: 0,
             lost_bytes_percent: 0,
+            held_files_min: 0,
             cuts_power: 0,
             is_traced: false,
         }
@@ -73,7 +76,7 @@ impl Default for Options {
 
 impl Options {
     /// What a script may set.
-    pub const FIELDS: [&str; 10] = [
+    pub const FIELDS: [&str; 11] = [
         "work",
         "link-delay",
         "lost-hints",
@@ -83,6 +86,7 @@ impl Options {
         "doubled-messages",
         "reordered-messages",
         "lost-bytes",
+        "held-files",
         "cuts-power",
     ];
 
@@ -98,6 +102,7 @@ impl Options {
             "doubled-messages" => &mut self.doubled_messages_percent,
             "reordered-messages" => &mut self.reordered_messages_percent,
             "lost-bytes" => &mut self.lost_bytes_percent,
+            "held-files" => &mut self.held_files_min,
             "cuts-power" => &mut self.cuts_power,
             _ => return None,
         })
@@ -182,6 +187,9 @@ impl World {
                 time_step_ns: 1,
                 doubted: false,
                 may_have_fallen_back: false,
+                hold: (world.options.held_files_min > 0)
+                    .then(|| HoldLimit { files: world.options.held_files_min - 1, percent: 50 }),
+                was_holding: false,
                 incarnations: Vec::new(),
             };
             world.devices.push(Device {
@@ -277,6 +285,23 @@ impl World {
         self.note(|| format!("{} paused: {paused}", name(device)));
         self.devices[device].is_paused = paused;
         self.with_engine(device, |engine, now| engine.set_paused(now, paused));
+    }
+
+    /// The user of a device lets deletions through that are held.
+    pub fn approve(&mut self, device: usize) {
+        self.note(|| format!("{} approves", name(device)));
+        self.with_engine(device, |engine, now| engine.approve(now));
+    }
+
+    /// The user of a device has what is held brought back.
+    pub fn reject(&mut self, device: usize) {
+        self.note(|| format!("{} rejects", name(device)));
+        self.with_engine(device, |engine, now| engine.reject(now));
+    }
+
+    /// How many files' deletion a device holds.
+    pub fn n_held(&self, device: usize) -> u64 {
+        self.devices[device].engine.as_ref().map_or(0, |engine| engine.n_held())
     }
 
     /// Has a device look at everything.
@@ -406,6 +431,7 @@ impl World {
         }
         let machine = &mut self.devices[device];
         let Some(engine) = &mut machine.engine else { return };
+        machine.config.was_holding = engine.is_holding();
         for (path, _, version) in engine.take_unsigned() {
             engine.sign(&path, &version.dot, Signature(Some([version.dot.counter as u8; 64])));
         }

@@ -23,15 +23,40 @@ struct Contents {
     names: BTreeMap<SyncPath, Content>,
 }
 
+/// What it means that what is recorded at a path is not there.
+enum Missing {
+    /// Nothing: it is not known what is there, or nothing is recorded.
+    Unknown,
+    /// It has gone, and no version has to say so.
+    Gone,
+    /// It is gone here alone.
+    Local,
+    /// Its user has deleted this.
+    Deleted(Record),
+}
+
 impl Engine {
     pub(super) fn mint(&mut self, transaction: Transaction) {
-        let Transaction { found, missing } = transaction;
+        let Transaction { found, mut missing } = transaction;
+        missing.extend(self.take_held_below(found.iter().map(|(path, found)| (path, found.record.content))));
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
         let contents = found.iter().map(|(path, found)| (path.clone(), found.record.content));
         let (names, copies) = contents.partition(|(path, _)| origins(path).is_empty());
         let contents = Contents { copies, names };
-        for path in &missing {
-            self.mint_missing(path, &contents);
+        let mut judged: BTreeMap<&SyncPath, Missing> =
+            missing.iter().map(|path| (path, self.judge_missing(path, &contents))).collect();
+        self.observer.gone_elsewhere.retain(|path| !missing.contains(path));
+        let deleted = judged.iter().filter_map(|(path, judged)| match judged {
+            Missing::Deleted(record) => Some(((*path).clone(), record.content)),
+            _ => None,
+        });
+        let deleted: BTreeMap<SyncPath, Content> = deleted.collect();
+        let all_found = found.iter().map(|(path, found)| (path.clone(), found.record.content)).collect();
+        self.hold_missing(&deleted, &all_found);
+        judged.retain(|path, _| !self.holds.is_missing(path));
+        for (path, judged) in judged {
+            self.mint_missing(path, judged);
+            self.holds.is_minted(path);
         }
         self.prune_paces();
         for (path, found) in found {
@@ -48,52 +73,63 @@ impl Engine {
         }
     }
 
-    fn mint_missing(&mut self, path: &SyncPath, contents: &Contents) {
+    /// What it means that something is missing.
+    fn judge_missing(&self, path: &SyncPath, contents: &Contents) -> Missing {
         if self.is_hidden(path) {
-            return; // A mount came over it since it was looked at.
+            return Missing::Unknown; // A mount came over it since it was looked at.
         }
-        let Some(record) = self.tree.record(path).cloned() else { return };
+        let Some(record) = self.tree.record(path).cloned() else { return Missing::Unknown };
         // Nothing is left in the store of a directory that the engine has taken away.
         let was_to_go = |value: &Value| value.content() != Content::Directory;
         let is_own_removal =
             record.content == Content::Directory && self.planner.doubts.value(path).is_some_and(was_to_go);
-        if self.observer.gone_elsewhere.remove(path) || is_own_removal {
-            self.set_record(path, None);
-            return;
+        if self.observer.gone_elsewhere.contains(path) || is_own_removal {
+            return Missing::Gone;
         }
         let record = self.before_fallback(path, record);
         if self.is_doubted() {
-            self.set_record(path, None); // It is fetched again, and never announced as deleted.
-            return;
+            return Missing::Gone; // It is fetched again, and never announced as deleted.
         }
         let has_gone = || {
             self.is_moved_to_copy(path, record.content, contents)
                 || self.is_back_at_its_name(path, record.content, contents)
         };
         if self.planner.doubts.is_about(path) && has_gone() {
-            self.set_record(path, None); // It had to go from here, and has gone.
-            return;
+            return Missing::Gone; // It had to go from here, and has gone.
         }
         // Where it was taken by the engine, a user has deleted what was exchanged for it, if that was anything.
         let own =
             self.planner.doubts.value(path).filter(|_| self.planner.doubts.was_taken(path, record.content));
         let own = own.map(|value| value.content().is_bytes().then(|| self.as_recorded(value, &record.stat)));
         let record = match own.map(Option::flatten) {
-            Some(None) => {
-                self.set_record(path, None);
-                return;
-            }
+            Some(None) => return Missing::Gone,
             Some(Some(own)) => own,
             None => record,
         };
         if !self.may_send() {
-            self.local_changes.insert(path.clone(), None);
-            return;
+            Missing::Local
+        } else if self.tree.holds_content(path, record.content) {
+            Missing::Deleted(record)
+        } else {
+            Missing::Gone
         }
-        if self.tree.holds_content(path, record.content) {
-            let is_directory = record.content == Content::Directory;
-            let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
-            self.act(path, record.content, value, Changed::ALL, self.now.wall, "deleted here");
+    }
+
+    fn mint_missing(&mut self, path: &SyncPath, judged: Missing) {
+        match judged {
+            Missing::Unknown => return,
+            Missing::Local => {
+                self.local_changes.insert(path.clone(), None);
+                return;
+            }
+            Missing::Gone => {}
+            // Of two in one transaction, the first may have been all there was to say.
+            Missing::Deleted(record) if self.tree.holds_content(path, record.content) => {
+                let is_directory = record.content == Content::Directory;
+                let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
+                self.act(path, record.content, value, Changed::ALL, self.now.wall, "deleted here");
+            }
+            Missing::Deleted(_) => {}
         }
         self.set_record(path, None);
     }
@@ -293,7 +329,7 @@ impl Engine {
         is_shown && content != Content::Directory
     }
 
-    fn act(
+    pub(super) fn act(
         &mut self,
         path: &SyncPath,
         before: Content,
@@ -352,7 +388,7 @@ impl Engine {
     }
 }
 
-fn value_of(record: &Record, target: Option<Box<[u8]>>) -> Value {
+pub(super) fn value_of(record: &Record, target: Option<Box<[u8]>>) -> Value {
     let stat = record.stat;
     match record.content {
         Content::File(content) => {

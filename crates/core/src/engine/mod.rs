@@ -5,12 +5,13 @@
 //! walks the disk, compares it with its records, and derives what is to be done from the registers.
 //!
 //! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
-//! bytes, `peer` exchanges registers, `wait` answers "is all of it done?", `commit` says what has to be durable first.
+//! bytes, `hold` keeps back deletions of too much, `peer` exchanges registers, `wait` answers "is all of it done?", `commit` says what has to be durable first.
 
 mod ask;
 mod commit;
 mod fallback;
 mod fetch;
+mod hold;
 mod kept;
 mod life;
 mod mint;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{ActRecord, Commit, Counters};
 pub use fetch::{FetchOutcome, FetchRequest};
+pub use hold::HoldLimit;
 pub use kept::KeptSweep;
 pub use observe::{Hint, Listing};
 pub use peer::PeerProgress;
@@ -72,6 +74,11 @@ pub struct Config {
     /// True if the machine has started anew since this device last worked here: files whose bytes were not durable then
     /// may have fallen back to none, or to older ones, which is no user's act (promise C4).
     pub may_have_fallen_back: bool,
+    /// When deletions are held; none: never.
+    pub hold: Option<HoldLimit>,
+    /// Something was held when this device last worked here: whatever is found to be deleted now is held, however little
+    /// is left of it.
+    pub was_holding: bool,
     /// The starts of this device's server that wrote to its database, oldest first; the last is this one.
     pub incarnations: Vec<u64>,
 }
@@ -228,6 +235,9 @@ pub struct Engine {
     unsupported: BTreeMap<Vec<u8>, String>,
     /// Where a member that may not send differs: what is there instead (none: nothing).
     local_changes: BTreeMap<SyncPath, Option<Record>>,
+    holds: hold::Holds,
+    /// How many files and symlinks are recorded.
+    n_files: u64,
     /// Which paths hold a content, by record.
     holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
@@ -285,6 +295,7 @@ impl Engine {
         let tree = Tree::of(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
+        let holds = hold::Holds::new(config.was_holding && config.hold.is_some());
         // What is listed was recorded with what took its place.
         let is_found = |kept: &&Kept| kept.content.is_bytes() && stored.found_kept.contains(&kept.name);
         let kept = stored.kept.iter().filter(is_found);
@@ -306,6 +317,8 @@ impl Engine {
             troubles: BTreeMap::new(),
             unsupported: BTreeMap::new(),
             local_changes: BTreeMap::new(),
+            holds,
+            n_files: 0,
             holders: HashMap::new(),
             inodes: HashMap::new(),
             kept: stored
@@ -332,6 +345,8 @@ impl Engine {
             if is_made(Mistake::TombstonesAged) && record.is_none() && mistake::is_old(&register, now.wall) {
                 continue;
             }
+            let is_bytes = record.as_ref().is_some_and(|record| record.content.is_bytes());
+            engine.n_files += u64::from(is_bytes);
             if let Some(record) = &record
                 && matches!(record.content, Content::File(_))
             {
@@ -340,6 +355,7 @@ impl Engine {
             }
             engine.tree.load(path, register, record, sequence);
         }
+        engine.holds.note_files(now.monotonic_ms, engine.n_files);
         engine.tree.refresh_all();
         if !stored.first_scan_done {
             engine.observer.begin_first_scan();
@@ -382,9 +398,15 @@ impl Engine {
     /// What follows from the state whatever the event was.
     fn settle(&mut self) -> Vec<Effect> {
         self.retry_troubles();
+        self.advance_holds();
         self.advance_observation();
         self.number_changes();
         self.advance_plan();
+        if self.is_freed() {
+            self.advance_holds();
+            self.advance_observation();
+            self.advance_plan();
+        }
         self.advance_fetches();
         self.advance_peers();
         self.advance_waits();
@@ -530,6 +552,10 @@ impl Engine {
             self.reconsider_parent(path); // It may have waited to be empty.
         }
         self.fallen_back.remove(path);
+        let is_bytes =
+            |record: Option<&Record>| u64::from(record.is_some_and(|record| record.content.is_bytes()));
+        self.n_files = self.n_files + is_bytes(record.as_ref()) - is_bytes(self.tree.record(path));
+        self.holds.note_files(self.now.monotonic_ms, self.n_files);
         if let Some(old) = self.tree.record(path) {
             if self.inodes.get(&old.stat.inode) == Some(path) {
                 self.inodes.remove(&old.stat.inode);

@@ -148,6 +148,10 @@ impl Observer {
         self.first_scan_through == u64::MAX
     }
 
+    fn is_walking(&self) -> bool {
+        self.walk.is_some() || !self.walk_queue.is_empty()
+    }
+
     pub(super) fn is_scanning(&self) -> bool {
         self.walk.is_some() || !self.hashing.is_empty()
     }
@@ -251,7 +255,9 @@ impl Engine {
             let is_listed_trouble =
                 self.troubles.contains_key(&path) || self.unsupported.contains_key(path.as_bytes());
             // A look that is under way may have been before the listing, and then does not know what that has found.
-            let is_overtaking = self.busy.contains(&path) || self.observer.looking.contains(&path);
+            let is_overtaking = self.busy.contains(&path)
+                || self.observer.looking.contains(&path)
+                || self.holds.is_missing(&path);
             if !is_known || is_listed_trouble || is_overtaking {
                 self.look_at(path, PAIRING_MS);
             } else {

@@ -15,6 +15,8 @@ pub enum State {
     Scanning,
     /// Bringing the disk to what is known, or waiting for bytes.
     Syncing,
+    /// Nothing but to wait for a word about deletions.
+    Held,
     /// Stopped by the user.
     Paused,
     /// The root is not what it was.
@@ -45,6 +47,8 @@ pub struct Status {
     pub need_bytes: u64,
     /// Conflict copies shown.
     pub conflicts: u64,
+    /// Files and symlinks whose deletion waits for a word.
+    pub held: u64,
     /// Paths that differ here and are not sent.
     pub local_changes: Vec<SyncPath>,
     /// Paths in trouble, and the root's.
@@ -65,6 +69,7 @@ impl Engine {
             need_files: 0,
             need_bytes: 0,
             conflicts: 0,
+            held: self.n_held(),
             local_changes: self.local_changes.keys().cloned().collect(),
             problems: self.problems(),
             left_alone: self
@@ -106,6 +111,8 @@ impl Engine {
             State::Scanning
         } else if self.observer.has_found() || self.is_following() || self.is_hearing_late() {
             State::Syncing
+        } else if self.n_held() > 0 {
+            State::Held
         } else {
             State::Idle
         }

@@ -28,6 +28,8 @@ fn engine() -> Engine {
         time_step_ns: 1,
         doubted: false,
         may_have_fallen_back: false,
+        hold: Some(Default::default()),
+        was_holding: false,
         incarnations: vec![1],
     };
     let counters = Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 };

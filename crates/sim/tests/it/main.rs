@@ -1,6 +1,7 @@
 //! Tests of whole engines in a simulated world.
 
 mod clones;
+mod holding;
 mod hostile;
 mod metamorphic;
 mod mistakes;

@@ -70,6 +70,8 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         time_step_ns: 1,
         doubted: false,
         may_have_fallen_back: false,
+        hold: Some(Default::default()),
+        was_holding: false,
         incarnations: Vec::new(),
     };
     let member = Member { number: 1, active: true, key: [0; 32] };

@@ -149,7 +149,7 @@ impl Engine {
     }
 
     pub(super) fn found_missing(&mut self, path: SyncPath) {
-        if self.is_hidden(&path) {
+        if self.is_hidden(&path) || self.holds.is_missing(&path) {
             return;
         }
         if self.busy.contains(&path) && !is_made(Mistake::BusyLookTrusted) {
@@ -169,6 +169,7 @@ impl Engine {
 
     /// Returns the path and size if it has to be hashed.
     fn found_something(&mut self, path: SyncPath, seen: Seen) -> Option<(SyncPath, u64)> {
+        self.holds.is_back(&path);
         if seen.kind != Kind::Directory {
             self.is_over_trouble(&path); // A directory's is over when it can be listed.
         }

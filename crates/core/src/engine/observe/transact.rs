@@ -13,7 +13,8 @@ use crate::version::Content;
 /// A file that is written over and over is looked at this often at first, then less and less.
 const PACE_MS_MIN: u64 = 50;
 const PACE_MS_MAX: u64 = 10_000;
-/// The same while a file is being hashed that may be the other half.
+/// The same while a file is being hashed that may be the other half, or where so much is missing that it would be held
+/// while a walk goes on.
 const PAIRING_HASHING_MS: u64 = 60_000;
 const HASH_FILES_MAX: usize = 256;
 const HASH_BYTES_MAX: u64 = 64 << 20;
@@ -213,6 +214,9 @@ impl Engine {
     pub(super) fn pairing_until(&self) -> Option<u64> {
         let observer = &self.observer;
         let since = observer.pairing_since?;
+        if observer.is_walking() && self.would_be_held(observer.missing.len()) {
+            return Some(since + PAIRING_HASHING_MS); // The walk may find all of it, moved.
+        }
         if observer.hashing.is_empty() {
             return Some(since + PAIRING_MS);
         }

@@ -196,8 +196,12 @@ impl Engine {
         if !std::mem::replace(&mut self.planner.is_assessed, true) {
             self.await_needed();
         }
+        let n_held = self.n_held();
         let ops = self.plan_round(changes);
         if ops.is_empty() {
+            if self.n_held() > n_held {
+                self.advance_plan(); // What is held is as it should be for the moment.
+            }
             return;
         }
         for path in ops.iter().flat_map(round::touched) {
@@ -236,6 +240,7 @@ impl Engine {
     }
 
     fn is_fine(&mut self, path: &SyncPath) {
+        self.holds.is_fine(path);
         self.planner.needed.remove(path);
         self.planner.origins.remove(path);
         self.planner.surprises.remove(path);
@@ -250,6 +255,10 @@ impl Engine {
         if self.is_ignored(path, is_directory) || self.is_left_alone(path) {
             return Assessment::Fine;
         }
+        if self.is_held(path) {
+            return Assessment::Fine;
+        }
+        let record = self.tree.record(path);
         if matches!(value, Value::Directory { .. }) && self.is_not_empty(path) {
             self.troubles.remove(path); // It has to stay after all.
         }

@@ -370,6 +370,13 @@ impl Engine {
             round.remove.remove(&path);
             self.planner.held_back.insert(path);
         }
+        for path in self.hold_removals(round.remove.keys().cloned().collect::<Vec<_>>().into_iter()) {
+            round.remove.remove(&path);
+            for above in path.ancestors().filter(|above| !above.is_root()) {
+                self.planner.reconsider(above);
+            }
+            self.planner.reconsider(path);
+        }
         let mut going: BTreeSet<SyncPath> = round.remove.keys().cloned().collect();
         going.extend(round.changes.iter().filter_map(|op| match op {
             Op::Move { from, .. } => Some(from.clone()),

@@ -1,0 +1,379 @@
+//! Holds: deletions of much at once wait for a word of their user's (promise L6).
+//!
+//! A slip of the hand, a script gone wrong or a remote may delete most of a directory. Many deletions within a while,
+//! however they were divided, after which too little would be left of what there was, are therefore held: no version is
+//! made of what has gone from this disk, and what others have deleted stays on it. Held paths are frozen until somebody
+//! approves (then all goes on as it would have) or rejects (then the files are brought back). Renames are no deletions,
+//! and files that come and go all the time leave as many behind.
+//!
+//! What is held follows from disk and registers like all else; that something was held is for the server to remember,
+//! since less than the limit may be left of it at the next start.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Effect, Engine, Mode, Now};
+use crate::conflict::origins;
+use crate::path::SyncPath;
+use crate::record::Record;
+use crate::version::{Changed, Content};
+
+/// Deletions count together for so long.
+const WINDOW_MS: u64 = 600_000;
+
+/// How much may be deleted without being asked about: deletions are held that exceed both within ten minutes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HoldLimit {
+    /// So many files and symlinks.
+    pub files: u64,
+    /// So many of a hundred of those that there were: fewer than the others are left.
+    pub percent: u64,
+}
+
+impl Default for HoldLimit {
+    fn default() -> HoldLimit {
+        HoldLimit { files: 100, percent: 50 }
+    }
+}
+
+/// What is held, and what counts towards it.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// Gone from this disk; no version says so. With the directories that they were in.
+    here: BTreeSet<SyncPath>,
+    /// Deleted by others; still on this disk.
+    elsewhere: BTreeSet<SyncPath>,
+    /// Let through: looked at once more, and then told.
+    told: BTreeSet<SyncPath>,
+    /// Let through: about to be removed.
+    leaving: BTreeSet<SyncPath>,
+    /// Deletions that were not held: when (milliseconds) and how many.
+    recent: VecDeque<(u64, u64)>,
+    /// How many files were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
+    peaks: VecDeque<(u64, u64)>,
+    /// Something was held when the last life ended: whatever is to be deleted is held.
+    was_holding: bool,
+    /// What is gone from this disk no longer, or is held no longer: what was to lie below is to be thought of again.
+    freed: BTreeSet<SyncPath>,
+}
+
+impl Holds {
+    pub(super) fn new(was_holding: bool) -> Holds {
+        Holds { was_holding, ..Holds::default() }
+    }
+
+    /// True for what has gone from this disk and is held.
+    pub(super) fn is_missing(&self, path: &SyncPath) -> bool {
+        self.here.contains(path)
+    }
+
+    /// Something is there again.
+    pub(super) fn is_back(&mut self, path: &SyncPath) {
+        self.freed.extend(self.here.take(path));
+        self.told.remove(path);
+    }
+
+    /// What was missing here is dealt with, if it is not held.
+    pub(super) fn is_minted(&mut self, path: &SyncPath) {
+        self.told.remove(path);
+    }
+
+    /// Nothing is to be done at a path any more.
+    pub(super) fn is_fine(&mut self, path: &SyncPath) {
+        self.leaving.remove(path);
+    }
+
+    /// Notes how many files are recorded.
+    pub(super) fn note_files(&mut self, now_ms: u64, n_files: u64) {
+        while self.peaks.back().is_some_and(|(_, earlier)| *earlier <= n_files) {
+            self.peaks.pop_back();
+        }
+        // Of one second the most counts.
+        if self.peaks.back().is_none_or(|(at, _)| at / 1_000 < now_ms / 1_000) {
+            self.peaks.push_back((now_ms, n_files));
+        }
+    }
+
+    /// The most files that were recorded at any time since.
+    fn peak(&mut self, since_ms: u64) -> u64 {
+        while self.peaks.get(1).is_some_and(|(at, _)| *at <= since_ms) {
+            self.peaks.pop_front();
+        }
+        self.peaks.front().map_or(0, |(_, n_files)| *n_files)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.here.is_empty() && self.elsewhere.is_empty()
+    }
+}
+
+impl Engine {
+    /// How many files and symlinks are held.
+    pub fn n_held(&self) -> u64 {
+        let is_file =
+            |path: &&SyncPath| self.tree.record(path).is_some_and(|record| record.content.is_bytes());
+        let held = self.holds.here.iter().filter(is_file).count() + self.holds.elsewhere.len();
+        held as u64
+    }
+
+    /// The files and symlinks that are held: gone from this disk, and deleted by others.
+    pub fn held(&self) -> (Vec<&SyncPath>, Vec<&SyncPath>) {
+        let is_file =
+            |path: &&SyncPath| self.tree.record(path).is_some_and(|record| record.content.is_bytes());
+        (self.holds.here.iter().filter(is_file).collect(), self.holds.elsewhere.iter().collect())
+    }
+
+    /// True while something is held, or let through and not done yet: the next life has to know, see
+    /// [`super::Config::was_holding`].
+    pub fn is_holding(&self) -> bool {
+        let Holds { told, leaving, was_holding, .. } = &self.holds;
+        !self.holds.is_empty() || !told.is_empty() || !leaving.is_empty() || *was_holding
+    }
+
+    /// Lets through what is held.
+    pub fn approve(&mut self, now: Now) -> Vec<Effect> {
+        self.now = now;
+        let here = std::mem::take(&mut self.holds.here);
+        let elsewhere = std::mem::take(&mut self.holds.elsewhere);
+        self.is_answered();
+        self.tell(here);
+        self.holds.leaving.extend(elsewhere);
+        self.settle()
+    }
+
+    fn tell(&mut self, paths: BTreeSet<SyncPath>) {
+        paths.iter().for_each(|path| self.request_look(path.clone()));
+        self.holds.freed.extend(paths.iter().cloned());
+        self.holds.told.extend(paths);
+    }
+
+    /// Brings back what is held: what has gone from this disk is put there again, and what others have deleted is made
+    /// anew by this device.
+    pub fn reject(&mut self, now: Now) -> Vec<Effect> {
+        self.now = now;
+        let here = std::mem::take(&mut self.holds.here);
+        let elsewhere = std::mem::take(&mut self.holds.elsewhere);
+        self.is_answered();
+        here.iter().for_each(|path| self.set_record(path, None));
+        for path in elsewhere {
+            match self.tree.record(&path).cloned() {
+                // What a symlink points to is read again.
+                Some(record) if self.may_send() && matches!(record.content, Content::File(_)) => {
+                    self.make_anew(&path, &record);
+                }
+                // Found again as what only its user can have made.
+                _ => {
+                    self.set_record(&path, None);
+                    self.request_look(path);
+                }
+            }
+        }
+        self.settle()
+    }
+
+    fn is_answered(&mut self) {
+        self.holds.recent.clear();
+        self.holds.peaks.clear();
+        self.holds.note_files(self.now.monotonic_ms, self.n_files);
+        self.holds.was_holding = false;
+        self.planner.reconsider_all(&self.tree);
+    }
+
+    fn make_anew(&mut self, path: &SyncPath, record: &Record) {
+        let rank = record.stat.mtime.min(self.now.wall);
+        let value = super::mint::value_of(record, None);
+        self.act(path, Content::Absent, value, Changed::ALL, rank, "kept here, though deleted elsewhere");
+        self.commits.note_row(path);
+    }
+
+    /// What is held of a directory that a file has taken the place of: it is told with that.
+    pub(super) fn take_held_below<'a>(
+        &mut self,
+        found: impl Iterator<Item = (&'a SyncPath, Content)>,
+    ) -> Vec<SyncPath> {
+        let mut taken = Vec::new();
+        for (path, _) in found.filter(|(_, content)| content.is_bytes() && !self.holds.here.is_empty()) {
+            let below = self.holds.here.range(path.clone()..).skip_while(|held| *held == path);
+            taken.extend(below.take_while(|held| path.is_ancestor_of(held)).cloned());
+        }
+        self.holds.freed.extend(taken.iter().filter_map(|path| self.holds.here.take(path)));
+        self.holds.told.extend(taken.iter().cloned());
+        taken
+    }
+
+    /// Of what has gone from this disk and is to be told as deleted, holds what is too much. `found` is what was found
+    /// with it: a content that is found elsewhere was renamed, and what was in a directory had to go for a file that has
+    /// taken its place.
+    pub(super) fn hold_missing(
+        &mut self,
+        deleted: &BTreeMap<SyncPath, Content>,
+        found: &BTreeMap<SyncPath, Content>,
+    ) {
+        let mut renamed: BTreeMap<Content, u64> = BTreeMap::new();
+        found.values().for_each(|content| *renamed.entry(*content).or_default() += 1);
+        let is_file = |above: SyncPath| found.get(&above).is_some_and(|content| content.is_bytes());
+        let mut gone = BTreeSet::new();
+        for (path, content) in deleted.iter().filter(|(_, content)| content.is_bytes()) {
+            match renamed.get_mut(content).filter(|left| **left > 0) {
+                Some(left) => *left -= 1,
+                None if self.holds.told.contains(path) || path.ancestors().any(is_file) => {}
+                // What is in conflict would take other names meanwhile.
+                None if !origins(path).is_empty() || self.tree.copies(path).next().is_some() => {}
+                None => _ = gone.insert(path.clone()),
+            }
+        }
+        self.release_renamed(renamed);
+        if self.is_too_much(gone.len()) {
+            let directories = deleted.iter().filter(|(_, content)| !content.is_bytes());
+            let above = |directory: &&SyncPath| {
+                gone.range((*directory).clone()..).next().is_some_and(|gone| directory.is_ancestor_of(gone))
+            };
+            let above: Vec<SyncPath> = directories.map(|(path, _)| path).filter(above).cloned().collect();
+            self.holds.here.extend(gone.into_iter().chain(above));
+        } else {
+            self.note_deletions(gone.len());
+        }
+    }
+
+    /// What is held turns out to have been renamed when its content is found at another path later on.
+    fn release_renamed(&mut self, mut found: BTreeMap<Content, u64>) {
+        let mut renamed = BTreeSet::new();
+        for path in &self.holds.here {
+            let content = self.tree.record(path).map_or(Content::Absent, |record| record.content);
+            if let Some(left) = found.get_mut(&content).filter(|left| content.is_bytes() && **left > 0) {
+                *left -= 1;
+                renamed.insert(path.clone());
+            }
+        }
+        if renamed.is_empty() {
+            return;
+        }
+        self.holds.here.retain(|path| !renamed.contains(path));
+        self.tell(renamed);
+    }
+
+    /// Directories are held for what was in them.
+    fn release_empty(&mut self) {
+        let is_over = |path: &&SyncPath| {
+            let is_directory = self.tree.record(path).is_some_and(|record| !record.content.is_bytes());
+            let below = self.holds.here.range((*path).clone()..).skip_while(|held| held == path);
+            let mut below = below.take_while(|held| path.is_ancestor_of(held));
+            let is_file =
+                |held: &&SyncPath| self.tree.record(held).is_some_and(|record| record.content.is_bytes());
+            is_directory && !below.any(|held| is_file(&held))
+        };
+        if self.holds.here.is_empty() {
+            return;
+        }
+        let empty: BTreeSet<SyncPath> = self.holds.here.iter().filter(is_over).cloned().collect();
+        self.holds.here.retain(|path| !empty.contains(path));
+        self.tell(empty);
+    }
+
+    /// Of what others have deleted and this disk is to lose, holds what is too much; returns it.
+    pub(super) fn hold_removals(&mut self, going: impl Iterator<Item = SyncPath>) -> BTreeSet<SyncPath> {
+        let is_file = |above: SyncPath| self.tree.project(&above).value.content().is_bytes();
+        let is_deletion = |path: &SyncPath| {
+            !self.holds.leaving.contains(path)
+                && !self.tree.project(path).value.is_present()
+                && !path.ancestors().any(is_file)
+        };
+        let going: BTreeSet<SyncPath> = going.filter(is_deletion).collect();
+        if self.is_too_much(going.len()) {
+            self.holds.elsewhere.extend(going.iter().cloned());
+            return going;
+        }
+        self.note_deletions(going.len());
+        BTreeSet::new()
+    }
+
+    fn is_too_much(&mut self, n_more: usize) -> bool {
+        let Some(limit) = self.config.hold.filter(|_| n_more > 0) else { return false };
+        let since = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
+        while self.holds.recent.front().is_some_and(|(at, _)| *at < since) {
+            self.holds.recent.pop_front();
+        }
+        let n_recent: u64 = self.holds.recent.iter().map(|(_, count)| count).sum();
+        let n_more = self.n_held() + n_more as u64;
+        let n_left = self.n_files.saturating_sub(n_more);
+        let (peak, kept_percent) = (self.holds.peak(since), 100_u64.saturating_sub(limit.percent));
+        self.holds.was_holding
+            || (n_recent + n_more > limit.files && n_left * 100 < peak.max(self.n_files) * kept_percent)
+    }
+
+    /// True if so many deletions may be held.
+    pub(super) fn would_be_held(&self, n_more: usize) -> bool {
+        self.config.hold.is_some_and(|limit| n_more as u64 > limit.files)
+    }
+
+    fn note_deletions(&mut self, count: usize) {
+        if count > 0 && self.config.hold.is_some() {
+            self.holds.recent.push_back((self.now.monotonic_ms, count as u64));
+        }
+    }
+
+    /// True where nothing is to be done because of a hold. What is known by now may make it pointless.
+    pub(super) fn is_held(&mut self, path: &SyncPath) -> bool {
+        if self.holds.is_empty() {
+            return false;
+        }
+        let value = self.tree.project(path).value;
+        let is_present = value.is_present();
+        if value.content().is_bytes() {
+            self.release_below(path);
+        }
+        if self.holds.here.contains(path) && !is_present {
+            self.holds.is_back(path); // Others have deleted it, too.
+            self.set_record(path, None);
+            return true;
+        }
+        if is_present {
+            self.holds.elsewhere.remove(path);
+        }
+        let holds = &self.holds;
+        let is_above_one = || {
+            let next = holds.elsewhere.range(path.clone()..).find(|held| *held != path);
+            !is_present && next.is_some_and(|held| path.is_ancestor_of(held))
+        };
+        holds.elsewhere.contains(path)
+            || holds.here.contains(path)
+            || path.ancestors().any(|above| holds.here.contains(&above))
+            || is_above_one()
+    }
+
+    /// A file is to take a directory's place: what is in it has to go.
+    fn release_below(&mut self, path: &SyncPath) {
+        let below = self.holds.elsewhere.range(path.clone()..).skip_while(|held| *held == path);
+        let below = below.take_while(|held| path.is_ancestor_of(held));
+        for held in below.cloned().collect::<Vec<_>>() {
+            self.holds.elsewhere.remove(&held);
+            self.holds.leaving.insert(held.clone());
+            let above = held.ancestors().take_while(|above| path.is_ancestor_of(above));
+            above.for_each(|above| self.planner.reconsider(above));
+            self.planner.reconsider(held);
+        }
+    }
+
+    /// True if something is held no longer, and what follows from that is still to be thought of.
+    pub(super) fn is_freed(&self) -> bool {
+        !self.holds.freed.is_empty()
+    }
+
+    /// Once all is known at the start of a life and nothing is held, nothing is left of what the last life held.
+    pub(super) fn advance_holds(&mut self) {
+        if !self.holds.freed.is_empty() {
+            self.release_empty();
+            for path in std::mem::take(&mut self.holds.freed) {
+                let below: Vec<SyncPath> = self.tree.below(&path).map(|(below, _)| below.clone()).collect();
+                below.into_iter().for_each(|below| self.planner.reconsider(below));
+            }
+        }
+        if self.holds.was_holding
+            && self.holds.is_empty()
+            && self.observer.is_ready
+            && self.observer.is_idle()
+            && (self.planner.is_assessed || self.config.mode == Mode::SendOnly)
+        {
+            self.holds.was_holding = false;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Deletions of too much (L6): held, let through, brought back.
+
+use file_sync_core::engine::{Mode, State};
+use file_sync_sim::{Options, World};
+
+const A: usize = 0;
+const B: usize = 1;
+const SECOND_US: u64 = 1_000_000;
+const N_FILES: usize = 10;
+
+/// Two linked devices with some files in two directories, of which more than four and more than half are held together.
+fn world() -> World {
+    let options = Options { held_files_min: 5, ..Options::default() };
+    let mut world = World::new(1, &[Mode::TwoWay; 2], options);
+    [A, B].into_iter().for_each(|device| world.start(device));
+    world.connect(A, B);
+    for index in 0..N_FILES {
+        world.write(A, &format!("{}/{index}", ["d", "e"][index % 2]), &format!("bytes {index}"));
+    }
+    world.symlink(A, "d/l", "target");
+    world.run_us(10 * SECOND_US);
+    assert_eq!([n_files(&world, A), n_files(&world, B)], [N_FILES + 1; 2]);
+    world
+}
+
+fn n_files(world: &World, device: usize) -> usize {
+    world.devices[device].disk.show().iter().filter(|line| !line.ends_with('/')).count()
+}
+
+fn state(world: &World, device: usize) -> State {
+    world.devices[device].engine.as_ref().expect("it runs").status().state
+}
+
+/// Deletes all but one file in `d`.
+fn delete_most(world: &mut World, device: usize) {
+    world.delete(device, "e");
+    (1..5).for_each(|index| world.delete(device, &format!("d/{}", 2 * index)));
+    world.run_us(10 * SECOND_US);
+}
+
+fn restart(world: &mut World, device: usize) {
+    world.crash(device);
+    world.start(device);
+    world.run_us(20 * SECOND_US);
+}
+
+#[test]
+fn l6_what_is_too_much_to_be_deleted_by_a_scan_is_held_until_a_word() {
+    let mut world = world();
+    delete_most(&mut world, A);
+    assert_eq!((state(&world, A), world.n_held(A)), (State::Held, 9));
+    assert_eq!((state(&world, B), n_files(&world, B)), (State::Idle, 11), "nothing is announced");
+    world.wait(B, 1);
+    world.run_us(10 * SECOND_US);
+    assert!(world.is_wait_done(B, 1), "what is held is not waited for");
+    restart(&mut world, A);
+    assert_eq!((world.n_held(A), n_files(&world, B)), (9, 11), "a restart is no answer");
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, A), n_files(&world, A)), (State::Idle, 2));
+    // The other has to lose as much, and asks as well.
+    assert_eq!((state(&world, B), world.n_held(B), n_files(&world, B)), (State::Held, 9, 11));
+    restart(&mut world, B);
+    assert_eq!((world.n_held(B), n_files(&world, B)), (9, 11));
+    world.approve(B);
+    world.run_us(10 * SECOND_US);
+    assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
+    assert_eq!((state(&world, B), n_files(&world, B)), (State::Idle, 2));
+}
+
+#[test]
+fn l6_what_is_rejected_where_it_was_deleted_comes_back_from_the_others() {
+    let mut world = world();
+    let before = world.devices[A].disk.show();
+    delete_most(&mut world, A);
+    world.reject(A);
+    world.run_us(20 * SECOND_US);
+    assert_eq!(world.devices[A].disk.show(), before);
+    assert_eq!([state(&world, A), state(&world, B)], [State::Idle; 2]);
+    assert_eq!(world.devices[B].disk.show(), before);
+}
+
+#[test]
+fn l6_what_is_rejected_where_others_deleted_it_comes_back_to_them() {
+    let mut world = world();
+    let before = world.devices[A].disk.show();
+    delete_most(&mut world, A);
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!((world.n_held(B), n_files(&world, A)), (9, 2));
+    world.reject(B);
+    world.run_us(20 * SECOND_US);
+    assert_eq!([&world.devices[A].disk.show(), &world.devices[B].disk.show()], [&before; 2]);
+    assert_eq!([state(&world, A), state(&world, B)], [State::Idle; 2]);
+}
+
+#[test]
+fn l6_deletions_count_together_however_they_were_batched() {
+    let mut world = world();
+    for index in 0..N_FILES {
+        world.delete(A, &format!("{}/{index}", ["d", "e"][index % 2]));
+        world.run_us(5 * SECOND_US);
+    }
+    // The sixth is more than half of eleven.
+    assert_eq!((world.n_held(A), n_files(&world, B)), (5, 6));
+    restart(&mut world, A);
+    assert_eq!(
+        (world.n_held(A), n_files(&world, B)),
+        (5, 6),
+        "less than the limit is left, and held all the same"
+    );
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!(
+        (n_files(&world, A), world.n_held(B), n_files(&world, B)),
+        (1, 5, 6),
+        "they were five elsewhere, too"
+    );
+}
+
+#[test]
+fn l6_files_that_come_and_go_are_not_held() {
+    let mut world = world();
+    for index in 0..50 {
+        world.write(A, &format!("e/temporary {index}"), &format!("temporary {index}"));
+        world.run_us(3 * SECOND_US);
+        world.delete(A, &format!("e/temporary {index}"));
+        world.run_us(3 * SECOND_US);
+    }
+    assert_eq!([state(&world, A), state(&world, B)], [State::Idle; 2]);
+    assert_eq!([n_files(&world, A), n_files(&world, B)], [N_FILES + 1; 2]);
+}
+
+#[test]
+fn l6_renames_are_no_deletions() {
+    let mut world = world();
+    world.mv(A, "d", "moved");
+    world.mv(A, "e", "moved/e");
+    world.run_us(20 * SECOND_US);
+    assert_eq!([state(&world, A), state(&world, B)], [State::Idle; 2]);
+    assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
+}
+
+#[test]
+fn l6_what_comes_back_by_itself_is_held_no_longer() {
+    let mut world = world();
+    delete_most(&mut world, A);
+    (1..5).for_each(|index| world.write(A, &format!("d/{}", 2 * index), &format!("bytes {}", 2 * index)));
+    world.run_us(20 * SECOND_US);
+    assert_eq!(world.n_held(A), 5);
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!([n_files(&world, A), n_files(&world, B)], [6; 2]);
+}
+
+#[test]
+fn l6_d2_a_remotes_edit_of_what_is_held_survives_the_approval() {
+    let mut world = world();
+    delete_most(&mut world, A);
+    world.write(B, "d/2", "edited elsewhere");
+    world.write(B, "e/new", "new");
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, A), n_files(&world, A)), (State::Held, 2), "nothing is restored meanwhile");
+    world.approve(A);
+    world.run_us(20 * SECOND_US);
+    assert_eq!(n_files(&world, A), 4);
+    world.approve(B);
+    world.run_us(20 * SECOND_US);
+    assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
+}
