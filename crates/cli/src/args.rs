@@ -241,6 +241,25 @@ pub enum SyncVerb {
         #[command(flatten)]
         target: TargetArgument,
     },
+    /// Let deletions through that are held
+    ///
+    /// Many deletions at once are held: more than 100 within ten minutes, by this device's user or by others, after which
+    /// fewer than half of the files would be left. Nothing is told to others and nothing is deleted here until `approve`
+    /// or `reject`; `status` lists them. Each member asks on its own. `approve` also accepts a directory whose marker
+    /// `.file-sync/marker` was lost: what is missing in it is then fetched again, and nothing is deleted.
+    Approve {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
+    /// Bring back the files whose deletion is held
+    ///
+    /// What is gone here is fetched from the others; what others have deleted stays, and is sent to them anew.
+    Reject {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+    },
     /// Wait until every change made before is here and at every connected remote
     Wait {
         /// The directory's name, or where it is; a name wins over a path. Without it, all

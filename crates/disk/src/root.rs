@@ -42,7 +42,10 @@ pub enum RootError {
         source: std::io::Error,
     },
     /// The directory carries no marker: it is not, or no longer, the one that was synced.
-    #[error("{}: no .file-sync/marker; is the right file system mounted here?", path.display())]
+    #[error(
+        "{}: no .file-sync/marker; is the right file system mounted here? If it is, `file-sync sync approve` accepts it",
+        path.display()
+    )]
     NoMarker {
         /// Where.
         path: PathBuf,

@@ -47,6 +47,7 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     let mut text = format!("\n{name}: {state}  ({origin}{read_only})\n  {path}\n");
     let files = counted(directory.files, "file", "files");
     text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
+    text.push_str(&held(directory, console));
     let errors: Vec<String> =
         directory.errors.iter().map(|error| line(&error.path.path, &error.message)).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
@@ -54,6 +55,31 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
         directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
     text.push_str(&lines(&left, |line| format!("left alone: {line}")));
     text
+}
+
+/// What waits for a word, and how to say it.
+fn held(directory: &DirectoryStatus, console: Console) -> String {
+    if directory.held == 0 {
+        return String::new();
+    }
+    let name = shown(&directory.name);
+    let question = format!(
+        "held: {}; `file-sync sync approve {name}` lets them through, `reject` brings the files back",
+        counted(directory.held, "deletion", "deletions")
+    );
+    let paths: Vec<String> = directory
+        .held_paths
+        .iter()
+        .map(|held| {
+            let whose = if held.deleted_here { "deleted here" } else { "deleted elsewhere" };
+            line(&held.path.path, whose)
+        })
+        .collect();
+    format!(
+        "  {}\n{}",
+        console.coloured(Colour::Red, &question),
+        lines(&paths, |line| format!("held: {line}"))
+    )
 }
 
 /// What is not zero.

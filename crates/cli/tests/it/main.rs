@@ -12,6 +12,7 @@ mod device;
 mod echo;
 mod enemy;
 mod evidence;
+mod holds;
 mod homes;
 mod hostile;
 mod ignored;

@@ -52,6 +52,8 @@ pub enum Reason {
     Hidden,
     /// Something failed; tried again after so many milliseconds.
     Trouble(String, u64),
+    /// Its deletion, here or elsewhere, waits for a word of the user's.
+    Held,
     /// This device may not send: what was done here stays here.
     LocalChange,
     /// This device takes nothing from others.
@@ -145,6 +147,7 @@ impl Engine {
                 Reason::Trouble(trouble.message.clone(), at.saturating_sub(self.now.monotonic_ms))
             }
             _ if !self.observer.is_ready => Reason::FirstScan,
+            _ if self.holds.is_about(path) => Reason::Held,
             _ if self.local_changes.contains_key(path) => Reason::LocalChange,
             _ if self.is_found_out_about(path) => Reason::BeingLookedAt,
             _ if self.is_as_shown(&value, record) => Reason::InStep,

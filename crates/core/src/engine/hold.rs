@@ -66,6 +66,13 @@ impl Holds {
         self.here.contains(path)
     }
 
+    /// True for a path whose deletion is held, and for what lies below.
+    pub(super) fn is_about(&self, path: &SyncPath) -> bool {
+        self.elsewhere.contains(path)
+            || self.here.contains(path)
+            || path.ancestors().any(|above| self.here.contains(&above))
+    }
+
     /// Something is there again.
     pub(super) fn is_back(&mut self, path: &SyncPath) {
         self.freed.extend(self.here.take(path));
@@ -334,10 +341,7 @@ impl Engine {
             let next = holds.elsewhere.range(path.clone()..).find(|held| *held != path);
             !is_present && next.is_some_and(|held| path.is_ancestor_of(held))
         };
-        holds.elsewhere.contains(path)
-            || holds.here.contains(path)
-            || path.ancestors().any(|above| holds.here.contains(&above))
-            || is_above_one()
+        holds.is_about(path) || is_above_one()
     }
 
     /// A file is to take a directory's place: what is in it has to go.

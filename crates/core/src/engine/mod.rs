@@ -341,20 +341,7 @@ impl Engine {
             members_pace: peer::Pace::default(),
             epochs_pace: peer::Pace::default(),
         };
-        for (path, register, record, sequence) in stored.rows {
-            if is_made(Mistake::TombstonesAged) && record.is_none() && mistake::is_old(&register, now.wall) {
-                continue;
-            }
-            let is_bytes = record.as_ref().is_some_and(|record| record.content.is_bytes());
-            engine.n_files += u64::from(is_bytes);
-            if let Some(record) = &record
-                && matches!(record.content, Content::File(_))
-            {
-                engine.inodes.insert(record.stat.inode, path.clone());
-                engine.holders.entry(record.content.hash()).or_default().insert(path.clone());
-            }
-            engine.tree.load(path, register, record, sequence);
-        }
+        engine.load(stored.rows);
         engine.holds.note_files(now.monotonic_ms, engine.n_files);
         engine.tree.refresh_all();
         if !stored.first_scan_done {
@@ -366,6 +353,27 @@ impl Engine {
             stored.peers.into_iter().map(|(device, known)| (device, peer::Peer::new(known))).collect();
         engine.request_walk(SyncPath::root());
         engine
+    }
+
+    /// Takes in the rows that were stored, and what is derived from each.
+    fn load(&mut self, rows: Vec<(SyncPath, Register, Option<Record>, u64)>) {
+        for (path, register, record, sequence) in rows {
+            if is_made(Mistake::TombstonesAged)
+                && record.is_none()
+                && mistake::is_old(&register, self.now.wall)
+            {
+                continue;
+            }
+            let is_bytes = record.as_ref().is_some_and(|record| record.content.is_bytes());
+            self.n_files += u64::from(is_bytes);
+            if let Some(record) = &record
+                && matches!(record.content, Content::File(_))
+            {
+                self.inodes.insert(record.stat.inode, path.clone());
+                self.holders.entry(record.content.hash()).or_default().insert(path.clone());
+            }
+            self.tree.load(path, register, record, sequence);
+        }
     }
 
     /// Takes one event in and returns what is to be done.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
+use super::types::HoldAnswered;
 use super::types::{
     ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Remote, RemoteList,
     RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Waited, Why,
@@ -42,6 +43,10 @@ pub enum Command {
     SyncPause(Target, Reply<DirectoryDone>),
     /// Go on with it.
     SyncResume(Target, Reply<DirectoryDone>),
+    /// Let deletions through that are held.
+    SyncApprove(Target, Reply<HoldAnswered>),
+    /// Bring back what is held.
+    SyncReject(Target, Reply<HoldAnswered>),
     /// Wait until what was done before is everywhere.
     SyncWait(SyncWait, Reply<Waited>),
     /// List the conflict copies shown, in one directory or all.
@@ -115,7 +120,7 @@ pub struct SyncUp {
     pub mode: Mode,
 }
 
-/// `file down`, `sync down`, `sync pause`, `sync resume`.
+/// `file down`, `sync down`, `sync pause`, `sync resume`, `sync approve`, `sync reject`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDirectory {
     /// Which.

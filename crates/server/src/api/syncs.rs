@@ -4,7 +4,7 @@ use axum::body::Bytes;
 
 use super::command::{Command, OnDirectory};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{DirectoryDone, Synced, SyncedList, Waited};
+use super::types::{DirectoryDone, HoldAnswered, Synced, SyncedList, Waited};
 
 pub(super) async fn up(commands: Commands, body: Bytes) -> Answer<Synced> {
     let request = parse(&body)?;
@@ -24,6 +24,16 @@ pub(super) async fn pause(commands: Commands, body: Bytes) -> Answer<DirectoryDo
 pub(super) async fn resume(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {
     let OnDirectory { target } = parse(&body)?;
     ask(commands, |reply| Command::SyncResume(target, reply)).await
+}
+
+pub(super) async fn approve(commands: Commands, body: Bytes) -> Answer<HoldAnswered> {
+    let OnDirectory { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncApprove(target, reply)).await
+}
+
+pub(super) async fn reject(commands: Commands, body: Bytes) -> Answer<HoldAnswered> {
+    let OnDirectory { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncReject(target, reply)).await
 }
 
 pub(super) async fn wait(commands: Commands, body: Bytes) -> Answer<Waited> {

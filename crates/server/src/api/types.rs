@@ -185,14 +185,43 @@ pub struct DirectoryStatus {
     pub conflicts: u64,
     /// Paths whose changes stay here because of a mode.
     pub local_changes: u64,
-    /// Deletions held for the user's word.
+    /// Files and symlinks whose deletion is held for the user's word.
     pub held: u64,
+    /// The first hundred of them.
+    #[serde(default)]
+    pub held_paths: Vec<HeldPath>,
     /// Trouble, each with its path below the root (`.` for the root itself).
     pub errors: Vec<PathMessage>,
     /// What is left alone (pipes, sockets, devices, other file systems), and why.
     pub unsupported: Vec<PathMessage>,
     /// The fingerprint of the whole tree; null until it is known. Equal on two members means equal trees.
     pub root_hash: Option<String>,
+}
+
+/// A file or symlink whose deletion is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPath {
+    /// Which, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// It is gone from this device's disk, and no other knows of it; else others have deleted it, and it is still here.
+    pub deleted_here: bool,
+}
+
+/// `sync approve` or `sync reject`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldAnswered {
+    /// The directory's name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// How many deletions were held.
+    pub held: u64,
+    /// It was the root that was accepted: it had lost its marker.
+    pub root_accepted: bool,
 }
 
 /// A path and what there is to say of it.
@@ -518,7 +547,8 @@ mod tests {
             need_bytes: 4,
             conflicts: 5,
             local_changes: 6,
-            held: 0,
+            held: 1,
+            held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
             errors: vec![PathMessage { path: b"a".as_slice().into(), message: "m".into() }],
             unsupported: vec![],
             root_hash: None,
@@ -527,7 +557,8 @@ mod tests {
         let expected = serde_json::json!({
             "name": "docs", "id": "00", "path": "/d\u{fffd}", "path_bytes": "2f64ff", "role": "synced",
             "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
-            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "held": 0,
+            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "held": 1,
+            "held_paths": [{ "path": "h", "deleted_here": true }],
             "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null
         });
         assert_eq!(json, expected);

@@ -155,18 +155,20 @@ impl House {
     pub(super) fn start_room(&mut self, row: Directory, root: Root) -> Result<(), RoomError> {
         let id = row.directory;
         self.n_lives += 1;
-        let [identity_key, doubt_key, unlisted_key, boot_key] =
-            ["root", "doubt", "unlisted", "boot"].map(|what| format!("{what}:{id}"));
+        let [identity_key, doubt_key, unlisted_key, boot_key, holding_key] =
+            ["root", "doubt", "unlisted", "boot", "holding"].map(|what| format!("{what}:{id}"));
         let identity = root.identity();
         if !self.context.database(&id).exists() {
             let is_empty = root.kept_list().is_ok_and(|kept| kept.is_empty());
             self.home.set_setting(&unlisted_key, if is_empty { "0" } else { "1" })?;
             self.home.set_setting(&doubt_key, "0")?;
+            self.home.set_setting(&holding_key, "0")?;
         }
         let known = Known {
             identity: self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text)),
             is_doubted: self.home.setting(&doubt_key)?.is_some_and(|text| text == "1"),
             may_have_fallen_back: self.home.setting(&boot_key)?.is_some_and(|text| text != self.boot_id),
+            was_holding: self.home.setting(&holding_key)?.is_some_and(|text| text == "1"),
             is_unlisted: self.home.setting(&unlisted_key)?.is_some_and(|text| text == "1"),
         };
         let mut doubt = || self.home.set_setting(&doubt_key, "1");
@@ -174,8 +176,9 @@ impl House {
         self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
         self.provider.insert(id, room.serving());
         room.sweep_kept(known.is_unlisted);
-        self.rooms
-            .insert(id, Resident { room, deadline_ms: None, scanned: Instant::now(), is_boot_noted: false });
+        let (scanned, is_holding) = (Instant::now(), known.was_holding);
+        let resident = Resident { room, deadline_ms: None, scanned, is_boot_noted: false, is_holding };
+        self.rooms.insert(id, resident);
         self.drive(&id, RoomEvent::Engine(Event::Tick));
         self.complete_members(&id);
         self.connect_members(&id);

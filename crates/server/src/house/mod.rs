@@ -4,6 +4,7 @@
 //! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
 
 mod files;
+mod holds;
 mod joins;
 mod links;
 mod lives;
@@ -79,6 +80,8 @@ struct Resident {
     scanned: Instant,
     /// What its first walk found is durable, and the home knows that it was in this run of the machine.
     is_boot_noted: bool,
+    /// Deletions are held here, and the home knows it.
+    is_holding: bool,
 }
 
 impl House {
@@ -183,6 +186,8 @@ impl House {
             Command::SyncResume(target, reply) => {
                 crate::input::answer(reply, self.set_paused(&target, false))
             }
+            Command::SyncApprove(target, reply) => crate::input::answer(reply, self.approve(&target)),
+            Command::SyncReject(target, reply) => crate::input::answer(reply, self.reject(&target)),
             Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
             Command::Conflicts(target, reply) => {
                 crate::input::answer(reply, self.conflicts(target.as_ref()));
@@ -275,6 +280,7 @@ impl House {
         let outward = resident.room.drive(event, &links);
         resident.deadline_ms = resident.room.engine().deadline();
         self.note_boot(directory);
+        self.note_holding(directory);
         self.carry_out(directory, outward);
     }
 
@@ -303,6 +309,7 @@ impl House {
         let Some(resident) = self.rooms.get_mut(directory) else { return };
         let outward = resident.room.with_engine(&links, act);
         resident.deadline_ms = resident.room.engine().deadline();
+        self.note_holding(directory);
         self.carry_out(directory, outward);
     }
 

@@ -48,6 +48,8 @@ impl House {
             need_bytes: status.need_bytes,
             conflicts: status.conflicts,
             local_changes: status.local_changes.len() as u64,
+            held: status.held,
+            held_paths: super::holds::held_paths(room),
             errors: own.chain(status.problems.iter().map(message)).collect(),
             unsupported: status.left_alone.iter().map(message).collect(),
             root_hash: Some(status.root_hash.to_string()),
@@ -80,6 +82,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         conflicts: 0,
         local_changes: 0,
         held: 0,
+        held_paths: Vec::new(),
         errors: Vec::new(),
         unsupported: Vec::new(),
         root_hash: None,
@@ -93,6 +96,7 @@ pub(super) fn state_of(state: engine::State) -> State {
         engine::State::Scanning => State::Scanning,
         engine::State::Syncing => State::Syncing,
         engine::State::Paused => State::Paused,
+        engine::State::Held => State::Held,
         engine::State::Error => State::Error,
     }
 }

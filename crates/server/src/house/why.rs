@@ -81,6 +81,10 @@ fn said(reason: &Reason) -> (&'static str, String) {
             let seconds = retry_ms.div_ceil(1_000);
             return ("trouble", format!("{message}; tried again in {seconds} s"));
         }
+        Reason::Held => (
+            "held",
+            "its deletion is held, as one of many: `file-sync sync approve` lets it through, `reject` brings the file back",
+        ),
         Reason::LocalChange => {
             ("local-change", "it was changed here, and this device may not send: the change stays here")
         }

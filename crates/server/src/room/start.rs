@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use file_sync_core::effect::Trouble;
-use file_sync_core::engine::{Config, Counters, Engine, Mode, PeerProgress, Stored};
+use file_sync_core::engine::{Config, Counters, Engine, HoldLimit, Mode, PeerProgress, Stored};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, RootError};
 use file_sync_index::{Batch, Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
@@ -55,6 +55,8 @@ pub(crate) struct Known {
     pub(crate) is_doubted: bool,
     /// The machine has started anew since all that was on this disk was last known to be durable.
     pub(crate) may_have_fallen_back: bool,
+    /// Deletions were held when it was last at work.
+    pub(crate) was_holding: bool,
     /// Its kept versions are of a database that is no more, and not all listed in this one yet.
     pub(crate) is_unlisted: bool,
 }
@@ -129,6 +131,8 @@ impl RoomContext {
             time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
             doubted: is_doubted,
             may_have_fallen_back: known.may_have_fallen_back,
+            hold: Some(HoldLimit::default()),
+            was_holding: known.was_holding,
             incarnations: state.incarnations.clone(),
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));

@@ -1,0 +1,44 @@
+//! `sync approve` and `sync reject`: what becomes of deletions that are held.
+
+use std::path::PathBuf;
+
+use file_sync_server::api::command::OnDirectory;
+use file_sync_server::api::types::HoldAnswered;
+
+use super::{shown, shown_path, target};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Lets deletions through, or accepts a root that lost its marker.
+///
+/// # Errors
+/// When the server refuses: nothing is held, for instance.
+pub async fn approve(typed: PathBuf, client: &Client, console: Console) -> Result<(), Failure> {
+    let request = OnDirectory { target: target(&typed)? };
+    let done: HoldAnswered = client.post("/v1/syncs/approve", &request).await?;
+    console.result(&done, |done| {
+        let (name, path) = (shown(&done.name), shown_path(&done.path));
+        match done.root_accepted {
+            true => format!("accepted: {path} is {name}; what is missing there is fetched again\n"),
+            false => format!("approved: {} of {name} ({path})\n", deletions(done.held)),
+        }
+    })
+}
+
+/// Brings the files back.
+///
+/// # Errors
+/// When the server refuses: nothing is held, for instance.
+pub async fn reject(typed: PathBuf, client: &Client, console: Console) -> Result<(), Failure> {
+    let request = OnDirectory { target: target(&typed)? };
+    let done: HoldAnswered = client.post("/v1/syncs/reject", &request).await?;
+    console.result(&done, |done| {
+        let (name, path) = (shown(&done.name), shown_path(&done.path));
+        format!("rejected: {} of {name} ({path}); the files come back\n", deletions(done.held))
+    })
+}
+
+fn deletions(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "deletion" } else { "deletions" })
+}

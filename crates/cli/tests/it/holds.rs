@@ -1,0 +1,155 @@
+//! Deletions of much at once (L6): held, shown, and answered by a command; and roots that lost their marker.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::device::Device;
+use crate::tree::{tree_of, try_tree_of};
+use crate::world::{JANUARY, PATIENCE, eventually, settle, sharing};
+
+const N_FILES: usize = 200;
+
+/// Two devices that share files in two directories.
+fn with_files() -> (Device, Device) {
+    let (alpha, beta) = sharing();
+    for index in 0..N_FILES {
+        alpha.user().write(format!("d{}/f{index}", index % 2), format!("bytes {index}"), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    (alpha, beta)
+}
+
+/// How many files there are, while they may come and go.
+fn n_files(device: &Device) -> usize {
+    let tree = eventually(PATIENCE, || try_tree_of(&device.root()));
+    tree.keys().filter(|path| path.contains(&b'/')).count()
+}
+
+/// Deletes all of the one directory and half of the other.
+fn delete_most(device: &Device) {
+    let root = device.root();
+    std::fs::remove_dir_all(root.join("d0")).expect("it can be removed");
+    for index in (1..N_FILES / 2).step_by(2) {
+        std::fs::remove_file(root.join(format!("d1/f{index}"))).expect("it can be removed");
+    }
+}
+
+fn holds(device: &Device, held: u64) {
+    eventually(PATIENCE, || {
+        let directory = device.directory();
+        let is_so = directory["held"] == held && directory["state"] == if held > 0 { "held" } else { "idle" };
+        if is_so { Ok(()) } else { Err(format!("{}: {directory}", device.name)) }
+    });
+}
+
+#[test]
+fn l6_most_files_deleted_here_are_held_shown_and_let_through() {
+    let (mut alpha, mut beta) = with_files();
+    let refusal = alpha.refused(1, ["sync", "approve", "docs"]);
+    assert!(refusal.contains("nothing is held in docs"), "{refusal}");
+    delete_most(&alpha);
+    holds(&alpha, 150);
+    let shown = alpha.ok(["status"]);
+    assert!(shown.contains("150 deletions held"), "{shown}");
+    assert!(shown.contains("file-sync sync approve docs"), "{shown}");
+    let paths = alpha.directory()["held_paths"].clone();
+    assert_eq!(paths.as_array().map(Vec::len), Some(100));
+    assert_eq!(paths[0], json!({"path": "d0/f0", "deleted_here": true}));
+    let why: Value = alpha.json(["why", alpha.root().join("d0/f0").to_str().expect("UTF-8")]);
+    assert_eq!(why["reason"], "held");
+    assert_eq!((n_files(&alpha), n_files(&beta)), (50, N_FILES), "nothing is told");
+    alpha.ok(["sync", "wait", "--timeout", "30s"]);
+    beta.ok(["sync", "wait", "--timeout", "30s"]);
+    alpha.stop();
+    alpha.begin();
+    holds(&alpha, 150);
+    let done = alpha.json(["sync", "approve", "docs"]);
+    assert_eq!((&done["held"], &done["root_accepted"]), (&json!(150), &json!(false)));
+    holds(&alpha, 0);
+    // The other has as much to lose, and asks as well, also after a kill.
+    holds(&beta, 150);
+    beta.kill();
+    beta.begin();
+    holds(&beta, 150);
+    assert_eq!(beta.directory()["held_paths"][0], json!({"path": "d0/f0", "deleted_here": false}));
+    assert_eq!(n_files(&beta), N_FILES);
+    let said = beta.ok(["sync", "approve", beta.root().to_str().expect("UTF-8")]);
+    assert!(said.starts_with("approved: 150 deletions of docs ("), "{said}");
+    eventually(PATIENCE, || if n_files(&beta) == 50 { Ok(()) } else { Err(n_files(&beta)) });
+    settle(&[&alpha, &beta]);
+    assert_eq!(tree_of(&alpha.root()), tree_of(&beta.root()));
+}
+
+#[test]
+fn l6_what_is_rejected_comes_back_on_either_side() {
+    let (alpha, beta) = with_files();
+    let before = tree_of(&alpha.root());
+    delete_most(&alpha);
+    holds(&alpha, 150);
+    alpha.ok(["sync", "reject", "docs"]);
+    eventually(PATIENCE, || if n_files(&alpha) == N_FILES { Ok(()) } else { Err(n_files(&alpha)) });
+    settle(&[&alpha, &beta]);
+    let without_directories = |tree: &crate::tree::Tree| {
+        let mut tree = tree.clone();
+        tree.retain(|path, _| path.contains(&b'/'));
+        tree
+    };
+    assert_eq!(without_directories(&tree_of(&alpha.root())), without_directories(&before));
+    delete_most(&alpha);
+    holds(&alpha, 150);
+    alpha.ok(["sync", "approve", "docs"]);
+    holds(&beta, 150);
+    let said = beta.ok(["sync", "reject", "docs"]);
+    assert!(said.contains("the files come back"), "{said}");
+    eventually(PATIENCE, || if n_files(&alpha) == N_FILES { Ok(()) } else { Err(n_files(&alpha)) });
+    settle(&[&alpha, &beta]);
+    assert_eq!(tree_of(&alpha.root()), tree_of(&beta.root()));
+    assert_eq!(without_directories(&tree_of(&alpha.root())), without_directories(&before));
+}
+
+#[test]
+fn l6_renames_and_few_deletions_are_not_held() {
+    let (alpha, beta) = with_files();
+    std::fs::rename(alpha.root().join("d0"), alpha.root().join("moved")).expect("a rename");
+    for index in (1..180).step_by(2) {
+        std::fs::remove_file(alpha.root().join(format!("d1/f{index}"))).expect("it can be removed");
+    }
+    settle(&[&alpha, &beta]);
+    assert_eq!([alpha.directory()["held"].clone(), beta.directory()["held"].clone()], [json!(0), json!(0)]);
+    assert_eq!((n_files(&alpha), n_files(&beta)), (110, 110));
+}
+
+#[test]
+fn l6_a_root_that_lost_its_marker_is_accepted_by_a_command() {
+    let (mut alpha, beta) = with_files();
+    std::fs::remove_dir_all(alpha.root().join(".file-sync")).expect("it can be removed");
+    let lost = |device: &Device| {
+        eventually(PATIENCE, || {
+            let directory = device.directory();
+            let is_said = directory["errors"].to_string().contains("no .file-sync/marker");
+            if directory["state"] == "error" && is_said { Ok(()) } else { Err(directory.to_string()) }
+        });
+    };
+    lost(&alpha);
+    std::fs::remove_dir_all(alpha.root().join("d0")).expect("it can be removed");
+    let done = alpha.json(["sync", "approve", "docs"]);
+    assert_eq!(done["root_accepted"], true);
+    eventually(PATIENCE, || if n_files(&alpha) == N_FILES { Ok(()) } else { Err(n_files(&alpha)) });
+    settle(&[&alpha, &beta]);
+    assert_eq!(n_files(&beta), N_FILES, "nothing that is missing was told as deleted");
+    // The same where it is found out at a start.
+    alpha.stop();
+    std::fs::remove_dir_all(alpha.root().join(".file-sync")).expect("it can be removed");
+    std::fs::remove_dir_all(alpha.root().join("d1")).expect("it can be removed");
+    alpha.begin();
+    lost(&alpha);
+    let refusal = alpha.refused(1, ["sync", "reject", "docs"]);
+    assert!(refusal.contains("docs is not at work"), "{refusal}");
+    alpha.ok(["sync", "approve", "docs"]);
+    eventually(Duration::from_secs(60), || {
+        if n_files(&alpha) == N_FILES { Ok(()) } else { Err(n_files(&alpha)) }
+    });
+    settle(&[&alpha, &beta]);
+    assert_eq!(n_files(&beta), N_FILES);
+}

@@ -1,0 +1,114 @@
+//! `sync approve` and `sync reject`: the answers to deletions that are held, and to a root that lost its marker.
+
+use file_sync_core::version::DirectoryId;
+use file_sync_disk::{Root, RootError};
+use file_sync_index::Directory;
+
+use super::House;
+use crate::api::command::Refusal;
+use crate::api::names::Target;
+use crate::api::types::{HeldPath, HoldAnswered};
+use crate::clock;
+use crate::room::Room;
+
+/// How many held paths `status` names.
+const N_NAMED: usize = 100;
+
+impl House {
+    /// Lets through what is held, or accepts a root without a marker.
+    pub(super) fn approve(&mut self, target: &Target) -> Result<HoldAnswered, Refusal> {
+        let row = self.find(target)?;
+        if has_lost_marker(&row) {
+            self.accept_root(&row)?;
+            return Ok(answered(&row, 0, true));
+        }
+        let held = self.n_held(&row)?;
+        self.with_engine(&row.directory, |engine| engine.approve(clock::now()));
+        Ok(answered(&row, held, false))
+    }
+
+    /// Brings back what is held.
+    pub(super) fn reject(&mut self, target: &Target) -> Result<HoldAnswered, Refusal> {
+        let row = self.find(target)?;
+        let held = self.n_held(&row)?;
+        self.with_engine(&row.directory, |engine| engine.reject(clock::now()));
+        Ok(answered(&row, held, false))
+    }
+
+    fn n_held(&self, row: &Directory) -> Result<u64, Refusal> {
+        let Some(resident) = self.rooms.get(&row.directory) else {
+            let message = self.dormant.get(&row.directory).map(|dormant| dormant.message.as_str());
+            return Err(Refusal::new(format!(
+                "{} is not at work: {}",
+                row.name,
+                message.unwrap_or("its root is not there")
+            )));
+        };
+        match resident.room.engine().n_held() {
+            0 => Err(Refusal::new(format!(
+                "nothing is held in {}; `file-sync status` says if something is",
+                row.name
+            ))),
+            held => Ok(held),
+        }
+    }
+
+    /// Gives a root its marker again and starts anew: the first scan of a root that remembers no server infers no
+    /// deletion, so that what is missing is fetched.
+    fn accept_root(&mut self, row: &Directory) -> Result<(), Refusal> {
+        let id = row.directory;
+        self.disconnect_directory(&id, true);
+        self.stop_room(&id);
+        let accepted =
+            Root::offer(&row.path, id).map_err(|error| error.to_string()).and_then(|(root, found)| {
+                if found != id {
+                    return Err(format!("{} carries another directory's marker", row.path.display()));
+                }
+                self.start_room(row.clone(), root).map_err(|error| error.to_string())
+            });
+        accepted.map_err(|message| {
+            if let Err(error) = self.wake(row.clone()) {
+                tracing::error!(directory = %row.name, %error, "cannot start this directory again");
+            }
+            Refusal::new(message)
+        })
+    }
+
+    /// Remembers, durably, that something is held: less than the limit may be left of it at the next start.
+    pub(super) fn note_holding(&mut self, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get_mut(directory) else { return };
+        let is_holding = resident.room.engine().is_holding();
+        if resident.is_holding == is_holding {
+            return;
+        }
+        resident.is_holding = is_holding;
+        let noted =
+            self.home.set_setting(&format!("holding:{directory}"), if is_holding { "1" } else { "0" });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "cannot note that deletions are held; a restart might let some of them through");
+        }
+    }
+}
+
+/// The first of the paths that are held.
+pub(super) fn held_paths(room: &Room) -> Vec<HeldPath> {
+    let engine = room.engine();
+    let (here, elsewhere) = engine.held();
+    let here = here.into_iter().map(|path| HeldPath { path: path.into(), deleted_here: true });
+    let elsewhere = elsewhere.into_iter().map(|path| HeldPath { path: path.into(), deleted_here: false });
+    here.chain(elsewhere).take(N_NAMED).collect()
+}
+
+fn has_lost_marker(row: &Directory) -> bool {
+    matches!(Root::open(&row.path, row.directory), Err(RootError::NoMarker { .. }))
+}
+
+fn answered(row: &Directory, held: u64, root_accepted: bool) -> HoldAnswered {
+    HoldAnswered {
+        name: row.name.clone(),
+        id: row.directory.to_string(),
+        path: row.path.as_path().into(),
+        held,
+        root_accepted,
+    }
+}
