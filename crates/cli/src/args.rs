@@ -106,6 +106,20 @@ pub enum Verb {
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
     },
+    /// Read every byte again, and say whether disk, index and remotes agree
+    ///
+    /// First what was done before is waited for, as `sync wait` does; then all files are read from the disk and compared
+    /// with what is recorded. A file with other bytes that nobody changed is damaged: it is listed, not sent to others, and
+    /// replaced as soon as another copy here, a kept version or a remote has its bytes; what was there is kept. Exit 0 if
+    /// all agree. Only this device's disk is read: run it on each.
+    Verify {
+        /// The directory's name, or where it is; a name wins over a path. Without it, all
+        #[arg(value_name = "DIR|NAME")]
+        target: Option<PathBuf>,
+        /// Wait this long for remotes before the reading, as in 90, 30s, 5m
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_timeout)]
+        timeout: Duration,
+    },
     /// Say of a path why it is as it is: what disk, index and versions say, and what follows
     Why {
         /// A path in an offered or synced directory

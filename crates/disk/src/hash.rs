@@ -15,7 +15,7 @@ use file_sync_core::effect::{ChunkList, HashItem, HashOutcome, Trouble, TroubleK
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Stat};
 use file_sync_core::version::ContentHash;
-use rustix::fs::FileType;
+use rustix::fs::{Advice, FileType};
 use rustix::io::Errno;
 
 use crate::at::{self, LISTED, Spot};
@@ -98,6 +98,28 @@ impl Root {
             Ok(_) => HashOutcome::Differs,
             Err(trouble) => HashOutcome::Trouble(trouble),
         }
+    }
+
+    /// Reads a file again from where it is stored, past what the system has in memory of it, and returns its stat and what
+    /// its bytes are.
+    ///
+    /// It is made durable first, as for [`Root::hash`]: what is in memory alone cannot be dropped, and what is stored
+    /// through a memory map shows in the stat from then on. Where files are in memory alone (tmpfs) it does not show.
+    ///
+    /// # Errors
+    /// When it is not there, no regular file, cannot be read, or changes meanwhile.
+    pub fn reread(&self, path: &SyncPath) -> Result<(Stat, ContentHash), Trouble> {
+        let (fd, stat) = open_regular(self, path).map_err(|errno| trouble("open the file", errno))?;
+        rustix::fs::fsync(&fd).map_err(|errno| trouble("make the file durable", errno))?;
+        // Advice: a file system that does not take it reads from memory.
+        let _ = rustix::fs::fadvise(&fd, 0, None, Advice::DontNeed);
+        let pass = digest(fd.as_fd(), stat.size, None, &mut Vec::new());
+        let pass = pass.map_err(|errno| trouble("read the file", errno))?;
+        let after = at::stat_fd(fd.as_fd()).map_err(|errno| trouble("look at the file", errno))?;
+        if after.stat != stat || pass.length != stat.size {
+            return Err(other("the file changed while it was read"));
+        }
+        Ok((stat, pass.content))
     }
 
     /// Cuts a file anew with another average chunk size (bytes), and returns what its bytes are now.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Mode, Stored};
 use file_sync_core::message::{Member, Message};
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::Record;
 use file_sync_core::version::{DeviceId, DirectoryId, Signature};
 
 use crate::announced::Announced;
@@ -302,6 +304,11 @@ impl World {
     /// How many files' deletion a device holds.
     pub fn n_held(&self, device: usize) -> u64 {
         self.devices[device].engine.as_ref().map_or(0, |engine| engine.n_held())
+    }
+
+    /// Files of a device are found to be damaged.
+    pub fn is_damaged(&mut self, device: usize, damaged: Vec<(SyncPath, Record)>) {
+        self.with_engine(device, |engine, now| engine.heal(now, damaged));
     }
 
     /// Has a device look at everything.

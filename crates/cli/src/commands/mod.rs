@@ -24,6 +24,7 @@ mod sync_pause;
 mod sync_resume;
 mod sync_up;
 mod sync_wait;
+mod verify;
 mod why;
 
 use std::path::Path;
@@ -61,6 +62,9 @@ pub async fn run(arguments: Arguments, console: Console) -> Result<(), Failure> 
             let to = to.as_deref().map(local_path).transpose()?;
             let request = Restore { path, version, to, at };
             restore::run(&request, &Client::new(global.home()?), console).await
+        }
+        Verb::Verify { target, timeout } => {
+            verify::run(target, timeout, &Client::new(global.home()?), console).await
         }
         Verb::Why { path } => why::run(&path, &Client::new(global.home()?), console).await,
         Verb::Demo { keep } => demo::run(keep, console).await,

@@ -63,6 +63,6 @@ pub async fn wait(request: &SyncWait, client: &Client) -> Result<Waited, Failure
     })
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -35,6 +35,7 @@ mod tree;
 mod trouble;
 mod usage;
 mod user;
+mod verify;
 mod versions;
 mod waits;
 mod world;

@@ -11,6 +11,7 @@ mod ask;
 mod commit;
 mod fallback;
 mod fetch;
+mod heal;
 mod hold;
 mod kept;
 mod life;
@@ -236,6 +237,8 @@ pub struct Engine {
     /// Where a member that may not send differs: what is there instead (none: nothing).
     local_changes: BTreeMap<SyncPath, Option<Record>>,
     holds: hold::Holds,
+    /// Files whose bytes are not those that are recorded, though their stats are.
+    damaged: BTreeSet<SyncPath>,
     /// How many files and symlinks are recorded.
     n_files: u64,
     /// Which paths hold a content, by record.
@@ -318,6 +321,7 @@ impl Engine {
             unsupported: BTreeMap::new(),
             local_changes: BTreeMap::new(),
             holds,
+            damaged: BTreeSet::new(),
             n_files: 0,
             holders: HashMap::new(),
             inodes: HashMap::new(),
@@ -560,6 +564,7 @@ impl Engine {
             self.reconsider_parent(path); // It may have waited to be empty.
         }
         self.fallen_back.remove(path);
+        self.damaged.remove(path);
         let is_bytes =
             |record: Option<&Record>| u64::from(record.is_some_and(|record| record.content.is_bytes()));
         self.n_files = self.n_files + is_bytes(record.as_ref()) - is_bytes(self.tree.record(path));

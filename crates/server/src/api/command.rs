@@ -10,7 +10,7 @@ use super::names::{DirectoryName, LocalPath, RemoteName, Target};
 use super::types::HoldAnswered;
 use super::types::{
     ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Remote, RemoteList,
-    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Waited, Why,
+    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Verified, Waited, Why,
 };
 
 /// Where the answer to a command goes.
@@ -49,6 +49,8 @@ pub enum Command {
     SyncReject(Target, Reply<HoldAnswered>),
     /// Wait until what was done before is everywhere.
     SyncWait(SyncWait, Reply<Waited>),
+    /// Read every byte again, in one directory or all.
+    Verify(Option<Target>, Reply<Verified>),
     /// List the conflict copies shown, in one directory or all.
     Conflicts(Option<Target>, Reply<ConflictList>),
     /// Resolve one.
@@ -136,7 +138,7 @@ pub struct SyncWait {
     pub timeout_ms: u64,
 }
 
-/// `conflicts`.
+/// `conflicts`, `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflicts {
     /// Of which directory; none: of all.

@@ -39,6 +39,7 @@ pub fn router(commands: mpsc::Sender<Command>) -> Router {
         .route("/v1/syncs/approve", post(syncs::approve))
         .route("/v1/syncs/reject", post(syncs::reject))
         .route("/v1/syncs/wait", post(syncs::wait))
+        .route("/v1/verify", post(versions::verify))
         .route("/v1/conflicts", post(versions::conflicts))
         .route("/v1/conflicts/resolve", post(versions::resolve))
         .route("/v1/history", post(versions::history))

@@ -224,6 +224,33 @@ pub struct HoldAnswered {
     pub root_accepted: bool,
 }
 
+/// `verify`: every byte was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// By name.
+    pub directories: Vec<VerifiedDirectory>,
+}
+
+/// What that came to in one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedDirectory {
+    /// Its name.
+    pub name: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// Files and symlinks that are as recorded.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files whose bytes are others, though nothing says that they were changed.
+    pub damaged: Vec<ShownPath>,
+    /// Files that were being changed, so that nothing can be said of them.
+    pub changed: u64,
+    /// Files that could not be read, and why.
+    pub errors: Vec<PathMessage>,
+}
+
 /// A path and what there is to say of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathMessage {

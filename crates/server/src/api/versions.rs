@@ -4,11 +4,16 @@ use axum::body::Bytes;
 
 use super::command::{Command, Conflicts, OnPath};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{ConflictList, History, Resolved, Restored, Why};
+use super::types::{ConflictList, History, Resolved, Restored, Verified, Why};
 
 pub(super) async fn conflicts(commands: Commands, body: Bytes) -> Answer<ConflictList> {
     let Conflicts { target } = parse(&body)?;
     ask(commands, |reply| Command::Conflicts(target, reply)).await
+}
+
+pub(super) async fn verify(commands: Commands, body: Bytes) -> Answer<Verified> {
+    let Conflicts { target } = parse(&body)?;
+    ask(commands, |reply| Command::Verify(target, reply)).await
 }
 
 pub(super) async fn resolve(commands: Commands, body: Bytes) -> Answer<Resolved> {

@@ -13,6 +13,7 @@ mod remotes;
 mod shown;
 mod syncs;
 mod trust;
+mod verify;
 mod versions;
 mod waits;
 mod why;
@@ -194,6 +195,7 @@ impl House {
             }
             Command::Resolve(request, reply) => self.resolve(request, reply),
             Command::History(path, reply) => self.history(&path, reply),
+            Command::Verify(target, reply) => self.verify(target.as_ref(), reply),
             Command::Why(path, reply) => self.why(&path, reply),
             Command::Restore(request, reply) => self.restore(request, reply),
             Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),

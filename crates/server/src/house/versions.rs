@@ -136,7 +136,7 @@ impl House {
         }
     }
 
-    fn editor(&self, row: &Directory) -> Result<Editor, Refusal> {
+    pub(super) fn editor(&self, row: &Directory) -> Result<Editor, Refusal> {
         self.rooms.get(&row.directory).map(|resident| resident.room.editor()).ok_or_else(|| {
             let message = self.dormant.get(&row.directory).map(|dormant| dormant.message.as_str());
             Refusal::new(format!("{} is not at work: {}", row.name, message.unwrap_or("it is stopping")))

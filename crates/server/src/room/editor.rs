@@ -62,6 +62,16 @@ impl Editor {
         path.is_root() || lock(&self.engine).record(path).is_some()
     }
 
+    /// All files and symlinks that are recorded.
+    pub(crate) fn recorded(&self) -> Vec<(SyncPath, Record)> {
+        lock(&self.engine).recorded()
+    }
+
+    /// What is recorded at a path.
+    pub(crate) fn record(&self, path: &SyncPath) -> Option<Record> {
+        lock(&self.engine).record(path).cloned()
+    }
+
     /// Why a path is as it is.
     pub(crate) fn explain(&self, path: &SyncPath) -> Explanation {
         lock(&self.engine).explain(path)

@@ -108,6 +108,9 @@ impl Room {
             RoomEvent::KeptSwept(sweep) => {
                 return self.with_engine(links, |engine| engine.kept_was_swept(clock::now(), sweep));
             }
+            RoomEvent::Damaged(damaged) => {
+                return self.with_engine(links, |engine| engine.heal(clock::now(), damaged));
+            }
             RoomEvent::CommitTrouble(trouble) => {
                 self.commit_trouble = trouble;
                 return Vec::new();

@@ -324,3 +324,25 @@ fn s2_a_receivers_directories_give_way_however_many_there_are() {
         rests(&mut world);
     }
 }
+
+#[test]
+fn c6_a_file_that_rots_is_healed_by_a_remote_and_not_spread() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.write(A, "d/f", "right");
+    world.write(A, "g", "other");
+    rests(&mut world);
+    let path = SyncPath::parse(b"d/f").unwrap();
+    let item = world.devices[B].disk.items.get_mut(&path).unwrap();
+    item.body = file_sync_sim::Body::File(b"wrong".to_vec());
+    world.run_us(10 * SECOND_US); // What was written a moment ago is read whenever it is displaced.
+    world.rescan(B);
+    rests(&mut world);
+    is_shown(&world, B, &["d/", "d/f = wrong", "g = other"]); // No stat says so.
+    let recorded = world.devices[B].engine.as_ref().unwrap().recorded();
+    assert_eq!(recorded.len(), 2);
+    let damaged = recorded.into_iter().filter(|(damaged, _)| *damaged == path).collect();
+    world.is_damaged(B, damaged);
+    rests(&mut world);
+    is_shown(&world, B, &["d/", "d/f = right", "g = other"]);
+    is_shown(&world, A, &["d/", "d/f = right", "g = other"]);
+}

@@ -192,6 +192,8 @@ impl<'a> Troublemaker<'a> {
     fn restore(&mut self, index: usize, backup: &Path, at: Moment) -> &'static str {
         let device = &mut self.devices[index];
         device.kill();
+        // What it got since the copy was made it does not know from what its user did.
+        self.desks[index].record.stale(tokens_of(&self.desks[index].root));
         fs::remove_dir_all(device.home()).expect("a home can be removed");
         copy(backup, &device.home());
         device.begin();

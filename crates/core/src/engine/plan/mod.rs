@@ -262,7 +262,7 @@ impl Engine {
         if matches!(value, Value::Directory { .. }) && self.is_not_empty(path) {
             self.troubles.remove(path); // It has to stay after all.
         }
-        if self.is_as_shown(&value, record) {
+        if self.is_as_shown(&value, record) && !self.is_damaged(path) {
             return Assessment::Fine;
         }
         if is_made(Mistake::LocalWins) && self.is_loser(path) {

@@ -97,7 +97,7 @@ impl Engine {
             (Value::Directory { mode }, None) => {
                 round.make.insert(path, mode);
             }
-            (value, Some(record)) if record.content == value.content() => {
+            (value, Some(record)) if record.content == value.content() && !self.is_damaged(&path) => {
                 round.metadata.insert(path, value);
             }
             (value @ (Value::File { .. } | Value::Symlink { .. }), None) => {

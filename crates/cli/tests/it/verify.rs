@@ -1,0 +1,122 @@
+//! `verify` (P2): every byte is read again, and what has rotted on a disk is found, not spread, and healed (C6).
+
+#![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::device::{Device, new_base};
+use crate::trouble::Mount;
+use crate::world::{JANUARY, PATIENCE, check, eventually, introduce, join, offer, settle, sharing};
+
+/// Writes a byte through a memory map, and, once told to, another one: in a file of a tmpfs only the first leaves a trace in
+/// its stat, so that the second is like a disk that rots.
+const ROT: &str = r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+int main(int n, char **names) {
+    char *bytes = mmap(0, 1, PROT_READ | PROT_WRITE, MAP_SHARED, open(names[1], O_RDWR), 0);
+    if (bytes == MAP_FAILED) return 1;
+    *(volatile char *)bytes = *(volatile char *)bytes;
+    puts("ready");
+    fflush(stdout);
+    getchar();
+    *(volatile char *)bytes = '!';
+    return 0;
+}
+"#;
+
+const TREE: &str = "d/
+    d/f \"right\"
+    g \"other\"
+    l -> target";
+
+fn with_files() -> (Device, Device) {
+    let (alpha, beta) = sharing();
+    alpha.user().write("d/f", "right", JANUARY);
+    alpha.user().write("g", "other", JANUARY);
+    std::os::unix::fs::symlink("target", alpha.root().join("l")).expect("a symlink");
+    settle(&[&alpha, &beta]);
+    (alpha, beta)
+}
+
+#[test]
+fn p2_disk_index_and_remotes_that_agree_are_said_to() {
+    let (alpha, beta) = with_files();
+    let said = alpha.ok(["verify"]);
+    assert!(said.starts_with("docs: 3 files are as recorded, 10 bytes read\n"), "{said}");
+    assert!(said.ends_with("in sync with the one connected remote\n"), "{said}");
+    let found = beta.json(["verify", "docs"]);
+    assert_eq!((&found["in_sync"], &found["remotes"]), (&json!(true), &json!(1)));
+    let directory = &found["directories"][0];
+    assert_eq!((&directory["files"], &directory["bytes"]), (&json!(3), &json!(10)));
+    assert_eq!((&directory["damaged"], &directory["errors"]), (&json!([]), &json!([])));
+    let refusal = alpha.refused(1, ["verify", "nowhere"]);
+    assert!(refusal.contains("no directory"), "{refusal}");
+    check(&[&alpha, &beta], TREE);
+}
+
+/// The program of [`ROT`], compiled; none, and said, where there is no compiler.
+fn rot_program(directory: &Path) -> Option<PathBuf> {
+    let (source, program) = (directory.join("rot.c"), directory.join("rot"));
+    std::fs::write(&source, ROT).expect("a file can be written");
+    let status = Command::new("cc").arg("-o").arg(&program).arg(&source).status();
+    if status.is_ok_and(|status| status.success()) {
+        return Some(program);
+    }
+    println!("skipped: a file that rots needs a C compiler");
+    None
+}
+
+#[test]
+fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
+    let outside = new_base();
+    let Some(rot) = rot_program(outside.path()) else { return };
+    let base = new_base();
+    let Some(_mount) = Mount::at(base.path().to_owned(), "64m") else { return };
+    let (alpha, beta) = (Device::start("alpha"), Device::start_in(base.path(), "beta", None));
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    for name in ["d/f", "g", "alone"] {
+        alpha.user().write(name, name.repeat(10_000), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    let mut rotting = Command::new(&rot)
+        .arg(beta.root().join("d/f"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut ready = String::new();
+    let output = rotting.stdout.take().expect("it was piped");
+    BufReader::new(output).read_line(&mut ready).expect("it says that it is ready");
+    settle(&[&alpha, &beta]);
+    beta.ok(["verify"]);
+    drop(rotting.stdin.take());
+    assert!(rotting.wait().is_ok_and(|status| status.success()), "the file rots");
+    assert_eq!(std::fs::read(beta.root().join("d/f")).expect("it is there")[0], b'!');
+    settle(&[&alpha, &beta]);
+    let output = beta.run(["verify", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!(found["directories"][0]["damaged"], json!([{"path": "d/f"}]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("1 files have other bytes than were recorded"), "{said}");
+    let whole = |name: &str| {
+        std::fs::read(beta.root().join(name)).expect("it is there") == name.repeat(10_000).as_bytes()
+    };
+    eventually(PATIENCE, || if whole("d/f") { Ok(()) } else { Err("it is not healed") });
+    settle(&[&alpha, &beta]);
+    beta.ok(["verify"]);
+    assert_eq!(
+        std::fs::read(alpha.root().join("d/f")).expect("it is there"),
+        "d/f".repeat(10_000).as_bytes()
+    );
+    let history = beta.json(["history", beta.root().join("d/f").to_str().expect("UTF-8")]);
+    assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "what was damaged is kept: {history}");
+}

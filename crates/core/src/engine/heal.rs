@@ -1,0 +1,41 @@
+//! Healing: files whose bytes are not those that were recorded, although nobody changed them (promise C6).
+//!
+//! A disk may give back other bytes than it was given, without a sign in any stat. Whoever reads all bytes again finds
+//! out and says so here. What is damaged is taken for no edit, is no source of its content any more, and is replaced by
+//! the right bytes as soon as a copy here, a kept version or a remote has them; what was damaged is kept.
+
+use super::{Effect, Engine, Now};
+use crate::path::SyncPath;
+use crate::record::Record;
+use crate::version::Content;
+
+impl Engine {
+    /// All files and symlinks that are recorded, with their records.
+    pub fn recorded(&self) -> Vec<(SyncPath, Record)> {
+        let records = self.tree.iter().filter_map(|(path, node)| Some((path, node.record.as_ref()?)));
+        let files = records.filter(|(path, record)| record.content.is_bytes() && !self.holds.is_about(path));
+        files.map(|(path, record)| (path.clone(), record.clone())).collect()
+    }
+
+    /// Has files replaced that were found to be damaged while they had the stat that was recorded.
+    pub fn heal(&mut self, now: Now, damaged: Vec<(SyncPath, Record)>) -> Vec<Effect> {
+        self.now = now;
+        for (path, record) in damaged {
+            let is_meant = self.tree.record(&path) == Some(&record);
+            let Content::File(content) = record.content else { continue };
+            if is_meant {
+                if let Some(holders) = self.holders.get_mut(&content) {
+                    holders.remove(&path);
+                }
+                self.damaged.insert(path.clone());
+                self.planner.reconsider(path);
+            }
+        }
+        self.settle()
+    }
+
+    /// True for a file that is to be replaced by its own content.
+    pub(super) fn is_damaged(&self, path: &SyncPath) -> bool {
+        self.damaged.contains(path)
+    }
+}

@@ -1,0 +1,125 @@
+//! `verify`: every byte is read again and compared with what is recorded (promises P2, C6).
+
+use file_sync_core::effect::Trouble;
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::{Kind, Record};
+use file_sync_core::version::{Content, ContentHash};
+
+use super::House;
+use crate::api::command::{Refusal, Reply};
+use crate::api::names::Target;
+use crate::api::types::{PathMessage, Verified, VerifiedDirectory};
+use crate::input::{Input, RoomEvent, answer};
+use crate::room::Editor;
+
+/// How often a file that changes under the reading is tried, before it is left out.
+const N_TRIES: usize = 3;
+
+/// What reading one file again came to.
+enum Finding {
+    /// As recorded, and so many bytes.
+    Same(u64),
+    /// Its stat is as recorded, and its bytes are not.
+    Damaged,
+    /// It has changed, or gone, since it was recorded.
+    Changed,
+    Trouble(Trouble),
+}
+
+impl House {
+    /// Reads all files of one directory again, or of all; has what is damaged healed.
+    pub(super) fn verify(&mut self, target: Option<&Target>, reply: Reply<Verified>) {
+        let rows = match target {
+            Some(target) => self.find(target).map(|row| vec![row]),
+            None => Ok(self.rows().into_iter().cloned().collect()),
+        };
+        let editors = rows.and_then(|rows| {
+            rows.into_iter()
+                .map(|row| Ok((self.editor(&row)?, self.rooms[&row.directory].room.life, row)))
+                .collect::<Result<Vec<_>, Refusal>>()
+        });
+        let inputs = self.context.inputs.clone();
+        match editors {
+            Err(refusal) => answer(reply, Err(refusal)),
+            Ok(editors) => {
+                tokio::task::spawn_blocking(move || {
+                    let mut directories = Vec::new();
+                    for (editor, life, row) in editors {
+                        let (found, damaged) =
+                            read_again(&editor, row.name.clone(), row.path.as_path().into());
+                        directories.push(found);
+                        if !damaged.is_empty() {
+                            let event = RoomEvent::Damaged(damaged);
+                            // Nobody listens only when the server is at its end.
+                            let _ =
+                                inputs.blocking_send(Input::Room { directory: row.directory, life, event });
+                        }
+                    }
+                    answer(reply, Ok(Verified { directories }));
+                });
+            }
+        }
+    }
+}
+
+fn read_again(
+    editor: &Editor,
+    name: String,
+    path: crate::api::types::ShownPath,
+) -> (VerifiedDirectory, Vec<(SyncPath, Record)>) {
+    let recorded = editor.recorded();
+    let mut found =
+        VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
+    let mut damaged = Vec::new();
+    for (path, record) in recorded {
+        match find_out(editor, &path, record.clone()) {
+            Finding::Same(bytes) => {
+                found.files += 1;
+                found.bytes += bytes;
+            }
+            Finding::Damaged => {
+                tracing::warn!(%path, "its bytes are not those that were recorded, and nothing says that it was changed");
+                found.damaged.push((&path).into());
+                damaged.push((path, record));
+            }
+            Finding::Changed => found.changed += 1,
+            Finding::Trouble(trouble) => {
+                found.errors.push(PathMessage { path: (&path).into(), message: trouble.message });
+            }
+        }
+    }
+    (found, damaged)
+}
+
+/// A file that is being changed is compared with its record of then.
+fn find_out(editor: &Editor, path: &SyncPath, mut record: Record) -> Finding {
+    for _ in 0..N_TRIES {
+        let finding = compare(editor, path, &record);
+        match editor.record(path) {
+            _ if !matches!(finding, Finding::Changed) => return finding,
+            Some(now) if now != record => record = now,
+            _ => return Finding::Changed,
+        }
+    }
+    Finding::Changed
+}
+
+fn compare(editor: &Editor, path: &SyncPath, record: &Record) -> Finding {
+    let seen = match editor.root.look(path) {
+        Ok(Some(seen)) if record.matches(&seen) => seen,
+        Ok(_) => return Finding::Changed,
+        Err(trouble) => return Finding::Trouble(trouble),
+    };
+    match (seen.kind, record.content) {
+        (Kind::Symlink(target), Content::Symlink(hash)) if ContentHash::of(&target) == hash => {
+            Finding::Same(0)
+        }
+        (Kind::File, Content::File(content)) => match editor.root.reread(path) {
+            Ok((stat, _)) if stat != seen.stat => Finding::Changed,
+            Ok((stat, found)) if found == content => Finding::Same(stat.size),
+            Ok(_) => Finding::Damaged,
+            Err(trouble) => Finding::Trouble(trouble),
+        },
+        _ => Finding::Changed,
+    }
+}
