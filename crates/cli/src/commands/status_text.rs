@@ -67,19 +67,16 @@ fn held(directory: &DirectoryStatus, console: Console) -> String {
         "held: {}; `file-sync sync approve {name}` lets them through, `reject` brings the files back",
         counted(directory.held, "deletion", "deletions")
     );
-    let paths: Vec<String> = directory
-        .held_paths
-        .iter()
-        .map(|held| {
-            let whose = if held.deleted_here { "deleted here" } else { "deleted elsewhere" };
-            line(&held.path.path, whose)
-        })
-        .collect();
-    format!(
-        "  {}\n{}",
-        console.coloured(Colour::Red, &question),
-        lines(&paths, |line| format!("held: {line}"))
-    )
+    let paths = directory.held_paths.iter().take(N_LINES_MAX).map(|held| {
+        let whose = if held.deleted_here { "deleted here" } else { "deleted elsewhere" };
+        format!("  held: {}\n", line(&held.path.path, whose))
+    });
+    let mut named: String = paths.collect();
+    if directory.held > N_LINES_MAX as u64 {
+        let n_more = directory.held - N_LINES_MAX as u64;
+        named.push_str(&format!("  … and {n_more} more; the first hundred with --json\n"));
+    }
+    format!("  {}\n{named}", console.coloured(Colour::Red, &question))
 }
 
 /// What is not zero.
