@@ -144,11 +144,13 @@ impl Root {
     pub fn open(path: &Path, expected_id: DirectoryId) -> Result<Root, RootError> {
         let fd = open_root(path)?;
         let own = open_own(path, fd.as_fd(), false)?;
-        lock(path, own.as_fd())?;
         let marker = Marker::read(own.as_fd()).map_err(|error| marker_error(path, error))?;
         if marker.id != expected_id {
             return Err(RootError::WrongMarker { path: path.to_owned(), found: marker.id });
         }
+        lock(path, own.as_fd())?;
+        // What it says of the last server is read again now that there is no other.
+        let marker = Marker::read(own.as_fd()).map_err(|error| marker_error(path, error))?;
         Root::assemble(path, fd, own, marker)
     }
 

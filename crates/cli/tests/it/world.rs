@@ -12,6 +12,13 @@ use serde_json::Value;
 use crate::device::Device;
 use crate::tree::{difference, text_of, tree_of};
 
+/// Lets deletions through that are held (L6), where a test's users or enemies deleted much; true if any were.
+pub fn approve_held(devices: &[&Device]) -> bool {
+    let holding = devices.iter().filter(|device| device.directory()["held"] != 0);
+    // It may be held no longer by now.
+    holding.map(|device| device.run(["sync", "approve", "docs"])).count() > 0
+}
+
 /// How long `sync wait` may take in a test, in seconds; also what `eventually` is usually given.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 

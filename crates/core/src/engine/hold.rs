@@ -38,8 +38,10 @@ impl Default for HoldLimit {
 /// What is held, and what counts towards it.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    /// Gone from this disk; no version says so. With the directories that they were in.
+    /// Files and symlinks that have gone from this disk; no version says so.
     here: BTreeSet<SyncPath>,
+    /// The directories that have gone with them.
+    above: BTreeSet<SyncPath>,
     /// Deleted by others; still on this disk.
     elsewhere: BTreeSet<SyncPath>,
     /// Let through: looked at once more, and then told.
@@ -63,19 +65,19 @@ impl Holds {
 
     /// True for what has gone from this disk and is held.
     pub(super) fn is_missing(&self, path: &SyncPath) -> bool {
-        self.here.contains(path)
+        self.here.contains(path) || self.above.contains(path)
     }
 
     /// True for a path whose deletion is held, and for what lies below.
     pub(super) fn is_about(&self, path: &SyncPath) -> bool {
         self.elsewhere.contains(path)
-            || self.here.contains(path)
-            || path.ancestors().any(|above| self.here.contains(&above))
+            || self.is_missing(path)
+            || path.ancestors().any(|above| self.is_missing(&above))
     }
 
     /// Something is there again.
     pub(super) fn is_back(&mut self, path: &SyncPath) {
-        self.freed.extend(self.here.take(path));
+        self.freed.extend(self.here.take(path).or_else(|| self.above.take(path)));
         self.told.remove(path);
     }
 
@@ -94,10 +96,12 @@ impl Holds {
         while self.peaks.back().is_some_and(|(_, earlier)| *earlier <= n_files) {
             self.peaks.pop_back();
         }
-        // Of one second the most counts.
-        if self.peaks.back().is_none_or(|(at, _)| at / 1_000 < now_ms / 1_000) {
-            self.peaks.push_back((now_ms, n_files));
+        // Of one second the most counts, and what it came to in the end.
+        let is_now = |(at, _): &(u64, u64)| at / 1_000 == now_ms / 1_000;
+        if self.peaks.iter().rev().take(2).filter(|peak| is_now(peak)).count() == 2 {
+            self.peaks.pop_back();
         }
+        self.peaks.push_back((now_ms, n_files));
     }
 
     /// The most files that were recorded at any time since.
@@ -109,24 +113,20 @@ impl Holds {
     }
 
     fn is_empty(&self) -> bool {
-        self.here.is_empty() && self.elsewhere.is_empty()
+        self.here.is_empty() && self.above.is_empty() && self.elsewhere.is_empty()
     }
 }
 
 impl Engine {
     /// How many files and symlinks are held.
     pub fn n_held(&self) -> u64 {
-        let is_file =
-            |path: &&SyncPath| self.tree.record(path).is_some_and(|record| record.content.is_bytes());
-        let held = self.holds.here.iter().filter(is_file).count() + self.holds.elsewhere.len();
-        held as u64
+        (self.holds.here.len() + self.holds.elsewhere.len()) as u64
     }
 
-    /// The files and symlinks that are held: gone from this disk, and deleted by others.
-    pub fn held(&self) -> (Vec<&SyncPath>, Vec<&SyncPath>) {
-        let is_file =
-            |path: &&SyncPath| self.tree.record(path).is_some_and(|record| record.content.is_bytes());
-        (self.holds.here.iter().filter(is_file).collect(), self.holds.elsewhere.iter().collect())
+    /// The files and symlinks that are held, and whether each has gone from this disk; else others have deleted it.
+    pub fn held(&self) -> impl Iterator<Item = (&SyncPath, bool)> {
+        let here = self.holds.here.iter().map(|path| (path, true));
+        here.chain(self.holds.elsewhere.iter().map(|path| (path, false)))
     }
 
     /// True while something is held, or let through and not done yet: the next life has to know, see
@@ -139,7 +139,8 @@ impl Engine {
     /// Lets through what is held.
     pub fn approve(&mut self, now: Now) -> Vec<Effect> {
         self.now = now;
-        let here = std::mem::take(&mut self.holds.here);
+        let mut here = std::mem::take(&mut self.holds.here);
+        here.append(&mut self.holds.above);
         let elsewhere = std::mem::take(&mut self.holds.elsewhere);
         self.is_answered();
         self.tell(here);
@@ -157,7 +158,8 @@ impl Engine {
     /// anew by this device.
     pub fn reject(&mut self, now: Now) -> Vec<Effect> {
         self.now = now;
-        let here = std::mem::take(&mut self.holds.here);
+        let mut here = std::mem::take(&mut self.holds.here);
+        here.append(&mut self.holds.above);
         let elsewhere = std::mem::take(&mut self.holds.elsewhere);
         self.is_answered();
         here.iter().for_each(|path| self.set_record(path, None));
@@ -198,11 +200,14 @@ impl Engine {
         found: impl Iterator<Item = (&'a SyncPath, Content)>,
     ) -> Vec<SyncPath> {
         let mut taken = Vec::new();
-        for (path, _) in found.filter(|(_, content)| content.is_bytes() && !self.holds.here.is_empty()) {
-            let below = self.holds.here.range(path.clone()..).skip_while(|held| *held == path);
-            taken.extend(below.take_while(|held| path.is_ancestor_of(held)).cloned());
+        let Holds { here, above, freed, .. } = &mut self.holds;
+        for (path, _) in found.filter(|(_, content)| content.is_bytes()) {
+            for held in [&*here, &*above] {
+                let below = held.range(path.clone()..).skip_while(|held| *held == path);
+                taken.extend(below.take_while(|held| path.is_ancestor_of(held)).cloned());
+            }
         }
-        self.holds.freed.extend(taken.iter().filter_map(|path| self.holds.here.take(path)));
+        freed.extend(taken.iter().filter_map(|path| here.take(path).or_else(|| above.take(path))));
         self.holds.told.extend(taken.iter().cloned());
         taken
     }
@@ -235,7 +240,8 @@ impl Engine {
                 gone.range((*directory).clone()..).next().is_some_and(|gone| directory.is_ancestor_of(gone))
             };
             let above: Vec<SyncPath> = directories.map(|(path, _)| path).filter(above).cloned().collect();
-            self.holds.here.extend(gone.into_iter().chain(above));
+            self.holds.here.extend(gone);
+            self.holds.above.extend(above);
         } else {
             self.note_deletions(gone.len());
         }
@@ -244,6 +250,9 @@ impl Engine {
     /// What is held turns out to have been renamed when its content is found at another path later on.
     fn release_renamed(&mut self, mut found: BTreeMap<Content, u64>) {
         let mut renamed = BTreeSet::new();
+        if !found.iter().any(|(content, left)| content.is_bytes() && *left > 0) {
+            return;
+        }
         for path in &self.holds.here {
             let content = self.tree.record(path).map_or(Content::Absent, |record| record.content);
             if let Some(left) = found.get_mut(&content).filter(|left| content.is_bytes() && **left > 0) {
@@ -261,18 +270,11 @@ impl Engine {
     /// Directories are held for what was in them.
     fn release_empty(&mut self) {
         let is_over = |path: &&SyncPath| {
-            let is_directory = self.tree.record(path).is_some_and(|record| !record.content.is_bytes());
-            let below = self.holds.here.range((*path).clone()..).skip_while(|held| held == path);
-            let mut below = below.take_while(|held| path.is_ancestor_of(held));
-            let is_file =
-                |held: &&SyncPath| self.tree.record(held).is_some_and(|record| record.content.is_bytes());
-            is_directory && !below.any(|held| is_file(&held))
+            let mut below = self.holds.here.range((*path).clone()..).skip_while(|held| held == path);
+            !below.next().is_some_and(|held| path.is_ancestor_of(held))
         };
-        if self.holds.here.is_empty() {
-            return;
-        }
-        let empty: BTreeSet<SyncPath> = self.holds.here.iter().filter(is_over).cloned().collect();
-        self.holds.here.retain(|path| !empty.contains(path));
+        let empty: BTreeSet<SyncPath> = self.holds.above.iter().filter(is_over).cloned().collect();
+        self.holds.above.retain(|path| !empty.contains(path));
         self.tell(empty);
     }
 
@@ -283,6 +285,7 @@ impl Engine {
             !self.holds.leaving.contains(path)
                 && !self.tree.project(path).value.is_present()
                 && !path.ancestors().any(is_file)
+                && origins(path).is_empty()
         };
         let going: BTreeSet<SyncPath> = going.filter(is_deletion).collect();
         if self.is_too_much(going.len()) {
@@ -328,7 +331,7 @@ impl Engine {
         if value.content().is_bytes() {
             self.release_below(path);
         }
-        if self.holds.here.contains(path) && !is_present {
+        if self.holds.is_missing(path) && !is_present {
             self.holds.is_back(path); // Others have deleted it, too.
             self.set_record(path, None);
             return true;
@@ -375,7 +378,7 @@ impl Engine {
             && self.holds.is_empty()
             && self.observer.is_ready
             && self.observer.is_idle()
-            && (self.planner.is_assessed || self.config.mode == Mode::SendOnly)
+            && (self.planner.has_settled() || self.config.mode == Mode::SendOnly)
         {
             self.holds.was_holding = false;
         }

@@ -146,7 +146,12 @@ impl Engine {
     }
 
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
-        let Found { record, target, chunks, is_moved } = found;
+        let Found { mut record, target, chunks, is_moved } = found;
+        // What has rotted is none of its user's words, whatever else they change of the file.
+        let rotten =
+            self.tree.record(path).filter(|old| self.is_damaged(path) && is_touched_alone(old, &record));
+        let rotten = rotten.map(|old| old.content);
+        record.content = rotten.unwrap_or(record.content);
         if let Content::File(content) = record.content {
             self.note_chunks(content, chunks);
         }
@@ -191,6 +196,9 @@ impl Engine {
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
+        if rotten.is_some() {
+            self.damaged.insert(path.clone());
+        }
         if fallback == Fallback::Certain {
             self.has_fallen_back(path, before);
         }
@@ -386,6 +394,13 @@ impl Engine {
         let gone: Vec<SyncPath> = below.cloned().collect();
         gone.iter().for_each(|path| self.local_change_is_undone(path));
     }
+}
+
+/// True if nothing says that a file's bytes were changed: inode, size and modification time are as they were.
+fn is_touched_alone(old: &Record, new: &Record) -> bool {
+    let of = |stat: &Stat| (stat.device, stat.inode, stat.size, stat.mtime);
+    matches!((old.content, new.content), (Content::File(_), Content::File(_)))
+        && of(&old.stat) == of(&new.stat)
 }
 
 pub(super) fn value_of(record: &Record, target: Option<Box<[u8]>>) -> Value {

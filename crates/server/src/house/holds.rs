@@ -57,21 +57,14 @@ impl House {
     /// deletion, so that what is missing is fetched.
     fn accept_root(&mut self, row: &Directory) -> Result<(), Refusal> {
         let id = row.directory;
-        self.disconnect_directory(&id, true);
-        self.stop_room(&id);
-        let accepted =
-            Root::offer(&row.path, id).map_err(|error| error.to_string()).and_then(|(root, found)| {
-                if found != id {
-                    return Err(format!("{} carries another directory's marker", row.path.display()));
-                }
-                self.start_room(row.clone(), root).map_err(|error| error.to_string())
-            });
-        accepted.map_err(|message| {
-            if let Err(error) = self.wake(row.clone()) {
-                tracing::error!(directory = %row.name, %error, "cannot start this directory again");
+        let open = || {
+            let (root, found) = Root::offer(&row.path, id).map_err(|error| error.to_string())?;
+            match found == id {
+                true => Ok(root),
+                false => Err(format!("{} carries another directory's marker", row.path.display())),
             }
-            Refusal::new(message)
-        })
+        };
+        self.start_anew(row, open).map_err(Refusal::new)
     }
 
     /// Remembers, durably, that something is held: less than the limit may be left of it at the next start.
@@ -81,11 +74,13 @@ impl House {
         if resident.is_holding == is_holding {
             return;
         }
-        resident.is_holding = is_holding;
         let noted =
             self.home.set_setting(&format!("holding:{directory}"), if is_holding { "1" } else { "0" });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "cannot note that deletions are held; a restart might let some of them through");
+        match noted {
+            Ok(()) => resident.is_holding = is_holding,
+            Err(error) => {
+                tracing::warn!(%error, "cannot note that deletions are held; a restart might let some through");
+            }
         }
     }
 }
@@ -93,10 +88,8 @@ impl House {
 /// The first of the paths that are held.
 pub(super) fn held_paths(room: &Room) -> Vec<HeldPath> {
     let engine = room.engine();
-    let (here, elsewhere) = engine.held();
-    let here = here.into_iter().map(|path| HeldPath { path: path.into(), deleted_here: true });
-    let elsewhere = elsewhere.into_iter().map(|path| HeldPath { path: path.into(), deleted_here: false });
-    here.chain(elsewhere).take(N_NAMED).collect()
+    let named = engine.held().take(N_NAMED);
+    named.map(|(path, deleted_here)| HeldPath { path: path.into(), deleted_here }).collect()
 }
 
 fn has_lost_marker(row: &Directory) -> bool {

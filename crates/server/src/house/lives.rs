@@ -132,6 +132,28 @@ impl House {
         }
     }
 
+    /// Ends a directory's work and starts it again with a root that is opened now; where that fails it is dormant.
+    pub(super) fn start_anew(
+        &mut self,
+        row: &Directory,
+        open: impl FnOnce() -> Result<Root, String>,
+    ) -> Result<(), String> {
+        let id = row.directory;
+        let awaited_by = self.disconnect_directory(&id, true);
+        self.stop_room(&id);
+        let (message, not_before) = (String::new(), Instant::now());
+        let dormant =
+            Dormant { row: row.clone(), message, is_failed: true, awaited_by, ending: None, not_before };
+        self.dormant.insert(id, dormant);
+        let started =
+            open().and_then(|root| self.start_room(row.clone(), root).map_err(|error| error.to_string()));
+        match &started {
+            Ok(()) => _ = self.dormant.remove(&id),
+            Err(message) => self.is_away(&id, message.clone()),
+        }
+        started
+    }
+
     /// Starts what can be started by now.
     pub(super) fn wake_dormant(&mut self) {
         let now = Instant::now();

@@ -5,6 +5,9 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record};
 use file_sync_core::version::{Content, ContentHash};
 
+use file_sync_index::Directory;
+use tokio::sync::mpsc;
+
 use super::House;
 use crate::api::command::{Refusal, Reply};
 use crate::api::names::Target;
@@ -41,25 +44,37 @@ impl House {
         let inputs = self.context.inputs.clone();
         match editors {
             Err(refusal) => answer(reply, Err(refusal)),
-            Ok(editors) => {
-                tokio::task::spawn_blocking(move || {
-                    let mut directories = Vec::new();
-                    for (editor, life, row) in editors {
-                        let (found, damaged) =
-                            read_again(&editor, row.name.clone(), row.path.as_path().into());
-                        directories.push(found);
-                        if !damaged.is_empty() {
-                            let event = RoomEvent::Damaged(damaged);
-                            // Nobody listens only when the server is at its end.
-                            let _ =
-                                inputs.blocking_send(Input::Room { directory: row.directory, life, event });
-                        }
-                    }
-                    answer(reply, Ok(Verified { directories }));
-                });
-            }
+            Ok(editors) => _ = tokio::spawn(verify_all(editors, inputs, reply)),
         }
     }
+}
+
+/// Each directory by itself, so that nobody waits for another's to be ended.
+async fn verify_all(
+    editors: Vec<(Editor, u64, Directory)>,
+    inputs: mpsc::Sender<Input>,
+    reply: Reply<Verified>,
+) {
+    let tasks: Vec<_> = editors
+        .into_iter()
+        .map(|(editor, life, row)| {
+            tokio::task::spawn_blocking(move || {
+                let (found, damaged) = read_again(&editor, row.name.clone(), row.path.as_path().into());
+                (found, damaged, life, row.directory)
+            })
+        })
+        .collect();
+    let mut directories = Vec::new();
+    for task in tasks {
+        // A panic is logged, and what it was about is missing in the answer.
+        let Ok((found, damaged, life, directory)) = task.await else { continue };
+        directories.push(found);
+        if !damaged.is_empty() {
+            // Nobody listens only when the server is at its end.
+            let _ = inputs.send(Input::Room { directory, life, event: RoomEvent::Damaged(damaged) }).await;
+        }
+    }
+    answer(reply, Ok(Verified { directories }));
 }
 
 fn read_again(
@@ -72,6 +87,11 @@ fn read_again(
         VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
     let mut damaged = Vec::new();
     for (path, record) in recorded {
+        if editor.is_ending() {
+            let message = "the directory was stopped while it was read".to_owned();
+            found.errors.push(PathMessage { path: b".".as_slice().into(), message });
+            break;
+        }
         match find_out(editor, &path, record.clone()) {
             Finding::Same(bytes) => {
                 found.files += 1;

@@ -4,6 +4,7 @@
 //! like any user's act: the engine makes new versions of them. What they displace is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,6 +32,8 @@ pub(crate) struct Editor {
     pub(crate) root: Arc<Root>,
     pub(super) reader: Arc<Mutex<DirectoryReader>>,
     pub(super) disk: Sender<DiskJob>,
+    /// Set when the directory's work is ended.
+    pub(super) cancel: Arc<AtomicBool>,
 }
 
 /// What was done to resolve a conflict: which copies there were, and where those are that stay.
@@ -60,6 +63,11 @@ impl Editor {
     /// True if something is recorded at a path.
     pub(crate) fn is_present(&self, path: &SyncPath) -> bool {
         path.is_root() || lock(&self.engine).record(path).is_some()
+    }
+
+    /// True once the directory's work is to end: nothing may keep its root open for long.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
     }
 
     /// All files and symlinks that are recorded.

@@ -198,6 +198,7 @@ impl Room {
             root: self.root.clone(),
             reader: self.transfer.reader(),
             disk: self.workers.disk.clone(),
+            cancel: self.workers.cancel.clone(),
         }
     }
 

@@ -33,7 +33,7 @@ use crate::device::Device;
 use crate::echo::quiet;
 use crate::random::Random;
 use crate::tree::{Tree, difference, tree_of, try_tree_of};
-use crate::world::eventually;
+use crate::world::{approve_held, eventually};
 
 /// How long members may take to rest once faults have ended.
 const REST_WITHIN: Duration = Duration::from_secs(300);
@@ -210,11 +210,15 @@ fn work(plan: &Plan, seed: u64, world: &mut World, desks: &[Desk], works: &[Work
     })
 }
 
-/// Waits until all members are connected, idle and equal, without doing anything about it.
+/// Waits until all members are connected, idle and equal, without doing anything about it but to let deletions through that
+/// are held.
 fn rest(devices: &[Device], had_home_trouble: bool, record: &Record) {
     let began = Instant::now();
     eventually(REST_WITHIN, || {
         let all = || {
+            if approve_held(&devices.iter().collect::<Vec<_>>()) {
+                return Err("deletions were held".to_owned());
+            }
             devices.iter().try_for_each(|device| is_idle(device, had_home_trouble))?;
             devices.iter().try_for_each(|device| has_waited(device, had_home_trouble))?;
             let trees = devices.iter().map(|device| try_tree_of(&device.root()));

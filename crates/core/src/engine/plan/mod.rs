@@ -120,6 +120,11 @@ impl Planner {
         self.exact_origins.clear();
     }
 
+    /// True once everything was assessed since the start and nothing waits to be.
+    pub(super) fn has_settled(&self) -> bool {
+        self.is_assessed && !self.is_applying && self.todo.is_empty() && self.deferred.is_empty()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.is_idle_but_for(&BTreeSet::new())
     }
