@@ -14,9 +14,11 @@ use crate::tree::{difference, text_of, tree_of};
 
 /// Lets deletions through that are held (L6), where a test's users or enemies deleted much; true if any were.
 pub fn approve_held(devices: &[&Device]) -> bool {
-    let holding = devices.iter().filter(|device| device.directory()["held"] != 0);
-    // It may be held no longer by now.
-    holding.map(|device| device.run(["sync", "approve", "docs"])).count() > 0
+    let holding: Vec<_> = devices.iter().filter(|device| device.directory()["held"] != 0).collect();
+    for device in &holding {
+        device.run(["sync", "approve", "docs"]); // It may be held no longer by now.
+    }
+    !holding.is_empty()
 }
 
 /// How long `sync wait` may take in a test, in seconds; also what `eventually` is usually given.
