@@ -100,26 +100,23 @@ impl Root {
         }
     }
 
-    /// Reads a file again from where it is stored, past what the system has in memory of it, and returns its stat and what
-    /// its bytes are.
+    /// Reads a file again from where it is stored, past what the system has in memory of it, and returns its stat (of
+    /// afterwards: if it is as it was before, the file was not written to meanwhile) and what its bytes are.
     ///
     /// It is made durable first, as for [`Root::hash`]: what is in memory alone cannot be dropped, and what is stored
     /// through a memory map shows in the stat from then on. Where files are in memory alone (tmpfs) it does not show.
     ///
     /// # Errors
-    /// When it is not there, no regular file, cannot be read, or changes meanwhile.
-    pub fn reread(&self, path: &SyncPath) -> Result<(Stat, ContentHash), Trouble> {
+    /// When it is not there, no regular file, or cannot be read, or once `cancel` is set.
+    pub fn reread(&self, path: &SyncPath, cancel: &AtomicBool) -> Result<(Stat, ContentHash), Trouble> {
         let (fd, stat) = open_regular(self, path).map_err(|errno| trouble("open the file", errno))?;
         rustix::fs::fsync(&fd).map_err(|errno| trouble("make the file durable", errno))?;
         // Advice: a file system that does not take it reads from memory.
         let _ = rustix::fs::fadvise(&fd, 0, None, Advice::DontNeed);
-        let pass = digest(fd.as_fd(), stat.size, None, &mut Vec::new());
+        let pass = digest_until(fd.as_fd(), stat.size, None, &mut Vec::new(), cancel);
         let pass = pass.map_err(|errno| trouble("read the file", errno))?;
         let after = at::stat_fd(fd.as_fd()).map_err(|errno| trouble("look at the file", errno))?;
-        if after.stat != stat || pass.length != stat.size {
-            return Err(other("the file changed while it was read"));
-        }
-        Ok((stat, pass.content))
+        Ok((after.stat, pass.content))
     }
 
     /// Cuts a file anew with another average chunk size (bytes), and returns what its bytes are now.

@@ -100,7 +100,7 @@ fn counts(directory: &DirectoryStatus) -> String {
     .collect()
 }
 
-fn counted(count: u64, one: &str, many: &str) -> String {
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 

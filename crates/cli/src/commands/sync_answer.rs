@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use file_sync_server::api::command::OnDirectory;
 use file_sync_server::api::types::HoldAnswered;
 
+use super::status_text::counted;
 use super::{shown, shown_path, target};
 use crate::client::Client;
 use crate::console::Console;
@@ -21,7 +22,9 @@ pub async fn approve(typed: PathBuf, client: &Client, console: Console) -> Resul
         let (name, path) = (shown(&done.name), shown_path(&done.path));
         match done.root_accepted {
             true => format!("accepted: {path} is {name}; what is missing there is fetched again\n"),
-            false => format!("approved: {} of {name} ({path})\n", deletions(done.held)),
+            false => {
+                format!("approved: {} of {name} ({path})\n", counted(done.held, "deletion", "deletions"))
+            }
         }
     })
 }
@@ -35,10 +38,9 @@ pub async fn reject(typed: PathBuf, client: &Client, console: Console) -> Result
     let done: HoldAnswered = client.post("/v1/syncs/reject", &request).await?;
     console.result(&done, |done| {
         let (name, path) = (shown(&done.name), shown_path(&done.path));
-        format!("rejected: {} of {name} ({path}); the files come back\n", deletions(done.held))
+        format!(
+            "rejected: {} of {name} ({path}); the files come back\n",
+            counted(done.held, "deletion", "deletions")
+        )
     })
-}
-
-fn deletions(count: u64) -> String {
-    format!("{count} {}", if count == 1 { "deletion" } else { "deletions" })
 }

@@ -29,7 +29,7 @@ pub async fn run(
     console.result(&waited, text)
 }
 
-fn text(waited: &Waited) -> String {
+pub(super) fn text(waited: &Waited) -> String {
     let paused =
         waited.paused.iter().map(|name| format!("not waited for, since it is paused: {}\n", shown(name)));
     let absent = waited.absent.iter().map(|absent| {

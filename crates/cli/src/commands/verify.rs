@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use file_sync_server::api::command::{Conflicts, SyncWait};
-use file_sync_server::api::types::{Verified, VerifiedDirectory};
+use file_sync_server::api::types::{Verified, VerifiedDirectory, Waited};
 use serde::Serialize;
 
-use super::status_text::size;
+use super::status_text::{counted, size};
 use super::sync_wait::{milliseconds, wait};
-use super::{shown, shown_path, target};
+use super::{shown, shown_path, sync_wait, target};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -17,10 +17,11 @@ use crate::failure::Failure;
 /// What `verify --json` prints.
 #[derive(Serialize)]
 struct Verification {
-    /// Connected members that have all that this device has, and the other way round.
-    remotes: u64,
-    /// None of the connected members differs, as far as they have said within the time.
+    /// All connected members that take part have said within the time that they have all, and this device has theirs.
     in_sync: bool,
+    /// Which did, and which were not asked.
+    #[serde(flatten)]
+    waited: Option<Waited>,
     #[serde(flatten)]
     verified: Verified,
 }
@@ -37,14 +38,14 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let target = typed.as_deref().map(target).transpose()?;
     let waited = wait(&SyncWait { target: target.clone(), timeout_ms: milliseconds(timeout) }, client).await;
-    let (remotes, in_sync) = match waited {
-        Ok(waited) => (waited.remotes, waited.away.is_empty()),
-        Err(Failure::TimedOut(_)) => (0, false),
+    let waited = match waited {
+        Ok(waited) => Some(waited),
+        Err(Failure::TimedOut(_)) => None,
         Err(failure) => return Err(failure),
     };
     console.hint("reading every file again");
     let verified: Verified = client.post("/v1/verify", &Conflicts { target }).await?;
-    let verification = Verification { remotes, in_sync, verified };
+    let verification = Verification { in_sync: waited.is_some(), waited, verified };
     console.result(&verification, text)?;
     match wrong(&verification) {
         None => Ok(()),
@@ -54,18 +55,16 @@ pub async fn run(
 
 fn text(verification: &Verification) -> String {
     let directories = verification.verified.directories.iter().map(directory_text);
-    let remotes = match (verification.in_sync, verification.remotes) {
-        (false, _) => "not in sync with all connected remotes; `file-sync status` says more\n".to_owned(),
-        (true, 0) => "no connected remote takes part: nothing to compare with\n".to_owned(),
-        (true, 1) => "in sync with the one connected remote\n".to_owned(),
-        (true, n_remotes) => format!("in sync with {n_remotes} connected remotes\n"),
+    let remotes = match &verification.waited {
+        None => "not in sync with all connected remotes; `file-sync status` says more\n".to_owned(),
+        Some(waited) => sync_wait::text(waited),
     };
     directories.chain([remotes]).collect()
 }
 
 fn directory_text(directory: &VerifiedDirectory) -> String {
-    let (name, files) = (shown(&directory.name), directory.files);
-    let mut text = format!("{name}: {files} files are as recorded, {} read\n", size(directory.bytes));
+    let (name, files) = (shown(&directory.name), counted(directory.files, "file", "files"));
+    let mut text = format!("{name}: {files} as recorded, {} read\n", size(directory.bytes));
     for path in &directory.damaged {
         text.push_str(&format!("  damaged: {}\n", shown_path(path)));
     }
@@ -73,7 +72,8 @@ fn directory_text(directory: &VerifiedDirectory) -> String {
         text.push_str(&format!("  error: {}: {}\n", shown(&error.path.path), shown(&error.message)));
     }
     if directory.changed > 0 {
-        text.push_str(&format!("  {} files were being changed\n", directory.changed));
+        let files = counted(directory.changed, "file", "files");
+        text.push_str(&format!("  {files} changed at that moment\n"));
     }
     text
 }
@@ -88,14 +88,16 @@ fn wrong(verification: &Verification) -> Option<String> {
         (sum(|directory| directory.errors.len() as u64), sum(|directory| directory.changed));
     if damaged > 0 {
         return Some(format!(
-            "{damaged} files have other bytes than were recorded, and nobody changed them; they are replaced as soon as the right bytes are found, `file-sync status` lists those that are not: look at the disk"
+            "{} damaged: other bytes than were recorded, and nobody changed them; the right ones are put back as soon as they are found, see `file-sync status`, and look after the disk",
+            counted(damaged, "file is", "files are")
         ));
     }
     if errors > 0 {
-        return Some(format!("{errors} files could not be read"));
+        return Some(format!("{} could not be read", counted(errors, "file", "files")));
     }
     if changed > 0 {
-        return Some(format!("{changed} files were being changed; run it again when nobody writes"));
+        let files = counted(changed, "file", "files");
+        return Some(format!("{files} changed while all were read; run it again when nobody writes"));
     }
     (!verification.in_sync)
         .then(|| "not all connected remotes are in sync; run it again, or see `file-sync status`".to_owned())

@@ -48,7 +48,7 @@ fn with_files() -> (Device, Device) {
 fn p2_disk_index_and_remotes_that_agree_are_said_to() {
     let (alpha, beta) = with_files();
     let said = alpha.ok(["verify"]);
-    assert!(said.starts_with("docs: 3 files are as recorded, 10 bytes read\n"), "{said}");
+    assert!(said.starts_with("docs: 3 files as recorded, 10 bytes read\n"), "{said}");
     assert!(said.ends_with("in sync with the one connected remote\n"), "{said}");
     let found = beta.json(["verify", "docs"]);
     assert_eq!((&found["in_sync"], &found["remotes"]), (&json!(true), &json!(1)));
@@ -58,6 +58,12 @@ fn p2_disk_index_and_remotes_that_agree_are_said_to() {
     let refusal = alpha.refused(1, ["verify", "nowhere"]);
     assert!(refusal.contains("no directory"), "{refusal}");
     check(&[&alpha, &beta], TREE);
+    // A member that is away is named, and no reason to fail.
+    drop(beta);
+    eventually(PATIENCE, || {
+        let said = alpha.ok(["verify"]);
+        if said.contains("not waited for: beta is away") { Ok(()) } else { Err(said) }
+    });
 }
 
 /// The program of [`ROT`], compiled; none, and said, where there is no compiler.
@@ -106,7 +112,7 @@ fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
     assert_eq!(found["directories"][0]["damaged"], json!([{"path": "d/f"}]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("1 files have other bytes than were recorded"), "{said}");
+    assert!(said.contains("1 file is damaged: other bytes than were recorded"), "{said}");
     let whole = |name: &str| {
         std::fs::read(beta.root().join(name)).expect("it is there") == name.repeat(10_000).as_bytes()
     };

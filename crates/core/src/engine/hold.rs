@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::mint::Contents;
 use super::{Effect, Engine, Mode, Now};
 use crate::conflict::origins;
 use crate::path::SyncPath;
@@ -215,14 +216,13 @@ impl Engine {
     /// Of what has gone from this disk and is to be told as deleted, holds what is too much. `found` is what was found
     /// with it: a content that is found elsewhere was renamed, and what was in a directory had to go for a file that has
     /// taken its place.
-    pub(super) fn hold_missing(
-        &mut self,
-        deleted: &BTreeMap<SyncPath, Content>,
-        found: &BTreeMap<SyncPath, Content>,
-    ) {
+    pub(super) fn hold_missing(&mut self, deleted: &BTreeMap<SyncPath, Content>, found: &Contents) {
+        if deleted.is_empty() && self.holds.here.is_empty() {
+            return;
+        }
         let mut renamed: BTreeMap<Content, u64> = BTreeMap::new();
-        found.values().for_each(|content| *renamed.entry(*content).or_default() += 1);
-        let is_file = |above: SyncPath| found.get(&above).is_some_and(|content| content.is_bytes());
+        found.iter().for_each(|content| *renamed.entry(content).or_default() += 1);
+        let is_file = |above: SyncPath| found.at(&above).is_some_and(|content| content.is_bytes());
         let mut gone = BTreeSet::new();
         for (path, content) in deleted.iter().filter(|(_, content)| content.is_bytes()) {
             match renamed.get_mut(content).filter(|left| **left > 0) {
@@ -279,7 +279,7 @@ impl Engine {
     }
 
     /// Of what others have deleted and this disk is to lose, holds what is too much; returns it.
-    pub(super) fn hold_removals(&mut self, going: impl Iterator<Item = SyncPath>) -> BTreeSet<SyncPath> {
+    pub(super) fn hold_removals(&mut self, going: &BTreeMap<SyncPath, Record>) -> BTreeSet<SyncPath> {
         let is_file = |above: SyncPath| self.tree.project(&above).value.content().is_bytes();
         let is_deletion = |path: &SyncPath| {
             !self.holds.leaving.contains(path)
@@ -287,7 +287,7 @@ impl Engine {
                 && !path.ancestors().any(is_file)
                 && origins(path).is_empty()
         };
-        let going: BTreeSet<SyncPath> = going.filter(is_deletion).collect();
+        let going: BTreeSet<SyncPath> = going.keys().filter(|path| is_deletion(path)).cloned().collect();
         if self.is_too_much(going.len()) {
             self.holds.elsewhere.extend(going.iter().cloned());
             return going;

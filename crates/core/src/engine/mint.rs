@@ -18,9 +18,21 @@ use crate::tree::Act;
 use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
 
 /// What was found in one transaction: at conflict copies' names, and at others.
-struct Contents {
+pub(super) struct Contents {
     copies: BTreeMap<SyncPath, Content>,
     names: BTreeMap<SyncPath, Content>,
+}
+
+impl Contents {
+    /// What was found at a path.
+    pub(super) fn at(&self, path: &SyncPath) -> Option<Content> {
+        self.names.get(path).or_else(|| self.copies.get(path)).copied()
+    }
+
+    /// All that was found.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Content> {
+        self.names.values().chain(self.copies.values()).copied()
+    }
 }
 
 /// What it means that what is recorded at a path is not there.
@@ -40,8 +52,8 @@ impl Engine {
         let Transaction { found, mut missing } = transaction;
         missing.extend(self.take_held_below(found.iter().map(|(path, found)| (path, found.record.content))));
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
-        let contents = found.iter().map(|(path, found)| (path.clone(), found.record.content));
-        let (names, copies) = contents.partition(|(path, _)| origins(path).is_empty());
+        let all = found.iter().map(|(path, found)| (path.clone(), found.record.content));
+        let (names, copies) = all.partition(|(path, _)| origins(path).is_empty());
         let contents = Contents { copies, names };
         let mut judged: BTreeMap<&SyncPath, Missing> =
             missing.iter().map(|path| (path, self.judge_missing(path, &contents))).collect();
@@ -51,8 +63,7 @@ impl Engine {
             _ => None,
         });
         let deleted: BTreeMap<SyncPath, Content> = deleted.collect();
-        let all_found = found.iter().map(|(path, found)| (path.clone(), found.record.content)).collect();
-        self.hold_missing(&deleted, &all_found);
+        self.hold_missing(&deleted, &contents);
         judged.retain(|path, _| !self.holds.is_missing(path));
         for (path, judged) in judged {
             self.mint_missing(path, judged);
@@ -152,7 +163,7 @@ impl Engine {
             self.tree.record(path).filter(|old| self.is_damaged(path) && is_touched_alone(old, &record));
         let rotten = rotten.map(|old| old.content);
         record.content = rotten.unwrap_or(record.content);
-        if let Content::File(content) = record.content {
+        if let (Content::File(content), None) = (record.content, rotten) {
             self.note_chunks(content, chunks);
         }
         let recorded = self.tree.record(path);
@@ -267,8 +278,7 @@ impl Engine {
     /// True if what was at a conflict copy's name is by now at the path that it is a copy of.
     fn is_back_at_its_name(&self, copy: &SyncPath, before: Content, contents: &Contents) -> bool {
         let is_there = |name: &SyncPath| {
-            let found = contents.names.get(name).or(contents.copies.get(name)).copied();
-            found.or(self.tree.record(name).map(|record| record.content)) == Some(before)
+            contents.at(name).or(self.tree.record(name).map(|record| record.content)) == Some(before)
         };
         before.is_bytes() && origins(copy).iter().any(is_there)
     }

@@ -4,7 +4,6 @@ use file_sync_core::effect::Trouble;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record};
 use file_sync_core::version::{Content, ContentHash};
-
 use file_sync_index::Directory;
 use tokio::sync::mpsc;
 
@@ -58,20 +57,22 @@ async fn verify_all(
     let tasks: Vec<_> = editors
         .into_iter()
         .map(|(editor, life, row)| {
-            tokio::task::spawn_blocking(move || {
-                let (found, damaged) = read_again(&editor, row.name.clone(), row.path.as_path().into());
-                (found, damaged, life, row.directory)
-            })
+            let name = row.name.clone();
+            let path = row.path.as_path().into();
+            (tokio::task::spawn_blocking(move || read_again(&editor, name, path)), life, row)
         })
         .collect();
     let mut directories = Vec::new();
-    for task in tasks {
-        // A panic is logged, and what it was about is missing in the answer.
-        let Ok((found, damaged, life, directory)) = task.await else { continue };
+    for (task, life, row) in tasks {
+        let Ok((found, damaged)) = task.await else {
+            let message = format!("the reading of {} has failed; the server's log says why", row.name);
+            return answer(reply, Err(Refusal::new(message)));
+        };
         directories.push(found);
         if !damaged.is_empty() {
+            let (directory, event) = (row.directory, RoomEvent::Damaged(damaged));
             // Nobody listens only when the server is at its end.
-            let _ = inputs.send(Input::Room { directory, life, event: RoomEvent::Damaged(damaged) }).await;
+            let _ = inputs.send(Input::Room { directory, life, event }).await;
         }
     }
     answer(reply, Ok(Verified { directories }));
@@ -134,7 +135,7 @@ fn compare(editor: &Editor, path: &SyncPath, record: &Record) -> Finding {
         (Kind::Symlink(target), Content::Symlink(hash)) if ContentHash::of(&target) == hash => {
             Finding::Same(0)
         }
-        (Kind::File, Content::File(content)) => match editor.root.reread(path) {
+        (Kind::File, Content::File(content)) => match editor.root.reread(path, &editor.cancel) {
             Ok((stat, _)) if stat != seen.stat => Finding::Changed,
             Ok((stat, found)) if found == content => Finding::Same(stat.size),
             Ok(_) => Finding::Damaged,

@@ -33,7 +33,7 @@ pub(crate) struct Editor {
     pub(super) reader: Arc<Mutex<DirectoryReader>>,
     pub(super) disk: Sender<DiskJob>,
     /// Set when the directory's work is ended.
-    pub(super) cancel: Arc<AtomicBool>,
+    pub(crate) cancel: Arc<AtomicBool>,
 }
 
 /// What was done to resolve a conflict: which copies there were, and where those are that stay.

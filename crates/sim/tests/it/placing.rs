@@ -346,3 +346,43 @@ fn c6_a_file_that_rots_is_healed_by_a_remote_and_not_spread() {
     is_shown(&world, B, &["d/", "d/f = right", "g = other"]);
     is_shown(&world, A, &["d/", "d/f = right", "g = other"]);
 }
+
+#[test]
+fn c6_what_has_rotted_and_nobody_has_is_said_and_a_chmod_does_not_spread_it() {
+    let mut world = world([Mode::TwoWay; 2]);
+    world.write(A, "f", "right");
+    rests(&mut world);
+    world.run_us(10 * SECOND_US);
+    world.cut(A, B);
+    let path = SyncPath::parse(b"f").unwrap();
+    world.devices[B].disk.items.get_mut(&path).unwrap().body = file_sync_sim::Body::File(b"wrong".to_vec());
+    let recorded = world.devices[B].engine.as_ref().unwrap().recorded();
+    world.is_damaged(B, recorded);
+    world.run_us(30 * SECOND_US);
+    let status = world.devices[B].engine.as_ref().unwrap().status();
+    assert_eq!(status.problems.len(), 1, "{status:?}");
+    world.chmod(B, "f", 0o600);
+    world.run_us(10 * SECOND_US);
+    world.connect(A, B);
+    rests(&mut world);
+    is_shown(&world, A, &["f = right"]);
+    is_shown(&world, B, &["f = right"]);
+    assert_eq!(world.devices[A].disk.items[&path].mode, 0o600);
+}
+
+#[test]
+fn h6_the_hash_of_a_tree_is_no_xor_of_its_parts() {
+    let hash_of = |names: &[&str]| {
+        let mut world = world([Mode::TwoWay; 2]);
+        for name in names {
+            world.write(A, name, name);
+            world.touch(A, name, 1_000);
+        }
+        rests(&mut world);
+        world.devices[A].engine.as_ref().unwrap().status().root_hash.0
+    };
+    let [none, one, other, both] = [&[][..], &["a"], &["b"], &["a", "b"]].map(hash_of);
+    assert_eq!(both, hash_of(&["b", "a"]), "it follows from the tree alone");
+    let xor: Vec<u8> = (0..32).map(|at| none[at] ^ one[at] ^ other[at]).collect();
+    assert_ne!(both[..], xor[..]);
+}

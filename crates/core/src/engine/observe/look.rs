@@ -115,11 +115,10 @@ impl Engine {
         let mounts = self.observer.mounts.iter().filter(|mount| path.is_ancestor_of(mount));
         mounts.cloned().collect::<Vec<_>>().into_iter().for_each(|mount| self.request_look(mount));
         let below: Vec<SyncPath> = self.recorded_below(path);
-        if self.tree.record(path).is_none() || self.is_recorded_ignored(path) {
-            self.holds.is_minted(path); // There is nothing to be told any more.
-        }
         if self.tree.record(path).is_some() && !self.is_recorded_ignored(path) {
             self.found_missing(path.clone());
+        } else {
+            self.holds.is_minted(path); // There is nothing to be told any more.
         }
         below.into_iter().for_each(|path| self.found_missing(path));
     }

@@ -370,7 +370,7 @@ impl Engine {
             round.remove.remove(&path);
             self.planner.held_back.insert(path);
         }
-        for path in self.hold_removals(round.remove.keys().cloned().collect::<Vec<_>>().into_iter()) {
+        for path in self.hold_removals(&round.remove) {
             round.remove.remove(&path);
             for above in path.ancestors().filter(|above| !above.is_root()) {
                 self.planner.reconsider(above);
