@@ -93,7 +93,10 @@ fn wrong(verification: &Verification) -> Option<String> {
         ));
     }
     if errors > 0 {
-        return Some(format!("{} could not be read", counted(errors, "file", "files")));
+        return Some(format!(
+            "{} as named above; nothing is known of what could not be read",
+            counted(errors, "error", "errors")
+        ));
     }
     if changed > 0 {
         let files = counted(changed, "file", "files");

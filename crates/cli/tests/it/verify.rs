@@ -58,6 +58,16 @@ fn p2_disk_index_and_remotes_that_agree_are_said_to() {
     let refusal = alpha.refused(1, ["verify", "nowhere"]);
     assert!(refusal.contains("no directory"), "{refusal}");
     check(&[&alpha, &beta], TREE);
+    // What lies where the directory should be is not it.
+    std::fs::rename(alpha.root().join(".file-sync/marker"), alpha.beside("marker")).expect("a rename");
+    let output = alpha.run(["verify", "--timeout", "1s", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert!(
+        found["directories"][0]["errors"][0]["message"].to_string().contains("no .file-sync/marker"),
+        "{found}"
+    );
+    std::fs::rename(alpha.beside("marker"), alpha.root().join(".file-sync/marker")).expect("a rename");
     // A member that is away is named, and no reason to fail.
     drop(beta);
     eventually(PATIENCE, || {

@@ -87,6 +87,11 @@ fn read_again(
     let mut found =
         VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
     let mut damaged = Vec::new();
+    if let Err(error) = editor.root.prove() {
+        let message = error.to_string();
+        found.errors.push(PathMessage { path: b".".as_slice().into(), message });
+        return (found, damaged); // What can still be read there is not the directory.
+    }
     for (path, record) in recorded {
         if editor.is_ending() {
             let message = "the directory was stopped while it was read".to_owned();
