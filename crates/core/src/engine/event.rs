@@ -108,7 +108,7 @@ pub enum Event {
     },
     /// A commit is durable, up to this sequence number.
     Committed {
-        /// From [`Commit`].
+        /// From [`super::Commit`].
         sequence: u64,
     },
     /// The root is not what it was; nothing below it is known.
