@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use file_sync_core::message::Entry;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Dot, Version};
+use file_sync_core::version::{DeviceId, Dot, Version};
 
 /// Every version announced, by its name.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,11 @@ pub struct Announced {
 }
 
 impl Announced {
+    /// A device was put back to what it was: what nobody else has taken in was never announced.
+    pub fn revert(&mut self, device: DeviceId, is_known: impl Fn(&Dot) -> bool) {
+        self.versions.retain(|dot, _| dot.actor.device != device || is_known(dot));
+    }
+
     /// Entries were sent.
     pub fn note(&mut self, entries: &[Entry]) {
         for entry in entries {

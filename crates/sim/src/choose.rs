@@ -240,6 +240,14 @@ impl Chooser {
             let down_us = self.random.below(DOWN_US_MAX);
             return Some(if machine.backup.is_some() { Verb::Restore { down_us } } else { Verb::BackUp {} });
         }
+        if odds.revert > 0 && self.random.percent(odds.revert) && !machine.is_away && !machine.is_root_lost {
+            let down_us = self.random.below(DOWN_US_MAX);
+            return Some(if machine.snapshot.is_some() {
+                Verb::Revert { down_us }
+            } else {
+                Verb::Snapshot {}
+            });
+        }
         if self.random.percent(odds.leave) {
             let is_anybody_away = world.devices.iter().any(|device| device.is_away);
             return match (machine.is_away, is_anybody_away) {

@@ -96,6 +96,13 @@ pub(crate) enum LaneTask {
     },
 }
 
+/// A copy of a whole machine, as of a virtual one.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) disk: Disk,
+    pub(crate) durable: Durable,
+}
+
 /// One device.
 #[derive(Debug)]
 pub struct Device {
@@ -133,6 +140,8 @@ pub struct Device {
     pub(crate) is_away: bool,
     /// An older copy of what is durable.
     pub(crate) backup: Option<Durable>,
+    /// All of it, as it was.
+    pub(crate) snapshot: Option<Snapshot>,
     pub(crate) waits_done: Vec<u64>,
     /// What the disk was after each change since the last that is sure to be durable, and how many acts the oracle had
     /// been told of then; none: power is never cut.

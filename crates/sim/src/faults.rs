@@ -6,9 +6,12 @@ use file_sync_core::engine::{Counters, Event};
 use file_sync_core::message::Members;
 use file_sync_core::mistake::{Mistake, is_made};
 use file_sync_core::path::SyncPath;
+use file_sync_core::register::Register;
+use file_sync_core::version::Dot;
 
-use crate::device::{Durable, LaneTask};
+use crate::device::{Durable, LaneTask, Snapshot};
 use crate::disk::Body;
+use crate::oracle::{Shown, shown_by};
 use crate::world::{Happening, World, name};
 
 fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
@@ -236,6 +239,50 @@ impl World {
         machine.config.doubted = true;
     }
 
+    /// Copies a whole machine, for [`World::revert`].
+    pub fn take_snapshot(&mut self, device: usize) {
+        let machine = &mut self.devices[device];
+        machine.snapshot = Some(Snapshot { disk: machine.disk.clone(), durable: machine.durable.clone() });
+    }
+
+    /// Puts an older copy of a whole machine in place. Nothing on it tells that it is one (promise C5).
+    pub fn revert(&mut self, device: usize) {
+        let Some(Snapshot { mut disk, durable }) = self.devices[device].snapshot.take() else { return };
+        self.crash(device);
+        self.stats.n_reverts += 1;
+        self.forget_late_bytes(device);
+        self.oracle.forgot();
+        let now = &self.devices[device].disk;
+        disk.last = now.last;
+        (disk.is_full, disk.is_read_only, disk.descriptors) =
+            (now.is_full, now.is_read_only, Default::default());
+        (disk.unreadable, disk.failing, disk.mounts) =
+            (now.unreadable.clone(), now.failing.clone(), now.mounts.clone());
+        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
+        let (before, after) = (shown_by(&self.devices[device].disk), shown_by(&disk));
+        let mut elsewhere = Shown::new();
+        let mut heard: Vec<Register> = Vec::new();
+        for (_, other) in others {
+            elsewhere.extend(shown_by(&other.disk));
+            heard.extend(other.durable.rows.values().map(|(register, ..)| register.clone()));
+            let trees = other.engine.iter().flat_map(|engine| engine.tree().iter());
+            heard.extend(trees.map(|(_, node)| node.register.clone()));
+        }
+        self.oracle.revert(&before, &after, &elsewhere);
+        let is_known = |dot: &Dot| {
+            heard
+                .iter()
+                .any(|register| register.context().has_born(dot) || register.context().has_foreign(dot))
+        };
+        self.announced.revert(self.devices[device].id, is_known);
+        let machine = &mut self.devices[device];
+        (machine.disk, machine.durable, machine.backup) = (disk, durable, None);
+        machine.config.may_have_fallen_back = true; // The machine was started anew.
+        self.is_durable(device);
+        let left = self.devices[device].disk.show();
+        self.note(|| format!("{} reverted; left: {left:?}", name(device)));
+    }
+
     /// Has a device leave; its files stay, what it knew goes, the others hear of it.
     pub fn leave(&mut self, device: usize) {
         self.crash(device);
@@ -245,7 +292,7 @@ impl World {
         self.devices[device].is_other_home = true;
         self.forget_late_bytes(device);
         self.devices[device].durable = Durable::default();
-        self.devices[device].backup = None;
+        (self.devices[device].backup, self.devices[device].snapshot) = (None, None);
         self.devices[device].config.was_holding = false;
         self.tell_membership(device, false);
     }

@@ -59,6 +59,13 @@ struct Told {
     what: What,
 }
 
+/// What a disk shows, by the family that it belongs to.
+pub(crate) type Shown = BTreeSet<(Body, SyncPath)>;
+
+pub(crate) fn shown_by(disk: &Disk) -> Shown {
+    disk.items.iter().map(|(path, item)| (item.body.clone(), home_of(&item.body, path))).collect()
+}
+
 /// All that users did.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
@@ -186,6 +193,22 @@ impl Oracle {
         for index in (mark..self.told.len()).rev() {
             if self.told[index].as_ref().is_some_and(|told| told.device == device) {
                 *self.n_changes.entry(device).or_default() -= 1;
+                self.undo_one(index);
+            }
+        }
+    }
+
+    /// A machine was put back to what it was: what it alone showed and shows no more is gone, whoever had made it.
+    pub(crate) fn revert(&mut self, shown_before: &Shown, shown_after: &Shown, shown_elsewhere: &Shown) {
+        for index in (0..self.told.len()).rev() {
+            let is_gone = |told: &Told| {
+                let key = key_of(told);
+                told.what != What::Destroyed
+                    && shown_before.contains(&key)
+                    && !shown_after.contains(&key)
+                    && !shown_elsewhere.contains(&key)
+            };
+            if self.told[index].as_ref().is_some_and(is_gone) {
                 self.undo_one(index);
             }
         }

@@ -82,6 +82,11 @@ impl World {
                 self.restore_home(device);
                 self.restart_in(device, *down_us);
             }
+            Verb::Snapshot {} => self.take_snapshot(device),
+            Verb::Revert { down_us } => {
+                self.revert(device);
+                self.restart_in(device, *down_us);
+            }
             Verb::Leave {} if !self.devices[device].is_away => self.leave(device),
             Verb::Join {} if self.devices[device].is_away => self.join(device),
             Verb::Clock { seconds } => self.step_clock(device, *seconds),

@@ -142,6 +142,8 @@ verbs! {
     LoseRoot(on: bool) = "root-lost", "The root is not there, or is back.";
     BackUp() = "back-up", "The home is copied.";
     Restore(down_us: u64) = "restore", "The copy is put in the home's place.";
+    Snapshot() = "snapshot", "The whole machine is copied, disk and home.";
+    Revert(down_us: u64) = "revert", "The copy is put in the machine's place, and started.";
     Leave() = "leave", "The device leaves; its files stay, what it knew goes.";
     Join() = "join", "It joins again, as new.";
     Clock(seconds: i64) = "clock", "Its wall clock steps.";

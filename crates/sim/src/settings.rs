@@ -66,6 +66,8 @@ pub struct Odds {
     pub clock: u64,
     /// A home is copied, or the copy put in its place.
     pub restore: u64,
+    /// A machine is copied, or the copy put in its place.
+    pub revert: u64,
     /// A member leaves, or joins again.
     pub leave: u64,
     /// Deletions that are held are let through.
@@ -122,6 +124,10 @@ impl Settings {
         if level > 0 && random.percent(25) {
             settings.scene.options.held_files_min = 2 + random.below(3);
             settings.odds.approve = random.below(2) * 10;
+        }
+        let mut random = Random::new(seed ^ 0x5a95 ^ (level << 32));
+        if (level == 2 || level == 4) && random.percent(20) {
+            settings.odds.revert = 1 + random.below(8);
         }
         settings
     }

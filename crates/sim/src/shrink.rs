@@ -137,7 +137,10 @@ fn time_of(step: &mut Step) -> Option<&mut u64> {
         Step::Wait(us)
         | Step::Device(
             _,
-            Verb::Crash { down_us: us } | Verb::CutPower { down_us: us } | Verb::Restore { down_us: us },
+            Verb::Crash { down_us: us }
+            | Verb::CutPower { down_us: us }
+            | Verb::Restore { down_us: us }
+            | Verb::Revert { down_us: us },
         ) => Some(us),
         _ => None,
     }

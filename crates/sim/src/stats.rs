@@ -53,6 +53,8 @@ pub struct Stats {
     pub n_rescues: u64,
     /// Homes restored from an older copy.
     pub n_restored_homes: u64,
+    /// Whole machines put back to what they were.
+    pub n_reverts: u64,
     /// Members that left, or lost their home, and joined again.
     pub n_rejoins: u64,
     /// Times that deletions were held until the end of the faults.
@@ -116,6 +118,7 @@ impl Stats {
             ("roots lost", &mut self.n_lost_roots),
             ("clocks wrong", &mut self.n_clock_faults),
             ("homes restored", &mut self.n_restored_homes),
+            ("machines reverted", &mut self.n_reverts),
             ("members left and back", &mut self.n_rejoins),
             ("deletions held", &mut self.n_holds),
             ("members a year away", &mut self.n_years_away),

@@ -215,6 +215,7 @@ impl World {
                 is_other_home: false,
                 is_away: false,
                 backup: None,
+                snapshot: None,
                 waits_done: Vec::new(),
                 checkpoints: None,
             });

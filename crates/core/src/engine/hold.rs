@@ -4,7 +4,8 @@
 //! however they were divided, after which too little would be left of what there was, are therefore held: no version is
 //! made of what has gone from this disk, and what others have deleted stays on it. Held paths are frozen until somebody
 //! approves (then all goes on as it would have) or rejects (then the files are brought back). Renames are no deletions,
-//! and files that come and go all the time leave as many behind.
+//! however they arrive, and neither is the end of a copy whose bytes stay under another name; files that come and go all
+//! the time leave as many behind.
 //!
 //! What is held follows from disk and registers like all else; that something was held is for the server to remember,
 //! since less than the limit may be left of it at the next start.
@@ -16,7 +17,7 @@ use super::{Effect, Engine, Mode, Now};
 use crate::conflict::origins;
 use crate::path::SyncPath;
 use crate::record::Record;
-use crate::version::{Changed, Content};
+use crate::version::{Changed, Content, ContentHash};
 
 /// Deletions count together for so long.
 const WINDOW_MS: u64 = 600_000;
@@ -53,6 +54,8 @@ pub(super) struct Holds {
     recent: VecDeque<(u64, u64)>,
     /// How many files were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
     peaks: VecDeque<(u64, u64)>,
+    /// Contents that have come to other paths while something is held that others have deleted, and to how many.
+    appeared: BTreeMap<ContentHash, usize>,
     /// Something was held when the last life ended: whatever is to be deleted is held.
     was_holding: bool,
     /// What is gone from this disk no longer, or is held no longer: what was to lie below is to be thought of again.
@@ -90,6 +93,13 @@ impl Holds {
     /// Nothing is to be done at a path any more.
     pub(super) fn is_fine(&mut self, path: &SyncPath) {
         self.leaving.remove(path);
+    }
+
+    /// A content has come to a path that had another, or none.
+    pub(super) fn has_appeared(&mut self, content: ContentHash) {
+        if !self.elsewhere.is_empty() {
+            *self.appeared.entry(content).or_default() += 1;
+        }
     }
 
     /// Notes how many files are recorded.
@@ -233,6 +243,7 @@ impl Engine {
                 None => _ = gone.insert(path.clone()),
             }
         }
+        let gone = self.without_another_name(gone, &|path| deleted.contains_key(path));
         self.release_renamed(renamed);
         if self.is_too_much(gone.len()) {
             let directories = deleted.iter().filter(|(_, content)| !content.is_bytes());
@@ -287,13 +298,58 @@ impl Engine {
                 && !path.ancestors().any(is_file)
                 && origins(path).is_empty()
         };
-        let going: BTreeSet<SyncPath> = going.keys().filter(|path| is_deletion(path)).cloned().collect();
+        let deletions: BTreeSet<SyncPath> = going.keys().filter(|path| is_deletion(path)).cloned().collect();
+        let going = self.without_another_name(deletions, &|path| going.contains_key(path));
         if self.is_too_much(going.len()) {
             self.holds.elsewhere.extend(going.iter().cloned());
             return going;
         }
         self.note_deletions(going.len());
         BTreeSet::new()
+    }
+
+    /// Of paths that go, those whose bytes are under no other name that stays: what a rename in two steps, or a copy, has
+    /// left under another name is not lost.
+    fn without_another_name(
+        &self,
+        mut paths: BTreeSet<SyncPath>,
+        goes: &dyn Fn(&SyncPath) -> bool,
+    ) -> BTreeSet<SyncPath> {
+        let Holds { told, leaving, .. } = &self.holds;
+        let stays = |path: &&SyncPath| {
+            !goes(path) && !self.holds.is_about(path) && !told.contains(*path) && !leaving.contains(*path)
+        };
+        let mut staying: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        paths.retain(|path| {
+            let Some(Content::File(content)) = self.tree.record(path).map(|record| record.content) else {
+                return true;
+            };
+            let count = || self.holders.get(&content).into_iter().flatten().filter(stays).count();
+            let left = staying.entry(content).or_insert_with(count);
+            let is_elsewhere = *left > 0;
+            *left = left.saturating_sub(1);
+            !is_elsewhere
+        });
+        paths
+    }
+
+    /// What others have deleted, and is held, turns out to have been renamed when its bytes come to another path.
+    fn release_reappeared(&mut self) {
+        for (content, count) in std::mem::take(&mut self.holds.appeared) {
+            let paths = self.holders.get(&content).into_iter().flatten();
+            let held: Vec<SyncPath> =
+                paths.filter(|path| self.holds.elsewhere.contains(*path)).take(count).cloned().collect();
+            held.into_iter().for_each(|path| self.let_go(path));
+        }
+    }
+
+    fn let_go(&mut self, held: SyncPath) {
+        self.holds.elsewhere.remove(&held);
+        self.holds.leaving.insert(held.clone());
+        for above in held.ancestors().filter(|above| !above.is_root()) {
+            self.planner.reconsider(above);
+        }
+        self.planner.reconsider(held);
     }
 
     fn is_too_much(&mut self, n_more: usize) -> bool {
@@ -352,11 +408,7 @@ impl Engine {
         let below = self.holds.elsewhere.range(path.clone()..).skip_while(|held| *held == path);
         let below = below.take_while(|held| path.is_ancestor_of(held));
         for held in below.cloned().collect::<Vec<_>>() {
-            self.holds.elsewhere.remove(&held);
-            self.holds.leaving.insert(held.clone());
-            let above = held.ancestors().take_while(|above| path.is_ancestor_of(above));
-            above.for_each(|above| self.planner.reconsider(above));
-            self.planner.reconsider(held);
+            self.let_go(held);
         }
     }
 
@@ -367,6 +419,7 @@ impl Engine {
 
     /// Once all is known at the start of a life and nothing is held, nothing is left of what the last life held.
     pub(super) fn advance_holds(&mut self) {
+        self.release_reappeared();
         if !self.holds.freed.is_empty() {
             self.release_empty();
             for path in std::mem::take(&mut self.holds.freed) {

@@ -142,6 +142,52 @@ fn l6_renames_are_no_deletions() {
 }
 
 #[test]
+fn l6_a_copy_whose_original_is_then_deleted_is_a_rename() {
+    let mut world = world();
+    for index in 0..N_FILES {
+        world.write(A, &format!("copies/{index}"), &format!("bytes {index}"));
+    }
+    world.run_us(10 * SECOND_US);
+    world.delete(A, "d");
+    world.delete(A, "e");
+    world.run_us(20 * SECOND_US);
+    assert_eq!([state(&world, A), state(&world, B)], [State::Idle; 2]);
+    assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
+    // The last name of these bytes is another matter.
+    world.delete(A, "copies");
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, A), world.n_held(A)), (State::Held, 10));
+}
+
+/// A rename of which a remote is told the half that deletes first, as when the other half is not durable yet.
+#[test]
+fn l6_a_rename_that_arrives_in_two_parts_is_held_until_it_is_whole() {
+    let mut world = world();
+    let before = n_files(&world, B);
+    world.cut(A, B);
+    world.set_root_lost(B, true);
+    world.delete(A, "d");
+    world.delete(A, "e");
+    world.run_us(10 * SECOND_US);
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    world.set_root_lost(B, false);
+    world.connect(A, B);
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, B), n_files(&world, B)), (State::Held, before));
+    for index in 0..N_FILES {
+        world.write(A, &format!("moved/{index}"), &format!("bytes {index}"));
+    }
+    world.run_us(20 * SECOND_US);
+    // The symlink alone has no other name.
+    assert_eq!((world.n_held(B), n_files(&world, B)), (1, before));
+    world.approve(B);
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, B), n_files(&world, B)), (State::Idle, N_FILES));
+    assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
+}
+
+#[test]
 fn l6_what_comes_back_by_itself_is_held_no_longer() {
     let mut world = world();
     delete_most(&mut world, A);
