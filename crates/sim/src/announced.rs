@@ -1,6 +1,6 @@
 //! What was announced: no dot ever names two versions (promise C3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::message::Entry;
 use file_sync_core::path::SyncPath;
@@ -10,14 +10,27 @@ use file_sync_core::version::{DeviceId, Dot, Version};
 #[derive(Clone, Debug, Default)]
 pub struct Announced {
     versions: BTreeMap<Dot, (SyncPath, Version)>,
+    /// Devices that were put back to what they were.
+    reverted: BTreeSet<DeviceId>,
     /// Dots that named two.
     pub broken: Vec<String>,
 }
 
 impl Announced {
-    /// A device was put back to what it was: what nobody else has taken in was never announced.
-    pub fn revert(&mut self, device: DeviceId, is_known: impl Fn(&Dot) -> bool) {
-        self.versions.retain(|dot, _| dot.actor.device != device || is_known(dot));
+    /// A device was put back to what it was.
+    pub fn revert(&mut self, device: DeviceId) {
+        self.reverted.insert(device);
+    }
+
+    /// Of devices that were put back, what nobody knows any more was never announced.
+    pub fn forget_unknown(&mut self, is_known: impl Fn(&Dot) -> bool) {
+        let reverted = &self.reverted;
+        self.versions.retain(|dot, _| !reverted.contains(&dot.actor.device) || is_known(dot));
+    }
+
+    /// True if there is anything to forget.
+    pub fn has_reverted(&self) -> bool {
+        !self.reverted.is_empty()
     }
 
     /// Entries were sent.

@@ -7,11 +7,11 @@ use file_sync_core::message::Members;
 use file_sync_core::mistake::{Mistake, is_made};
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
-use file_sync_core::version::Dot;
+use file_sync_core::version::DeviceId;
 
 use crate::device::{Durable, LaneTask, Snapshot};
 use crate::disk::Body;
-use crate::oracle::{Shown, shown_by};
+use crate::oracle::shown_by;
 use crate::world::{Happening, World, name};
 
 fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
@@ -258,29 +258,37 @@ impl World {
             (now.is_full, now.is_read_only, Default::default());
         (disk.unreadable, disk.failing, disk.mounts) =
             (now.unreadable.clone(), now.failing.clone(), now.mounts.clone());
-        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
         let (before, after) = (shown_by(&self.devices[device].disk), shown_by(&disk));
-        let mut elsewhere = Shown::new();
-        let mut heard: Vec<Register> = Vec::new();
-        for (_, other) in others {
-            elsewhere.extend(shown_by(&other.disk));
-            heard.extend(other.durable.rows.values().map(|(register, ..)| register.clone()));
-            let trees = other.engine.iter().flat_map(|engine| engine.tree().iter());
-            heard.extend(trees.map(|(_, node)| node.register.clone()));
-        }
+        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
+        let elsewhere = others.flat_map(|(_, other)| shown_by(&other.disk)).collect();
         self.oracle.revert(&before, &after, &elsewhere);
-        let is_known = |dot: &Dot| {
-            heard
-                .iter()
-                .any(|register| register.context().has_born(dot) || register.context().has_foreign(dot))
-        };
-        self.announced.revert(self.devices[device].id, is_known);
+        self.announced.revert(self.devices[device].id);
         let machine = &mut self.devices[device];
         (machine.disk, machine.durable, machine.backup) = (disk, durable, None);
         machine.config.may_have_fallen_back = true; // The machine was started anew.
+        self.forget_unknown();
         self.is_durable(device);
         let left = self.devices[device].disk.show();
         self.note(|| format!("{} reverted; left: {left:?}", name(device)));
+    }
+
+    /// Forgets what was announced by machines that were put back and is known to nobody any more.
+    pub(crate) fn forget_unknown(&mut self) {
+        if !self.announced.has_reverted() {
+            return;
+        }
+        let known = self.devices.iter().map(|device| {
+            let durable = device.durable.rows.values().map(|(register, ..)| register);
+            let engines = device.engine.iter().flat_map(|engine| engine.tree().iter());
+            let registers = durable.chain(engines.map(|(_, node)| &node.register));
+            (device.id, registers.collect::<Vec<&Register>>())
+        });
+        let known: Vec<(DeviceId, Vec<&Register>)> = known.collect();
+        self.announced.forget_unknown(|dot| {
+            let others = known.iter().filter(|(device, _)| *device != dot.actor.device);
+            let mut contexts = others.flat_map(|(_, registers)| registers).map(|register| register.context());
+            contexts.any(|context| context.has_born(dot) || context.has_foreign(dot))
+        });
     }
 
     /// Has a device leave; its files stay, what it knew goes, the others hear of it.

@@ -264,6 +264,7 @@ impl World {
         machine.tick_at_us = None;
         self.stats.n_crashes += 1;
         let life = machine.life - 1;
+        self.forget_unknown();
         // Neither what was not durable then nor what is done until the restart was seen.
         self.oracle.crashed(device, life);
         self.oracle.crashed(device, life + 1);

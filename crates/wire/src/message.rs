@@ -248,6 +248,7 @@ fn encode_attach(attach: &Attach) -> proto::Attach {
         members: encode_members(&attach.members),
         incarnation: attach.incarnation,
         known_incarnation: attach.known_incarnation,
+        heard_sequence: attach.heard_sequence,
     }
 }
 
@@ -270,6 +271,7 @@ fn decode_attach(attach: proto::Attach) -> Result<Attach, WireError> {
         members: decode_members(&attach.members)?,
         incarnation: attach.incarnation,
         known_incarnation: attach.known_incarnation,
+        heard_sequence: attach.heard_sequence,
     })
 }
 

@@ -250,6 +250,7 @@ pub fn attach(directory: DirectoryId) -> Attach {
         members: Members::new(),
         incarnation: 0,
         known_incarnation: 0,
+        heard_sequence: 0,
     }
 }
 

@@ -276,6 +276,20 @@ impl Engine {
         }
         self.holds.here.retain(|path| !renamed.contains(path));
         self.tell(renamed);
+        self.release_if_little();
+    }
+
+    /// What is left of what was held, once renames are known for what they are, may be little enough.
+    fn release_if_little(&mut self) {
+        if self.is_too_much(0) || self.holds.is_empty() {
+            return;
+        }
+        self.note_deletions(self.n_held() as usize);
+        let here = std::mem::take(&mut self.holds.here);
+        self.tell(here);
+        self.release_empty();
+        let elsewhere = std::mem::take(&mut self.holds.elsewhere);
+        elsewhere.into_iter().for_each(|path| self.let_go(path));
     }
 
     /// Directories are held for what was in them.
@@ -339,7 +353,11 @@ impl Engine {
             let paths = self.holders.get(&content).into_iter().flatten();
             let held: Vec<SyncPath> =
                 paths.filter(|path| self.holds.elsewhere.contains(*path)).take(count).cloned().collect();
+            let is_any = !held.is_empty();
             held.into_iter().for_each(|path| self.let_go(path));
+            if is_any {
+                self.release_if_little();
+            }
         }
     }
 
@@ -353,7 +371,9 @@ impl Engine {
     }
 
     fn is_too_much(&mut self, n_more: usize) -> bool {
-        let Some(limit) = self.config.hold.filter(|_| n_more > 0) else { return false };
+        let Some(limit) = self.config.hold.filter(|_| n_more > 0 || !self.holds.is_empty()) else {
+            return false;
+        };
         let since = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
         while self.holds.recent.front().is_some_and(|(at, _)| *at < since) {
             self.holds.recent.pop_front();

@@ -36,7 +36,7 @@ impl Engine {
             return false;
         }
         !earlier.any(|incarnation| *incarnation == attach.known_incarnation)
-            || (is_by_index && attach.known_sequence > self.commits.began.sequence)
+            || (is_by_index && attach.heard_sequence > self.commits.began.sequence)
     }
 
     /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what

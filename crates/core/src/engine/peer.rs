@@ -113,6 +113,7 @@ impl Engine {
             members: self.members.clone(),
             incarnation: self.config.incarnations.last().copied().unwrap_or(0),
             known_incarnation: peer.incarnation,
+            heard_sequence: peer.heard,
         };
         // What was merged but is not durable yet is sent again.
         peer.merged = peer.merged_durable;
@@ -217,7 +218,7 @@ impl Engine {
         peer.told = None;
         if peer.index_id != attach.index_id {
             peer.index_id = attach.index_id;
-            (peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0);
+            (peer.heard, peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0, 0);
             peer.awaiting.clear();
             peer.awaiting_numbers.clear();
             peer.forget_refused();
@@ -270,6 +271,7 @@ impl Engine {
         }
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
+        peer.heard = peer.heard.max(peer.merged);
         peer.incarnation = peer.attached_incarnation;
         self.commits.note_state();
         let merged = entries

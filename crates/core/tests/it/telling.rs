@@ -63,6 +63,7 @@ fn attach(index_id: u64) -> Attach {
         members: Members::default(),
         incarnation: 1,
         known_incarnation: 1,
+        heard_sequence: 0,
     }
 }
 

@@ -151,6 +151,7 @@ fn attach(world: &World) -> Attach {
         members: Default::default(),
         incarnation: 0,
         known_incarnation: 0,
+        heard_sequence: 0,
     }
 }
 

@@ -146,6 +146,7 @@ impl Generator {
             members: self.members(),
             incarnation: self.next(),
             known_incarnation: self.next(),
+            heard_sequence: self.next(),
         }
     }
 

@@ -92,6 +92,7 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         members,
         incarnation: 0,
         known_incarnation: 0,
+        heard_sequence: 0,
     };
     let mut said =
         engine.step(Now::default(), Event::Message { from: remote, message: Message::Attach(attach) });

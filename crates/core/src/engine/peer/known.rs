@@ -39,6 +39,8 @@ pub(in crate::engine) struct Peer {
     pub(super) incarnation: u64,
     /// The start of the remote's server that is linked; it counts once its entries are taken.
     pub(super) attached_incarnation: u64,
+    /// The most that was ever merged of this numbering, durable or not.
+    pub(super) heard: u64,
     pub(in crate::engine) merged: u64,
     pub(in crate::engine) merged_under_way: u64,
     pub(in crate::engine) merged_durable: u64,
@@ -97,6 +99,7 @@ impl Peer {
         Peer {
             index_id: known.index_id,
             incarnation: known.incarnation,
+            heard: known.merged,
             merged: known.merged,
             merged_under_way: known.merged,
             merged_durable: known.merged,
