@@ -281,10 +281,11 @@ impl Engine {
 
     /// What is left of what was held, once renames are known for what they are, may be little enough.
     fn release_if_little(&mut self) {
-        if self.is_too_much(0) || self.holds.is_empty() {
+        let n_held = self.n_held();
+        if self.holds.is_empty() || self.config.hold.is_none_or(|limit| n_held > limit.files) {
             return;
         }
-        self.note_deletions(self.n_held() as usize);
+        self.note_deletions(n_held as usize);
         let here = std::mem::take(&mut self.holds.here);
         self.tell(here);
         self.release_empty();
@@ -371,9 +372,7 @@ impl Engine {
     }
 
     fn is_too_much(&mut self, n_more: usize) -> bool {
-        let Some(limit) = self.config.hold.filter(|_| n_more > 0 || !self.holds.is_empty()) else {
-            return false;
-        };
+        let Some(limit) = self.config.hold.filter(|_| n_more > 0) else { return false };
         let since = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
         while self.holds.recent.front().is_some_and(|(at, _)| *at < since) {
             self.holds.recent.pop_front();
