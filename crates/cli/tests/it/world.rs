@@ -134,7 +134,9 @@ pub fn equal(devices: &[&Device]) {
     for device in &devices[1..] {
         let other = tree_of(&device.root());
         if let Some(difference) = difference(&first, &other) {
-            panic!("{} and {} differ: {difference}", devices[0].name, device.name);
+            let states = devices.iter().map(|device| format!("{}: {}", device.name, device.directory()));
+            let states: Vec<String> = states.collect();
+            panic!("{} and {} differ: {difference}\n{}", devices[0].name, device.name, states.join("\n"));
         }
     }
 }
