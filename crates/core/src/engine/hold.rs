@@ -27,7 +27,7 @@ const WINDOW_MS: u64 = 600_000;
 pub struct HoldLimit {
     /// So many files and symlinks.
     pub files: u64,
-    /// So many of a hundred of those that there were: fewer than the others are left.
+    /// So many of a hundred of those that there were, equal ones counted once: fewer than the others are left.
     pub percent: u64,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Holds {
     leaving: BTreeSet<SyncPath>,
     /// Deletions that were not held: when (milliseconds) and how many.
     recent: VecDeque<(u64, u64)>,
-    /// How many files were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
+    /// How many contents were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
     peaks: VecDeque<(u64, u64)>,
     /// Contents that have come to other paths while something is held that others have deleted, and to how many.
     appeared: BTreeMap<ContentHash, usize>,
@@ -102,9 +102,9 @@ impl Holds {
         }
     }
 
-    /// Notes how many files are recorded.
-    pub(super) fn note_files(&mut self, now_ms: u64, n_files: u64) {
-        while self.peaks.back().is_some_and(|(_, earlier)| *earlier <= n_files) {
+    /// Notes how many contents are recorded.
+    pub(super) fn note_contents(&mut self, now_ms: u64, n_contents: u64) {
+        while self.peaks.back().is_some_and(|(_, earlier)| *earlier <= n_contents) {
             self.peaks.pop_back();
         }
         // Of one second the most counts, and what it came to in the end.
@@ -112,15 +112,15 @@ impl Holds {
         if self.peaks.iter().rev().take(2).filter(|peak| is_now(peak)).count() == 2 {
             self.peaks.pop_back();
         }
-        self.peaks.push_back((now_ms, n_files));
+        self.peaks.push_back((now_ms, n_contents));
     }
 
-    /// The most files that were recorded at any time since.
+    /// The most contents that were recorded at any time since.
     fn peak(&mut self, since_ms: u64) -> u64 {
         while self.peaks.get(1).is_some_and(|(at, _)| *at <= since_ms) {
             self.peaks.pop_front();
         }
-        self.peaks.front().map_or(0, |(_, n_files)| *n_files)
+        self.peaks.front().map_or(0, |(_, n_contents)| *n_contents)
     }
 
     fn is_empty(&self) -> bool {
@@ -129,6 +129,11 @@ impl Holds {
 }
 
 impl Engine {
+    /// How many different files there are, and symlinks: a copy adds none, and neither does one half of a rename.
+    pub(super) fn n_contents(&self) -> u64 {
+        self.holders.len() as u64 + self.n_symlinks
+    }
+
     /// How many files and symlinks are held.
     pub fn n_held(&self) -> u64 {
         (self.holds.here.len() + self.holds.elsewhere.len()) as u64
@@ -193,7 +198,7 @@ impl Engine {
     fn is_answered(&mut self) {
         self.holds.recent.clear();
         self.holds.peaks.clear();
-        self.holds.note_files(self.now.monotonic_ms, self.n_files);
+        self.holds.note_contents(self.now.monotonic_ms, self.n_contents());
         self.holds.was_holding = false;
         self.planner.reconsider_all(&self.tree);
     }
@@ -379,10 +384,11 @@ impl Engine {
         }
         let n_recent: u64 = self.holds.recent.iter().map(|(_, count)| count).sum();
         let n_more = self.n_held() + n_more as u64;
-        let n_left = self.n_files.saturating_sub(n_more);
-        let (peak, kept_percent) = (self.holds.peak(since), 100_u64.saturating_sub(limit.percent));
+        let (n_contents, peak) = (self.n_contents(), self.holds.peak(since));
+        let n_left = n_contents.saturating_sub(n_more);
+        let kept_percent = 100_u64.saturating_sub(limit.percent);
         self.holds.was_holding
-            || (n_recent + n_more > limit.files && n_left * 100 < peak.max(self.n_files) * kept_percent)
+            || (n_recent + n_more > limit.files && n_left * 100 < peak.max(n_contents) * kept_percent)
     }
 
     /// True if so many deletions may be held.

@@ -74,8 +74,8 @@ pub struct Engine {
     holds: hold::Holds,
     /// Files whose bytes are not those that are recorded, though their stats are.
     damaged: BTreeSet<SyncPath>,
-    /// How many files and symlinks are recorded.
-    n_files: u64,
+    /// How many symlinks are recorded.
+    n_symlinks: u64,
     /// Which paths hold a content, by record.
     holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
@@ -157,7 +157,7 @@ impl Engine {
             local_changes: BTreeMap::new(),
             holds,
             damaged: BTreeSet::new(),
-            n_files: 0,
+            n_symlinks: 0,
             holders: HashMap::new(),
             inodes: HashMap::new(),
             kept: stored
@@ -181,7 +181,7 @@ impl Engine {
             epochs_pace: peer::Pace::default(),
         };
         engine.load(stored.rows);
-        engine.holds.note_files(now.monotonic_ms, engine.n_files);
+        engine.holds.note_contents(now.monotonic_ms, engine.n_contents());
         engine.tree.refresh_all();
         if !stored.first_scan_done {
             engine.observer.begin_first_scan();
@@ -203,8 +203,7 @@ impl Engine {
             {
                 continue;
             }
-            let is_bytes = record.as_ref().is_some_and(|record| record.content.is_bytes());
-            self.n_files += u64::from(is_bytes);
+            self.n_symlinks += n_symlinks(record.as_ref());
             if let Some(record) = &record
                 && matches!(record.content, Content::File(_))
             {
@@ -401,10 +400,7 @@ impl Engine {
         }
         self.fallen_back.remove(path);
         self.damaged.remove(path);
-        let is_bytes =
-            |record: Option<&Record>| u64::from(record.is_some_and(|record| record.content.is_bytes()));
-        self.n_files = self.n_files + is_bytes(record.as_ref()) - is_bytes(self.tree.record(path));
-        self.holds.note_files(self.now.monotonic_ms, self.n_files);
+        self.n_symlinks = self.n_symlinks + n_symlinks(record.as_ref()) - n_symlinks(self.tree.record(path));
         if let Some(old) = self.tree.record(path) {
             if self.inodes.get(&old.stat.inode) == Some(path) {
                 self.inodes.remove(&old.stat.inode);
@@ -426,6 +422,7 @@ impl Engine {
                 self.holds.has_appeared(new.content.hash());
             }
         }
+        self.holds.note_contents(self.now.monotonic_ms, self.n_contents());
         self.tree.set_record(path, record);
         self.commits.note_row(path);
     }
@@ -440,4 +437,8 @@ impl Engine {
     fn is_ignored(&self, path: &SyncPath, is_directory: bool) -> bool {
         self.rules.is_ignored(path, is_directory)
     }
+}
+
+fn n_symlinks(record: Option<&Record>) -> u64 {
+    u64::from(record.is_some_and(|record| matches!(record.content, Content::Symlink(_))))
 }

@@ -159,6 +159,19 @@ fn l6_a_copy_whose_original_is_then_deleted_is_a_rename() {
     assert_eq!((state(&world, A), world.n_held(A)), (State::Held, 10));
 }
 
+#[test]
+fn l6_equal_files_are_held_as_well_when_all_of_them_go() {
+    let options = Options { held_files_min: 5, ..Options::default() };
+    let mut world = World::new(1, &[Mode::TwoWay; 2], options);
+    [A, B].into_iter().for_each(|device| world.start(device));
+    world.connect(A, B);
+    (0..N_FILES).for_each(|index| world.write(A, &format!("d/{index}"), "the same"));
+    world.run_us(10 * SECOND_US);
+    world.delete(A, "d");
+    world.run_us(10 * SECOND_US);
+    assert_eq!((state(&world, A), world.n_held(A), n_files(&world, B)), (State::Held, 10, N_FILES));
+}
+
 /// A rename of which a remote is told the half that deletes first, as when the other half is not durable yet.
 #[test]
 fn l6_a_rename_that_arrives_in_two_parts_is_held_until_it_is_whole() {
