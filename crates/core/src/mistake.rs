@@ -8,7 +8,7 @@ use crate::engine::Counters;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::register::Register;
-use crate::version::{Actor, DeviceId, Time, Version};
+use crate::version::{Time, Version};
 
 #[cfg(feature = "mistakes")]
 pub use switch::{Making, is_made, make};
@@ -86,10 +86,10 @@ mistakes! {
     AppliedTooEarly = "progress is acknowledged before the disk has followed",
     ProgressAheadOfRows = "how far a remote is merged is committed before what it said",
     TombstonesAged = "deletes are forgotten when they are old",
-    CountersFromRows = "a start takes the counter from the versions that still stand",
     CommittedUnderOps = "a register is durable that ops under way do not follow from",
     OldStateGoesOn = "a home put back from a copy uses its counters again",
     CloneGoesOn = "a device goes on beside its clone with the same numbers",
+    EpochShared = "two lives that go on from one state give their dots the same numbers",
     SequenceFromRows = "a start takes the sequence number from the files that still stand",
     // Whoever carries out what the engine asks for.
     ExpectedUnchecked = "an op does not check what it displaces",
@@ -106,13 +106,8 @@ mistakes! {
 }
 
 /// What a start counts on from, right or wrong.
-pub(crate) fn counters(stored: Counters, device: DeviceId, rows: &[Row]) -> Counters {
+pub(crate) fn counters(stored: Counters, rows: &[Row]) -> Counters {
     let mut counters = stored;
-    if is_made(Mistake::CountersFromRows) {
-        let versions = rows.iter().flat_map(|(_, register, ..)| register.versions());
-        let own = versions.filter(|version| version.dot.actor == Actor { device, epoch: stored.epoch });
-        counters.counter = own.map(|version| version.dot.counter).max().unwrap_or(0);
-    }
     if is_made(Mistake::SequenceFromRows) {
         let files = rows.iter().filter(|(_, _, record, _)| record.is_some());
         counters.sequence = files.map(|(_, _, _, sequence)| *sequence).max().unwrap_or(0);

@@ -64,6 +64,8 @@ pub struct Tree {
     stale: BTreeSet<SyncPath>,
     /// Whose disk this is; what it has written itself is not weighed.
     own: Option<DeviceId>,
+    /// Nobody else's word counts here: what this device's versions do not name as replaced, nobody takes for replaced.
+    pub(crate) is_sole_author: bool,
     /// What others have made this tree take, in bytes of memory.
     announced_bytes: usize,
 }
@@ -256,7 +258,8 @@ impl Tree {
                 || is_made(Mistake::AllTakenForSeen)
         };
         let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
-        let replaced = replaced::replaced(&seen, act.changed, act.dot.actor);
+        let earlier = if self.is_sole_author { register.context().highest() } else { &[] };
+        let replaced = replaced::replaced(&seen, act.changed, earlier);
         let n_kept = usize::from(is_made(Mistake::SeenDotKept));
         let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).skip(n_kept).collect();
         let value = complete(act.value, act.changed, act.before, &projection.value);

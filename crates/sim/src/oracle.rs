@@ -200,16 +200,13 @@ impl Oracle {
 
     /// A machine was put back to what it was: what it alone showed and shows no more is gone, whoever had made it.
     pub(crate) fn revert(&mut self, shown_before: &Shown, shown_after: &Shown, shown_elsewhere: &Shown) {
-        for index in (0..self.told.len()).rev() {
-            let is_gone = |told: &Told| {
-                let key = key_of(told);
-                told.what != What::Destroyed
-                    && shown_before.contains(&key)
-                    && !shown_after.contains(&key)
-                    && !shown_elsewhere.contains(&key)
-            };
-            if self.told[index].as_ref().is_some_and(is_gone) {
-                self.undo_one(index);
+        let is_gone = |key: &&(Body, SyncPath)| !shown_after.contains(key) && !shown_elsewhere.contains(key);
+        for key in shown_before.iter().filter(is_gone) {
+            let fate = self.fates.entry(key.clone()).or_default();
+            (fate.n_made, fate.n_confirmed) = (0, 0);
+            self.appeared.insert(key.clone());
+            for told in &mut self.told {
+                told.take_if(|told| told.what != What::Destroyed && key_of(told) == *key);
             }
         }
     }

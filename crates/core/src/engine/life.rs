@@ -1,21 +1,80 @@
-//! Lives: whether this device's state is the last that went by its name, and a new epoch where it is not.
+//! Lives: whether this device's state is the last that went by its name, and what its dots carry until that is known.
 //!
-//! A home that was put back from a copy is behind what others heard of it. A device that was cloned goes on beside its
-//! original, and both number alike: neither is behind, but what others heard last was said by a server that this home
-//! does not remember, or by one that it does, after this one had begun (promise C5).
+//! A home that was put back from a copy is behind what others heard of it. A device that was cloned, or a whole machine
+//! that was put back to what it was, goes on beside what it became otherwise, and both number alike: neither is behind,
+//! but what others heard last was said by a server that this home does not remember, or by one that it does, after this
+//! one had begun (promise C5).
+//!
+//! Nothing on the machine itself tells that it was put back. Two lives must not give two versions one dot all the same:
+//! who has heard of one would take the other for known, and for replaced. So until every remote that it was ever linked to
+//! has been met in this life, and knows of no other, a device's dots carry an epoch of this life alone; after that they
+//! carry the epoch of all its lives, since each life costs every register that it wrote to an actor of its own. What is
+//! resumed with its memory, as a suspended virtual machine that goes on from an older image, is the same life twice; that
+//! alone is found out only by the numbers, when the next remote is met.
+
+use std::collections::BTreeSet;
 
 use super::{Counters, Engine};
 use crate::message::Attach;
 use crate::mistake::{Mistake, is_made};
-use crate::version::DeviceId;
+use crate::tree::Act;
+use crate::version::{Actor, ContentHash, DeviceId, Dot, Version};
+
+/// The epochs that this device's dots carry.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    /// Of this life alone.
+    this_life: u64,
+    /// Of all lives that it remembers, under their common epoch.
+    own: BTreeSet<u64>,
+}
+
+impl Epochs {
+    pub(super) fn new(common: u64, incarnations: &[u64]) -> Epochs {
+        let of_life = |incarnation: &u64| {
+            let hash = ContentHash::of(&[common.to_le_bytes(), incarnation.to_le_bytes()].concat());
+            u64::from_le_bytes(*hash.0.first_chunk().expect("a hash is longer"))
+        };
+        let own: BTreeSet<u64> = incarnations.iter().map(of_life).chain([common]).collect();
+        Epochs { this_life: incarnations.last().map_or(common, of_life), own }
+    }
+}
 
 impl Engine {
-    /// True if a remote remembers dots of this device's present epoch that this device does not: its state is older
-    /// than it was.
+    /// Who makes dots here at present.
+    pub(super) fn actor(&self) -> Actor {
+        let Counters { epoch, .. } = self.commits.counters;
+        let is_common = self.is_vouched_for() || is_made(Mistake::EpochShared);
+        Actor { device: self.config.device, epoch: if is_common { epoch } else { self.epochs.this_life } }
+    }
+
+    /// True for dots that this device makes, or has made in a life that it remembers.
+    pub(super) fn is_own(&self, actor: &Actor) -> bool {
+        actor.device == self.config.device && self.epochs.own.contains(&actor.epoch)
+    }
+
+    /// True once every member that this device was ever linked to has been met in this life.
+    fn is_vouched_for(&self) -> bool {
+        let is_other = |device: &DeviceId| {
+            *device != self.config.device && self.members.get(device).is_some_and(|member| member.active)
+        };
+        let mut linked = self.peers.iter().filter(|(device, _)| is_other(device)).peekable();
+        linked.peek().is_some() && linked.all(|(_, peer)| peer.has_vouched)
+    }
+
+    /// True for a dot of one of this device's lives that it did not make, as it remembers.
+    pub(super) fn is_forgotten(&self, dot: &Dot) -> bool {
+        self.is_own(&dot.actor) && dot.counter > self.commits.counters.counter
+    }
+
+    /// True if a remote remembers dots of this device's that this device does not: its state is older than it was.
     pub(super) fn has_lost_counters(&self, attach: &Attach) -> bool {
-        let counters = &self.commits.counters;
-        !is_made(Mistake::OldStateGoesOn)
-            && attach.counters.get(&counters.epoch).is_some_and(|highest| *highest > counters.counter)
+        let device = self.config.device;
+        let mut heard = attach
+            .counters
+            .iter()
+            .map(|(epoch, counter)| Dot { actor: Actor { device, epoch: *epoch }, counter: *counter });
+        !is_made(Mistake::OldStateGoesOn) && heard.any(|dot| self.is_forgotten(&dot))
     }
 
     /// True if another server with this device's name and numbers has spoken to a remote since this one's memory ends.
@@ -23,12 +82,8 @@ impl Engine {
     /// Only what the remote had from that server itself counts: what it has heard of this device through others may be of
     /// later starts than the last that it was linked to.
     pub(super) fn has_lived_elsewhere(&self, attach: &Attach) -> bool {
-        let Counters { index_id, epoch, .. } = self.commits.counters;
-        let is_by_index = attach.known_index_id == index_id;
-        if is_made(Mistake::CloneGoesOn) {
-            return false;
-        }
-        if attach.known_incarnation == 0 || !(is_by_index || attach.counters.contains_key(&epoch)) {
+        let is_by_index = attach.known_index_id == self.commits.counters.index_id;
+        if is_made(Mistake::CloneGoesOn) || attach.known_incarnation == 0 || !is_by_index {
             return false; // What the remote remembers is not in these numbers.
         }
         let mut earlier = self.config.incarnations.iter().rev();
@@ -36,32 +91,52 @@ impl Engine {
             return false;
         }
         !earlier.any(|incarnation| *incarnation == attach.known_incarnation)
-            || (is_by_index && attach.heard_sequence > self.commits.began.sequence)
+            || attach.heard_sequence > self.commits.began.sequence
     }
 
-    /// Begins a new life: what was written since the old epoch's counters were last known is not told apart from what
-    /// was written before, so from now on dots carry a new epoch, and others' view of the old one is merged as it is.
-    ///
-    /// Sequence numbers may have been used twice as well, so that all is told again under a new numbering.
+    /// Begins a new numbering: what was told under the old one since it is known may have been of another life, so that
+    /// all is told again, and dots carry a new epoch.
     pub(super) fn start_new_epoch(&mut self) {
         let incarnation = self.config.incarnations.last().copied().unwrap_or(0);
-        let counters = &mut self.commits.counters;
+        let (counters, began) = (&mut self.commits.counters, self.commits.began);
+        let old = Actor { device: self.config.device, epoch: counters.epoch };
         let seed = [
             counters.epoch.to_le_bytes(),
             incarnation.to_le_bytes(),
             self.now.wall.seconds.to_le_bytes(),
             self.now.monotonic_ms.to_le_bytes(),
         ];
-        let hash = crate::version::ContentHash::of(&seed.concat());
+        let hash = ContentHash::of(&seed.concat());
         let number = |index: usize| {
             let bytes = hash.0[index * 8..].first_chunk().expect("a hash holds four numbers");
             u64::from_le_bytes(*bytes)
         };
         (counters.epoch, counters.index_id, counters.counter) = (number(0), number(1), 0);
         self.commits.began = *counters;
+        self.epochs = Epochs::new(counters.epoch, &self.config.incarnations);
         self.commits.note_state();
-        self.reissue_own_versions();
+        self.reissue(old, began.counter);
         self.tell_all_again();
+    }
+
+    /// Gives every value that this life made under the epoch of all lives, and that is still shown, a dot of the new
+    /// epoch, which replaces the old one: where this life goes on in another machine's memory too, the old one may stand
+    /// for two values.
+    fn reissue(&mut self, old: Actor, through: u64) {
+        let versions = self.tree.iter().flat_map(|(path, node)| {
+            node.register.versions().iter().map(move |version| (path.clone(), version.clone()))
+        });
+        let is_double = |(path, version): &(_, Version)| {
+            let record = self.tree.record(path);
+            version.dot.actor == old
+                && version.dot.counter > through
+                && record.is_some_and(|record| record.content == version.value.content())
+        };
+        let double: Vec<_> = versions.filter(is_double).collect();
+        for (path, Version { value, changed, rank, .. }) in double {
+            let (before, dot) = (value.content(), self.next_dot());
+            self.tree.act(Act { path, before, value, changed, rank, dot });
+        }
     }
 
     /// Makes all remotes forget how far they had come with this device's numbering.

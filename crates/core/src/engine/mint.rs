@@ -15,7 +15,7 @@ use crate::path::SyncPath;
 use crate::projection::Loser;
 use crate::record::{Record, Stat};
 use crate::tree::Act;
-use crate::version::{Actor, Changed, Content, Dot, Time, Value, Version};
+use crate::version::{Changed, Content, Dot, Time, Value, Version};
 
 /// What was found in one transaction: at conflict copies' names, and at others.
 pub(super) struct Contents {
@@ -298,9 +298,8 @@ impl Engine {
             return false;
         }
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
-        let own = Actor { device: self.config.device, epoch: self.commits.counters.epoch };
         // What was deleted here since, while the first scan went on, its user has made again.
-        let is_delete = |version: &&Version| !version.value.is_present() && version.dot.actor != own;
+        let is_delete = |version: &&Version| !version.value.is_present() && !self.is_own(&version.dot.actor);
         versions.iter().filter(is_delete).any(|version| version.base == content)
     }
 
@@ -309,12 +308,11 @@ impl Engine {
     pub(super) fn let_go_of_deleted(&mut self, path: &SyncPath) {
         let Some(record) = self.tree.record(path).cloned() else { return };
         let is_the_record = |version: &&Version| version.value.content() == record.content;
-        let own = Actor { device: self.config.device, epoch: self.commits.counters.epoch };
         let is_of_first_scan = |version: &Version| {
             // What was deleted here while the scan went on, and made again, is new. Deletes that were known before say
             // nothing of it: they were of other contents.
-            let is_made_again = version.replaced.iter().any(|dot| dot.actor == own);
-            version.dot.actor == own
+            let is_made_again = version.replaced.iter().any(|dot| self.is_own(&dot.actor));
+            self.is_own(&version.dot.actor)
                 && version.dot.counter <= self.observer.first_scan_through
                 && version.base == Content::Absent
                 && !is_made_again
@@ -370,10 +368,9 @@ impl Engine {
         });
     }
 
-    fn next_dot(&mut self) -> Dot {
-        let counters = &mut self.commits.counters;
-        counters.counter += 1;
-        Dot { actor: Actor { device: self.config.device, epoch: counters.epoch }, counter: counters.counter }
+    pub(super) fn next_dot(&mut self) -> Dot {
+        self.commits.counters.counter += 1;
+        Dot { actor: self.actor(), counter: self.commits.counters.counter }
     }
 
     /// A path that differed here, on a member that may not send, is again as its record says.
@@ -422,40 +419,5 @@ pub(super) fn value_of(record: &Record, target: Option<Box<[u8]>>) -> Value {
         Content::Directory => Value::Directory { mode: stat.mode },
         Content::Symlink(_) => Value::Symlink { target: target.unwrap_or_default() },
         Content::Absent => Value::ABSENT,
-    }
-}
-
-impl Engine {
-    /// Gives every value of this device's that is still shown a dot of the new epoch, which replaces the old one.
-    ///
-    /// A home that lost part of its state may have used counters twice; which versions those are cannot be told any
-    /// more, so all that this device has written and nobody replaced is said again.
-    pub(super) fn reissue_own_versions(&mut self) {
-        let device = self.config.device;
-        let epoch = self.commits.counters.epoch;
-        let own: Vec<(SyncPath, crate::version::Version)> = self
-            .tree
-            .iter()
-            .flat_map(|(path, node)| {
-                node.register.versions().iter().map(move |version| (path.clone(), version.clone()))
-            })
-            .filter(|(_, version)| version.dot.actor.device == device && version.dot.actor.epoch != epoch)
-            .filter(|(path, version)| {
-                let content = version.value.content();
-                self.tree.record(path).is_some_and(|record| record.content == content)
-            })
-            .collect();
-        for (path, version) in own {
-            let before = version.value.content();
-            let dot = self.next_dot();
-            self.tree.act(Act {
-                path,
-                before,
-                value: version.value,
-                changed: version.changed,
-                rank: version.rank,
-                dot,
-            });
-        }
     }
 }

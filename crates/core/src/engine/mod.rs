@@ -95,6 +95,8 @@ pub struct Engine {
     members_pace: peer::Pace,
     /// How often an epoch is begun on a remote's word alone.
     epochs_pace: peer::Pace,
+    /// What dots carry.
+    epochs: life::Epochs,
 }
 
 #[derive(Debug, PartialEq)]
@@ -130,14 +132,16 @@ const TROUBLE_RETRY_MS: u64 = 10_000;
 impl Engine {
     /// Starts from what was stored; the first thing it asks for is a walk.
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
-        let tree = Tree::of(config.device);
-        let counters = mistake::counters(stored.counters, config.device, &stored.rows);
+        let mut tree = Tree::of(config.device);
+        tree.is_sole_author = config.only_author == Some(config.device);
+        let counters = mistake::counters(stored.counters, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let holds = hold::Holds::new(config.was_holding && config.hold.is_some());
         // What is listed was recorded with what took its place.
         let is_found = |kept: &&Kept| kept.content.is_bytes() && stored.found_kept.contains(&kept.name);
         let kept = stored.kept.iter().filter(is_found);
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
+        let epochs = life::Epochs::new(counters.epoch, &config.incarnations);
         let mut engine = Engine {
             config,
             now,
@@ -179,6 +183,7 @@ impl Engine {
             members_due_ms: None,
             members_pace: peer::Pace::default(),
             epochs_pace: peer::Pace::default(),
+            epochs,
         };
         engine.load(stored.rows);
         engine.holds.note_contents(now.monotonic_ms, engine.n_contents());

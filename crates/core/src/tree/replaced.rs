@@ -14,15 +14,19 @@ use crate::version::{Actor, Changed, Dot, Version};
 /// A value carries on what led to the bytes that it replaces, back to a delete or to nothing. A change of metadata alone
 /// names the writes of its bytes only: neither other changes of metadata, which who replaces the bytes need not have
 /// seen, nor a delete that they outlived.
-pub(super) fn replaced(seen: &[&Version], changed: Changed, author: Actor) -> Vec<Dot> {
+///
+/// Where the author's word alone counts, nothing else says that what the author wrote in earlier lives was replaced:
+/// `earlier` is all that is known of these at the path, and named whatever it is.
+pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[(Actor, u64)]) -> Vec<Dot> {
     let mut ranges: BTreeMap<Actor, (u64, u64)> = BTreeMap::new();
     let mut name = |dot: &Dot| {
         let (lowest, highest) = ranges.entry(dot.actor).or_insert((dot.counter, dot.counter));
         (*lowest, *highest) = (dot.counter.min(*lowest), dot.counter.max(*highest));
     };
+    earlier.iter().for_each(|(actor, counter)| name(&Dot { actor: *actor, counter: *counter }));
     for version in seen {
         let is_write = version.value.is_present() && version.changed.content;
-        if changed.content || is_write || is_of_earlier_life(version, author) {
+        if changed.content || is_write {
             name(&version.dot);
         }
         if version.value.is_present() {
@@ -34,12 +38,6 @@ pub(super) fn replaced(seen: &[&Version], changed: Changed, author: Actor) -> Ve
         [Some(lowest), highest].into_iter().flatten().map(move |counter| Dot { actor, counter })
     };
     ranges.into_iter().flat_map(ends).collect()
-}
-
-/// What a device wrote under an earlier epoch is named whatever it is: where only the author's word counts, nothing else
-/// says that it was replaced.
-fn is_of_earlier_life(version: &Version, author: Actor) -> bool {
-    version.dot.actor != author && version.dot.actor.device == author.device
 }
 
 #[cfg(test)]
@@ -60,7 +58,7 @@ mod tests {
     const METADATA: Changed = Changed { content: false, mode: true, mtime: false };
 
     fn check(seen: &Version, changed: Changed, expected: &[Dot]) {
-        assert_eq!(replaced(&[seen], changed, dot(7, 1).actor), expected);
+        assert_eq!(replaced(&[seen], changed, &[]), expected);
     }
 
     #[test]
@@ -83,9 +81,13 @@ mod tests {
         let touched = version(dot(2, 3), DIRECTORY, METADATA, vec![dot(1, 9)]);
         check(&touched, METADATA, &[dot(1, 9)]);
         check(&touched, Changed::ALL, &[dot(1, 9), dot(2, 3)]);
-        assert_eq!(
-            replaced(&[&touched], METADATA, Actor { epoch: 2, ..dot(2, 3).actor }),
-            [dot(1, 9), dot(2, 3)]
-        );
+    }
+
+    #[test]
+    fn s1_a_sole_author_names_all_that_is_known_of_earlier_lives() {
+        let deleted = version(dot(1, 9), Value::ABSENT, Changed::ALL, vec![dot(2, 2)]);
+        let earlier = [(dot(2, 2).actor, 2), (dot(1, 9).actor, 9)];
+        assert_eq!(replaced(&[&deleted], Changed::ALL, &earlier), [dot(1, 9), dot(2, 2)]);
+        assert_eq!(replaced(&[&deleted], METADATA, &earlier), [dot(1, 9), dot(2, 2)]);
     }
 }

@@ -75,3 +75,34 @@ pub fn c5_a_clone_and_its_original_take_nothing_from_each_other() {
         assert_eq!(shown.len(), n_turns + 1, "{shown:?}");
     }
 }
+
+/// A machine that was put back to what it was writes, or deletes, where it had written before, ahead of meeting anybody.
+#[test]
+pub fn c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other() {
+    for is_deleted in [false, true] {
+        let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+        [A, B].iter().for_each(|device| world.start(*device));
+        world.connect(A, B);
+        world.write(A, "file", "before");
+        rests(&mut world);
+        world.take_snapshot(B);
+        world.save(B, "file", "of the first life");
+        rests(&mut world);
+        world.cut(A, B);
+        world.revert(B);
+        world.start(B);
+        match is_deleted {
+            true => world.delete(B, "file"),
+            false => world.save(B, "file", "of the second life"),
+        }
+        rests(&mut world);
+        world.connect(A, B);
+        rests(&mut world);
+        let shown = world.devices[A].disk.show();
+        assert_eq!(shown, world.devices[B].disk.show());
+        let has = |text: &str| shown.iter().any(|line| line.ends_with(text));
+        assert!(has("of the first life"), "{shown:?}");
+        assert_eq!(has("of the second life"), !is_deleted, "{shown:?}");
+        assert_eq!(world.check(), Vec::<String>::new());
+    }
+}

@@ -68,7 +68,7 @@ fn seen(mistake: Mistake) -> Seen {
         RankedByReceiver | RelayForgotten | GapAccepted | ProgressAheadOfRows => Seen::At(2),
         FreeUnchecked | DirectoryEmptied | HashUnverified | NamesNotDurable => Seen::At(2),
         ForeignCountedAsBorn | ChildrenNotCounted | ScanIgnored | ReceiverSends => Seen::At(3),
-        TombstonesAged | CountersFromRows | ExpectedUnchecked => Seen::At(3),
+        TombstonesAged | ExpectedUnchecked => Seen::At(3),
         OpsNotDurable | RootNotProved => Seen::Late(2),
         OverflowIgnored => Seen::Late(2),
         BusyLookTrusted => Seen::Late(3),
@@ -89,6 +89,7 @@ fn seen(mistake: Mistake) -> Seen {
         OldStateGoesOn => {
             Seen::Script(crate::remotes::c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again)
         }
+        EpochShared => Seen::Script(crate::clones::c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other),
         CloneGoesOn => Seen::Script(crate::clones::c5_a_clone_and_its_original_take_nothing_from_each_other),
         // Whoever adds a mistake says here where it is noticed, if not here.
         _ => Seen::At(2),

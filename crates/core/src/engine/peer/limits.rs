@@ -1,12 +1,12 @@
 //! What of a remote's entries is taken in: what can be passed on, what there is memory for, and what may be true.
 
 use super::known::Refusal;
-use crate::engine::{Counters, Engine};
+use crate::engine::Engine;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{Actor, DeviceId, Dot, Version};
+use crate::version::{DeviceId, Dot, Version};
 
 /// An entry that would get longer than this is not taken in, so that all that is can be passed on.
 const ENTRY_BYTES_MAX: usize = 2 << 20;
@@ -26,20 +26,18 @@ pub(super) enum Lost {
 }
 
 impl Engine {
-    /// Whether a register knows dots of this device's present epoch that it has not made, as it remembers: then its state
+    /// Whether a register knows dots of this device's lives that it has not made, as it remembers: then its state
     /// is older than it was, and who knows better may be connected to others only.
     pub(super) fn lost_by(&self, register: &Register) -> Lost {
         if is_made(Mistake::OldStateGoesOn) {
             return Lost::Nothing;
         }
-        let Counters { epoch, counter, .. } = self.commits.counters;
-        let actor = Actor { device: self.config.device, epoch };
-        if !register.context().has_born(&Dot { actor, counter: counter.saturating_add(1) }) {
+        let mut heard = register.context().highest().iter();
+        if !heard.any(|(actor, counter)| self.is_forgotten(&Dot { actor: *actor, counter: *counter })) {
             return Lost::Nothing;
         }
         // Without its author's signature a version would not have come this far.
-        let is_forgotten = |dot: &Dot| dot.actor == actor && dot.counter > counter;
-        let is_proof = |version: &Version| !version.is_foreign() && is_forgotten(&version.dot);
+        let is_proof = |version: &Version| !version.is_foreign() && self.is_forgotten(&version.dot);
         if register.versions().iter().any(is_proof) { Lost::Proved } else { Lost::OnItsWord }
     }
 
