@@ -242,10 +242,10 @@ impl Chooser {
         }
         if odds.revert > 0 && self.random.percent(odds.revert) && !machine.is_away && !machine.is_root_lost {
             let down_us = self.random.below(DOWN_US_MAX);
-            return Some(if machine.snapshot.is_some() {
-                Verb::Revert { down_us }
-            } else {
-                Verb::Snapshot {}
+            return Some(match (machine.snapshot.is_some(), self.random.percent(50)) {
+                (true, true) => Verb::Turn { down_us },
+                (true, false) => Verb::Revert { down_us },
+                (false, _) => Verb::Snapshot {},
             });
         }
         if self.random.percent(odds.leave) {

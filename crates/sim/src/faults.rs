@@ -237,6 +237,7 @@ impl World {
         let first_scan_done = false; // Not under this epoch.
         machine.durable = Durable { counters, peers: Default::default(), first_scan_done, ..backup };
         machine.config.doubted = true;
+        self.forget_unknown();
     }
 
     /// Copies a whole machine, for [`World::revert`].
@@ -272,6 +273,17 @@ impl World {
         self.note(|| format!("{} reverted; left: {left:?}", name(device)));
     }
 
+    /// Lets a copy of a machine go on in its place, as one of two clones that are met in turn; the machine, as it is, waits
+    /// to be met again.
+    pub fn turn(&mut self, device: usize) {
+        let machine = &self.devices[device];
+        let other = Snapshot { disk: machine.disk.clone(), durable: machine.durable.clone() };
+        if machine.snapshot.is_some() {
+            self.revert(device);
+            self.devices[device].snapshot = Some(other);
+        }
+    }
+
     /// Forgets what was announced by machines that were put back and is known to nobody any more.
     pub(crate) fn forget_unknown(&mut self) {
         if !self.announced.has_reverted() {
@@ -302,6 +314,7 @@ impl World {
         self.devices[device].durable = Durable::default();
         (self.devices[device].backup, self.devices[device].snapshot) = (None, None);
         self.devices[device].config.was_holding = false;
+        self.forget_unknown();
         self.tell_membership(device, false);
     }
 
@@ -339,8 +352,10 @@ impl World {
         });
         let mut members =
             lists.max_by_key(|list| list.get(&id).map(|member| member.number)).unwrap_or_default();
+        // Whoever was put back may not remember the last.
+        self.n_memberships += 1;
         if let Some(member) = members.get_mut(&id) {
-            (member.number, member.active) = (member.number + 1, active);
+            (member.number, member.active) = (member.number.max(self.n_memberships) + 1, active);
         }
         for other in others {
             let list = members.clone();

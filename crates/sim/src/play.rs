@@ -87,6 +87,10 @@ impl World {
                 self.revert(device);
                 self.restart_in(device, *down_us);
             }
+            Verb::Turn { down_us } => {
+                self.turn(device);
+                self.restart_in(device, *down_us);
+            }
             Verb::Leave {} if !self.devices[device].is_away => self.leave(device),
             Verb::Join {} if self.devices[device].is_away => self.join(device),
             Verb::Clock { seconds } => self.step_clock(device, *seconds),

@@ -144,6 +144,7 @@ verbs! {
     Restore(down_us: u64) = "restore", "The copy is put in the home's place.";
     Snapshot() = "snapshot", "The whole machine is copied, disk and home.";
     Revert(down_us: u64) = "revert", "The copy is put in the machine's place, and started.";
+    Turn(down_us: u64) = "turn", "The copy goes on in the machine's place, and the machine as it was is the copy.";
     Leave() = "leave", "The device leaves; its files stay, what it knew goes.";
     Join() = "join", "It joins again, as new.";
     Clock(seconds: i64) = "clock", "Its wall clock steps.";

@@ -140,7 +140,8 @@ fn time_of(step: &mut Step) -> Option<&mut u64> {
             Verb::Crash { down_us: us }
             | Verb::CutPower { down_us: us }
             | Verb::Restore { down_us: us }
-            | Verb::Revert { down_us: us },
+            | Verb::Revert { down_us: us }
+            | Verb::Turn { down_us: us },
         ) => Some(us),
         _ => None,
     }

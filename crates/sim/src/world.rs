@@ -150,6 +150,8 @@ pub struct World {
     pub(crate) happenings: BTreeMap<(u64, u64), Happening>,
     n_scheduled: u64,
     pub(crate) n_connections: u64,
+    /// How often somebody left or joined.
+    pub(crate) n_memberships: u64,
     pub(crate) n_quick_acts: u64,
 }
 
@@ -169,6 +171,7 @@ impl World {
             happenings: BTreeMap::new(),
             n_scheduled: 0,
             n_connections: 0,
+            n_memberships: 0,
             n_quick_acts: 0,
         };
         let id = |index: usize| DeviceId([(index as u8 + 1) * 0x11; 32]);

@@ -6,15 +6,15 @@
 //! one had begun (promise C5).
 //!
 //! Nothing on the machine itself tells that it was put back. Two lives must not give two versions one dot all the same:
-//! who has heard of one would take the other for known, and for replaced. So until every remote that it was ever linked to
-//! has been met in this life, and knows of no other, a device's dots carry an epoch of this life alone; after that they
-//! carry the epoch of all its lives, since each life costs every register that it wrote to an actor of its own. What is
-//! resumed with its memory, as a suspended virtual machine that goes on from an older image, is the same life twice; that
-//! alone is found out only by the numbers, when the next remote is met.
+//! who has heard of one would take the other for known, and for replaced. So the dots of every life carry an epoch of
+//! their own; what differs between lives that went on from one state is then told apart like the work of two devices. It
+//! costs a register one more actor for each life in which this device wrote to its path. What is resumed with its memory,
+//! as a suspended virtual machine that goes on from an older image, is the same life twice; that is found out by the
+//! numbers alone, when the next remote is met.
 
 use std::collections::BTreeSet;
 
-use super::{Counters, Engine};
+use super::Engine;
 use crate::message::Attach;
 use crate::mistake::{Mistake, is_made};
 use crate::tree::Act;
@@ -43,23 +43,16 @@ impl Epochs {
 impl Engine {
     /// Who makes dots here at present.
     pub(super) fn actor(&self) -> Actor {
-        let Counters { epoch, .. } = self.commits.counters;
-        let is_common = self.is_vouched_for() || is_made(Mistake::EpochShared);
-        Actor { device: self.config.device, epoch: if is_common { epoch } else { self.epochs.this_life } }
+        let epoch = match is_made(Mistake::EpochShared) {
+            true => self.commits.counters.epoch,
+            false => self.epochs.this_life,
+        };
+        Actor { device: self.config.device, epoch }
     }
 
     /// True for dots that this device makes, or has made in a life that it remembers.
     pub(super) fn is_own(&self, actor: &Actor) -> bool {
         actor.device == self.config.device && self.epochs.own.contains(&actor.epoch)
-    }
-
-    /// True once every member that this device was ever linked to has been met in this life.
-    fn is_vouched_for(&self) -> bool {
-        let is_other = |device: &DeviceId| {
-            *device != self.config.device && self.members.get(device).is_some_and(|member| member.active)
-        };
-        let mut linked = self.peers.iter().filter(|(device, _)| is_other(device)).peekable();
-        linked.peek().is_some() && linked.all(|(_, peer)| peer.has_vouched)
     }
 
     /// True for a dot of one of this device's lives that it did not make, as it remembers.
@@ -98,8 +91,8 @@ impl Engine {
     /// all is told again, and dots carry a new epoch.
     pub(super) fn start_new_epoch(&mut self) {
         let incarnation = self.config.incarnations.last().copied().unwrap_or(0);
-        let (counters, began) = (&mut self.commits.counters, self.commits.began);
-        let old = Actor { device: self.config.device, epoch: counters.epoch };
+        let (old, began) = (self.actor(), self.commits.began);
+        let counters = &mut self.commits.counters;
         let seed = [
             counters.epoch.to_le_bytes(),
             incarnation.to_le_bytes(),
@@ -119,9 +112,8 @@ impl Engine {
         self.tell_all_again();
     }
 
-    /// Gives every value that this life made under the epoch of all lives, and that is still shown, a dot of the new
-    /// epoch, which replaces the old one: where this life goes on in another machine's memory too, the old one may stand
-    /// for two values.
+    /// Gives every value that this life made, and that is still shown, a dot of the new epoch, which replaces the old one:
+    /// where this life goes on in another machine's memory too, the old one may stand for two values.
     fn reissue(&mut self, old: Actor, through: u64) {
         let versions = self.tree.iter().flat_map(|(path, node)| {
             node.register.versions().iter().map(move |version| (path.clone(), version.clone()))

@@ -210,7 +210,6 @@ impl Engine {
         }
         let ours = self.commits.counters;
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        peer.has_vouched = true;
         peer.has_attached = true;
         peer.has_detached = false;
         peer.sends_only = attach.sends_only;

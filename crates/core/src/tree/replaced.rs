@@ -5,11 +5,12 @@
 //! (promise L5). Of each actor's dots the lowest and the highest stand for those between, so that a file that is
 //! edited for years carries two dots an actor.
 
-use std::collections::BTreeMap;
-
 use crate::version::{Actor, Changed, Dot, Version};
 
-/// The dots that a write of this author replaces, in order, if they had seen these versions and changed this of them.
+/// Of the actors named for what led to it, not for what was seen, so many are carried on.
+const ACTORS_MAX: usize = 32;
+
+/// The dots that a write of this author replaces, the newest first, if they had seen these versions and changed this of them.
 ///
 /// A value carries on what led to the bytes that it replaces, back to a delete or to nothing. A change of metadata alone
 /// names the writes of its bytes only: neither other changes of metadata, which who replaces the bytes need not have
@@ -18,26 +19,48 @@ use crate::version::{Actor, Changed, Dot, Version};
 /// Where the author's word alone counts, nothing else says that what the author wrote in earlier lives was replaced:
 /// `earlier` is all that is known of these at the path, and named whatever it is.
 pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[(Actor, u64)]) -> Vec<Dot> {
-    let mut ranges: BTreeMap<Actor, (u64, u64)> = BTreeMap::new();
-    let mut name = |dot: &Dot| {
-        let (lowest, highest) = ranges.entry(dot.actor).or_insert((dot.counter, dot.counter));
-        (*lowest, *highest) = (dot.counter.min(*lowest), dot.counter.max(*highest));
-    };
-    earlier.iter().for_each(|(actor, counter)| name(&Dot { actor: *actor, counter: *counter }));
+    let mut ranges = Ranges::default();
     for version in seen {
         let is_write = version.value.is_present() && version.changed.content;
         if changed.content || is_write {
-            name(&version.dot);
-        }
-        if version.value.is_present() {
-            version.replaced.iter().for_each(&mut name);
+            ranges.name(&version.dot);
         }
     }
-    let ends = |(actor, (lowest, highest)): (Actor, (u64, u64))| {
-        let highest = (highest != lowest).then_some(highest);
-        [Some(lowest), highest].into_iter().flatten().map(move |counter| Dot { actor, counter })
-    };
-    ranges.into_iter().flat_map(ends).collect()
+    earlier.iter().for_each(|(actor, counter)| ranges.name(&Dot { actor: *actor, counter: *counter }));
+    let of_values = seen.iter().filter(|version| version.value.is_present());
+    of_values.flat_map(|version| &version.replaced).for_each(|dot| ranges.carry(dot));
+    ranges.ends()
+}
+
+/// Of each actor the lowest dot named and the highest, the newest actors first.
+#[derive(Default)]
+struct Ranges(Vec<(Actor, u64, u64)>);
+
+impl Ranges {
+    fn name(&mut self, dot: &Dot) {
+        match self.0.iter_mut().find(|(actor, ..)| *actor == dot.actor) {
+            Some((_, lowest, highest)) => {
+                (*lowest, *highest) = (dot.counter.min(*lowest), dot.counter.max(*highest));
+            }
+            None => self.0.push((dot.actor, dot.counter, dot.counter)),
+        }
+    }
+
+    /// Names what was named before, unless too many actors are: each start of a server is one, and a file may be edited
+    /// after each for years.
+    fn carry(&mut self, dot: &Dot) {
+        if self.0.len() < ACTORS_MAX || self.0.iter().any(|(actor, ..)| *actor == dot.actor) {
+            self.name(dot);
+        }
+    }
+
+    fn ends(self) -> Vec<Dot> {
+        let ends = |(actor, lowest, highest): (Actor, u64, u64)| {
+            let highest = (highest != lowest).then_some(highest);
+            [Some(lowest), highest].into_iter().flatten().map(move |counter| Dot { actor, counter })
+        };
+        self.0.into_iter().flat_map(ends).collect()
+    }
 }
 
 #[cfg(test)]

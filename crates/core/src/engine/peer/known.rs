@@ -46,8 +46,6 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) merged_durable: u64,
     /// The remote's newest sequence number that it has told of.
     pub(super) latest: u64,
-    /// It has been met in this life of the device, and knew of no other that goes on from the same state.
-    pub(in crate::engine) has_vouched: bool,
     pub(super) is_up: bool,
     pub(super) has_attached: bool,
     pub(super) has_detached: bool,
