@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use file_sync_core::effect::{HashOutcome, Op, OpOutcome};
 use file_sync_core::engine::{
-    Config, Counters, Effect, Engine, Event, FetchOutcome, FetchRequest, Listing, Mode, Now, Stored,
+    Config, Counters, Effect, Engine, Event, FetchOutcome, FetchRequest, Incarnation, Listing, Mode, Now,
+    Stored,
 };
 use file_sync_core::message::{Entry, MESSAGE_BYTES_MAX, Member, Members, Message};
 use file_sync_core::path::SyncPath;
@@ -81,7 +82,7 @@ impl Device {
             may_have_fallen_back: mode & 0x20 != 0,
             hold: Some(Default::default()),
             was_holding: false,
-            incarnations: vec![1, 2],
+            incarnations: [1, 2].map(|number| Incarnation { number, began: 0 }).to_vec(),
         };
         let stored = Stored {
             counters: Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 },

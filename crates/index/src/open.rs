@@ -56,6 +56,7 @@ pub(crate) const DIRECTORY: Schema = Schema {
     migrations: &[
         M::up(include_str!("../migrations/directory/001_first.sql")),
         M::up(include_str!("../migrations/directory/002_doubts.sql")),
+        M::up(include_str!("../migrations/directory/003_began.sql")),
     ],
 };
 

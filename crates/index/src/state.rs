@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use file_sync_core::engine::Incarnation;
 use file_sync_core::message::{Member, Members};
 use file_sync_core::version::DeviceId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,7 +19,7 @@ pub struct DirectoryState {
     /// The last sequence number given. Never goes back within an `index_id`.
     pub sequence: u64,
     /// The incarnations of this device that wrote here, oldest first.
-    pub incarnations: Vec<u64>,
+    pub incarnations: Vec<Incarnation>,
     /// Who takes part.
     pub members: Members,
     /// Where this device stands with each remote.
@@ -57,8 +58,11 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Directory
         .optional()?;
     let Some(mut state) = state else { return Ok(None) };
     state.incarnations = connection
-        .prepare("SELECT incarnation FROM incarnations ORDER BY position")?
-        .query_map([], |row| row.get::<_, i64>(0).map(|signed| signed as u64))?
+        .prepare("SELECT incarnation, began FROM incarnations ORDER BY position")?
+        .query_map([], |row| {
+            let number = |column| row.get::<_, i64>(column).map(|signed| signed as u64);
+            Ok(Incarnation { number: number(0)?, began: number(1)? })
+        })?
         .collect::<rusqlite::Result<_>>()?;
     state.members = connection
         .prepare("SELECT device, number, active, key FROM members")?
@@ -110,12 +114,12 @@ pub(crate) fn put(
     put_remotes(connection, before.map(|before| &before.remotes), &state.remotes)
 }
 
-fn put_incarnations(connection: &Connection, incarnations: &[u64]) -> rusqlite::Result<()> {
+fn put_incarnations(connection: &Connection, incarnations: &[Incarnation]) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM incarnations", [])?;
-    let mut insert =
-        connection.prepare_cached("INSERT INTO incarnations (position, incarnation) VALUES (?1, ?2)")?;
+    let mut insert = connection
+        .prepare_cached("INSERT INTO incarnations (position, incarnation, began) VALUES (?1, ?2, ?3)")?;
     for (position, incarnation) in (1i64..).zip(incarnations) {
-        insert.execute(params![position, *incarnation as i64])?;
+        insert.execute(params![position, incarnation.number as i64, incarnation.began as i64])?;
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use file_sync_core::effect::{Kept, Op, OpOutcome, Trouble};
-use file_sync_core::engine::{Commit, Config, Counters, Doubt, Engine, Now, PeerProgress, Stored};
+use file_sync_core::engine::{
+    Commit, Config, Counters, Doubt, Engine, Incarnation, Now, PeerProgress, Stored,
+};
 use file_sync_core::message::Members;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Seen};
@@ -32,7 +34,7 @@ pub struct Durable {
     /// The disk was once looked through.
     pub first_scan_done: bool,
     /// Which of its engines wrote here.
-    pub incarnations: Vec<u64>,
+    pub incarnations: Vec<Incarnation>,
 }
 
 impl Durable {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Mode, Stored};
+use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Incarnation, Mode, Stored};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
@@ -232,7 +232,8 @@ impl World {
         let machine = &mut self.devices[device];
         machine.life += 1;
         let now = machine.now(now_us);
-        machine.durable.incarnations.push(machine.life);
+        let began = machine.durable.counters.sequence;
+        machine.durable.incarnations.push(Incarnation { number: machine.life, began });
         machine.config.incarnations = machine.durable.incarnations.clone();
         let found_kept = self.list_kept(device);
         let machine = &mut self.devices[device];

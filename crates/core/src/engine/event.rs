@@ -46,7 +46,16 @@ pub struct Config {
     /// is left of it.
     pub was_holding: bool,
     /// The starts of this device's server that wrote to its database, oldest first; the last is this one.
-    pub incarnations: Vec<u64>,
+    pub incarnations: Vec<Incarnation>,
+}
+
+/// A start of a device's server, as its database remembers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    /// Random.
+    pub number: u64,
+    /// The sequence number that had been given last when it began: where the one before it ended.
+    pub began: u64,
 }
 
 /// Both clocks, as read once for an event.

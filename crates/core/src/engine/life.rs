@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Engine;
+use super::{Engine, Incarnation};
 use crate::message::Attach;
 use crate::mistake::{Mistake, is_made};
 use crate::tree::Act;
@@ -30,9 +30,9 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    pub(super) fn new(common: u64, incarnations: &[u64]) -> Epochs {
-        let of_life = |incarnation: &u64| {
-            let hash = ContentHash::of(&[common.to_le_bytes(), incarnation.to_le_bytes()].concat());
+    pub(super) fn new(common: u64, incarnations: &[Incarnation]) -> Epochs {
+        let of_life = |life: &Incarnation| {
+            let hash = ContentHash::of(&[common.to_le_bytes(), life.number.to_le_bytes()].concat());
             u64::from_le_bytes(*hash.0.first_chunk().expect("a hash is longer"))
         };
         let own: BTreeSet<u64> = incarnations.iter().map(of_life).chain([common]).collect();
@@ -48,6 +48,11 @@ impl Engine {
             false => self.epochs.this_life,
         };
         Actor { device: self.config.device, epoch }
+    }
+
+    /// The number of this start.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.config.incarnations.last().map_or(0, |life| life.number)
     }
 
     /// True for dots that this device makes, or has made in a life that it remembers.
@@ -79,18 +84,18 @@ impl Engine {
         if is_made(Mistake::CloneGoesOn) || attach.known_incarnation == 0 || !is_by_index {
             return false; // What the remote remembers is not in these numbers.
         }
-        let mut earlier = self.config.incarnations.iter().rev();
-        if earlier.next() == Some(&attach.known_incarnation) {
-            return false;
-        }
-        !earlier.any(|incarnation| *incarnation == attach.known_incarnation)
-            || attach.heard_sequence > self.commits.began.sequence
+        let lives = &self.config.incarnations;
+        let Some(last) = lives.iter().position(|life| life.number == attach.known_incarnation) else {
+            return true;
+        };
+        let ended = lives.get(last + 1).map_or(self.commits.counters.sequence, |next| next.began);
+        attach.heard_sequence > ended
     }
 
     /// Begins a new numbering: what was told under the old one since it is known may have been of another life, so that
     /// all is told again, and dots carry a new epoch.
     pub(super) fn start_new_epoch(&mut self) {
-        let incarnation = self.config.incarnations.last().copied().unwrap_or(0);
+        let incarnation = self.incarnation();
         let (old, began) = (self.actor(), self.commits.began);
         let counters = &mut self.commits.counters;
         let seed = [

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{ActRecord, Commit, Counters};
-pub use event::{Config, Effect, Event, Mode, Now, RulesSnapshot};
+pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
 pub use fetch::{FetchOutcome, FetchRequest};
 pub use hold::HoldLimit;
 pub use kept::KeptSweep;

@@ -98,7 +98,7 @@ impl Engine {
 
     fn attach(&mut self, device: DeviceId) {
         let counters = self.seen_counters(&device);
-        let receives_only = !self.may_send();
+        let (receives_only, incarnation) = (!self.may_send(), self.incarnation());
         let Some(peer) = self.peers.get_mut(&device) else { return };
         peer.told = None;
         let attach = Attach {
@@ -111,7 +111,7 @@ impl Engine {
             receives_only,
             sends_only: self.config.mode == super::Mode::SendOnly,
             members: self.members.clone(),
-            incarnation: self.config.incarnations.last().copied().unwrap_or(0),
+            incarnation,
             known_incarnation: peer.incarnation,
             heard_sequence: peer.heard,
         };

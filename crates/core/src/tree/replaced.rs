@@ -103,7 +103,7 @@ mod tests {
         check(&written, METADATA, &[dot(1, 2), dot(1, 9)]);
         let touched = version(dot(2, 3), DIRECTORY, METADATA, vec![dot(1, 9)]);
         check(&touched, METADATA, &[dot(1, 9)]);
-        check(&touched, Changed::ALL, &[dot(1, 9), dot(2, 3)]);
+        check(&touched, Changed::ALL, &[dot(2, 3), dot(1, 9)]);
     }
 
     #[test]
@@ -111,6 +111,17 @@ mod tests {
         let deleted = version(dot(1, 9), Value::ABSENT, Changed::ALL, vec![dot(2, 2)]);
         let earlier = [(dot(2, 2).actor, 2), (dot(1, 9).actor, 9)];
         assert_eq!(replaced(&[&deleted], Changed::ALL, &earlier), [dot(1, 9), dot(2, 2)]);
-        assert_eq!(replaced(&[&deleted], METADATA, &earlier), [dot(1, 9), dot(2, 2)]);
+        assert_eq!(replaced(&[&deleted], METADATA, &earlier), [dot(2, 2), dot(1, 9)]);
+    }
+
+    #[test]
+    fn of_many_lives_those_seen_are_named_and_the_newest_carried_on() {
+        let mut seen = version(dot(0, 1), DIRECTORY, Changed::ALL, Vec::new());
+        for life in 1..100 {
+            seen = version(dot(life, 1), DIRECTORY, Changed::ALL, replaced(&[&seen], Changed::ALL, &[]));
+        }
+        let named = replaced(&[&seen], Changed::ALL, &[]);
+        let newest: Vec<Dot> = (0..ACTORS_MAX as u8).map(|age| dot(99 - age, 1)).collect();
+        assert_eq!(named, newest);
     }
 }

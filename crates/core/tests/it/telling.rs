@@ -2,7 +2,9 @@
 
 use file_sync_core::context::Context;
 
-use file_sync_core::engine::{Config, Counters, Effect, Engine, Event, Listing, Mode, Now, Stored};
+use file_sync_core::engine::{
+    Config, Counters, Effect, Engine, Event, Incarnation, Listing, Mode, Now, Stored,
+};
 use file_sync_core::message::{Attach, Entries, Entry, Member, Members, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
@@ -30,7 +32,7 @@ fn engine() -> Engine {
         may_have_fallen_back: false,
         hold: Some(Default::default()),
         was_holding: false,
-        incarnations: vec![1],
+        incarnations: vec![Incarnation { number: 1, began: 0 }],
     };
     let counters = Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 };
     let mut engine = Engine::new(config, Stored { counters, members, ..Stored::default() }, false, NOW);

@@ -34,7 +34,7 @@ fn a_database_of_the_first_format_is_brought_forward_with_all_that_is_in_it() {
     let home = tempfile::tempdir().expect("a directory");
     let path = database(home.path());
     let old = Connection::open(&path).expect("opened");
-    old.execute_batch("DROP TABLE doubts").expect("dropped");
+    old.execute_batch("DROP TABLE doubts; ALTER TABLE incarnations DROP COLUMN began").expect("dropped");
     old.pragma_update(None, "user_version", 1).expect("set");
     drop(old);
     let mut index = DirectoryIndex::open(&path).expect("brought forward");
@@ -48,9 +48,9 @@ fn a_database_of_the_first_format_is_brought_forward_with_all_that_is_in_it() {
 fn a_later_format_is_refused_untouched() {
     let home = tempfile::tempdir().expect("a directory");
     let path = database(home.path());
-    Connection::open(&path).expect("opened").pragma_update(None, "user_version", 3).expect("set");
+    Connection::open(&path).expect("opened").pragma_update(None, "user_version", 4).expect("set");
     let error = refusal(&path);
-    assert!(matches!(error, IndexError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, IndexError::Newer { found: 4, known: 3, .. }), "{error}");
     assert!(error.to_string().contains("use the newer version"), "{error}");
     assert!(matches!(DirectoryReader::open(&path), Err(IndexError::Newer { .. })));
 }

@@ -1,5 +1,6 @@
 //! What is committed is what is found again, and nothing else.
 
+use file_sync_core::engine::Incarnation;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, Row};
@@ -138,7 +139,7 @@ fn a_state_that_loses_members_and_remotes_loses_them_on_disk() {
         assert_eq!(index.state(), Some(&state));
         state.members.pop_first();
         state.remotes.pop_last();
-        state.incarnations.push(4);
+        state.incarnations.push(Incarnation { number: 4, began: u64::MAX });
         state.remotes.values_mut().for_each(|remote| remote.merged += 1);
     }
 }

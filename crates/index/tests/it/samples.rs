@@ -2,7 +2,7 @@
 
 use file_sync_core::context::Context;
 use file_sync_core::effect::{Chunk, ChunkList, Kept};
-use file_sync_core::engine::Doubt;
+use file_sync_core::engine::{Doubt, Incarnation};
 use file_sync_core::message::Member;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
@@ -150,7 +150,7 @@ pub fn state(sequence: u64) -> DirectoryState {
         epoch: u64::MAX - 1,
         counter: sequence,
         sequence,
-        incarnations: vec![5, u64::MAX, 1],
+        incarnations: [5, u64::MAX, 1].map(|number| Incarnation { number, began: 0 }).to_vec(),
         members: [(device(1), member), (device(2), left)].into(),
         remotes: [(device(2), remote), (device(3), RemoteState::default())].into(),
         first_scan_done: true,

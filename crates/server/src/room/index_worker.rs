@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use file_sync_core::engine::Commit;
+use file_sync_core::engine::{Commit, Incarnation};
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{DirectoryId, Dot, Signature};
@@ -32,7 +32,7 @@ pub(super) struct IndexWorker {
     pub(super) index: DirectoryIndex,
     pub(super) identity: Arc<Identity>,
     pub(super) directory: DirectoryId,
-    pub(super) incarnations: Vec<u64>,
+    pub(super) incarnations: Vec<Incarnation>,
     pub(super) reports: Reports,
 }
 

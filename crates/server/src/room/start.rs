@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use file_sync_core::effect::Trouble;
-use file_sync_core::engine::{Config, Counters, Engine, HoldLimit, Mode, PeerProgress, Stored};
+use file_sync_core::engine::{Config, Counters, Engine, HoldLimit, Incarnation, Mode, PeerProgress, Stored};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, RootError};
 use file_sync_index::{Batch, Directory, DirectoryIndex, DirectoryReader, DirectoryState, IndexError};
@@ -149,12 +149,12 @@ impl RoomContext {
         root: &Root,
         state: &mut DirectoryState,
     ) -> Result<(), RoomError> {
-        let is_known = state.incarnations.last() == Some(&self.incarnation);
+        let is_known = state.incarnations.last().map(|last| last.number) == Some(self.incarnation);
         if !is_known {
-            if state.incarnations.iter().rev().nth(1) == Some(&root.incarnation()) {
+            if state.incarnations.iter().rev().nth(1).map(|life| life.number) == Some(root.incarnation()) {
                 state.incarnations.pop(); // A start that was cut short here.
             }
-            state.incarnations.push(self.incarnation);
+            state.incarnations.push(Incarnation { number: self.incarnation, began: state.sequence });
         }
         index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
         let marked = root.set_incarnation(self.incarnation);
@@ -172,7 +172,7 @@ impl RoomContext {
         life: u64,
         engine: Arc<Mutex<Engine>>,
         index: DirectoryIndex,
-        incarnations: Vec<u64>,
+        incarnations: Vec<Incarnation>,
     ) -> Result<Room, RoomError> {
         let stop = Arc::new(AtomicBool::new(false));
         let reports = Reports { inputs: self.inputs.clone(), directory: row.directory, life, stop };
@@ -205,8 +205,8 @@ fn open_or_create(path: &Path) -> Result<DirectoryIndex, IndexError> {
 /// A crash may leave the marker one incarnation behind the database; anything else is another life.
 fn is_foreign(state: &DirectoryState, root: &Root, incarnation: u64) -> bool {
     let marked = root.incarnation();
-    let known = state.incarnations.iter().rev().take(2);
-    marked != incarnation && !known.copied().any(|known| known == marked)
+    let mut known = state.incarnations.iter().rev().take(2);
+    marked != incarnation && !known.any(|known| known.number == marked)
 }
 
 fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, IndexError> {

@@ -106,3 +106,26 @@ pub fn c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other() {
         assert_eq!(world.check(), Vec::<String>::new());
     }
 }
+
+/// A virtual machine goes on from an older image with its memory: the same life, which nobody started.
+#[test]
+pub fn c5_a_machine_resumed_from_an_older_image_numbers_nothing_twice() {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    [A, B].iter().for_each(|device| world.start(*device));
+    world.connect(A, B);
+    world.write(B, "before", "before");
+    rests(&mut world);
+    world.take_snapshot(B);
+    world.write(B, "after", "of the life that is gone");
+    rests(&mut world);
+    world.revert(B);
+    let last = world.devices[B].durable.incarnations.pop().expect("it was started");
+    world.devices[B].life = last.number - 1; // A start takes the next.
+    world.start(B);
+    rests(&mut world);
+    world.write(B, "new", "of the life that goes on");
+    rests(&mut world);
+    let shown = world.devices[A].disk.show();
+    assert_eq!(shown, world.devices[B].disk.show());
+    assert_eq!(shown.len(), 3, "{shown:?}");
+}
