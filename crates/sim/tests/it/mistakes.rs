@@ -87,7 +87,7 @@ fn seen(mistake: Mistake) -> Seen {
             Seen::Script(crate::observing::c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere)
         }
         OldStateGoesOn => {
-            Seen::Script(crate::clones::c5_a_machine_resumed_from_an_older_image_numbers_nothing_twice)
+            Seen::Script(crate::remotes::c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again)
         }
         EpochShared => Seen::Script(crate::clones::c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other),
         CloneGoesOn => Seen::Script(crate::clones::c5_a_clone_and_its_original_take_nothing_from_each_other),

@@ -158,8 +158,12 @@ fn h3_numbers_at_their_end_are_borne() {
 pub fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
     let mut world = star(2);
     take_over(&mut world);
-    let (own, counters) = (world.devices[0].id, world.devices[0].durable.counters);
-    let actor = Actor { device: own, epoch: counters.epoch };
+    world.write(0, "own", "own");
+    world.run_us(5 * SECOND_US);
+    let own = SyncPath::parse(b"own").expect("a good path");
+    let engine = world.devices[0].engine.as_ref().expect("it runs");
+    let actor = engine.tree().get(&own).expect("it was written").register.versions()[0].dot.actor;
+    let counters = world.devices[0].durable.counters;
     let mut forgotten = many_deletes(1, 1).versions()[0].clone();
     forgotten.dot = Dot { actor, counter: counters.counter + 1 };
     let register = Register::from_parts(vec![forgotten], Context::default(), Vec::new());
@@ -172,5 +176,5 @@ pub fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
     let versions = engine.tree().get(&path).expect("it was written").register.versions();
     let written = versions.iter().find(|version| version.value.is_present()).expect("it was written");
     assert_ne!(written.dot.actor, actor);
-    assert_eq!(world.devices[0].disk.show(), ["f = one", "x = new"]);
+    assert_eq!(world.devices[0].disk.show(), ["f = one", "own = own", "x = new"]);
 }
