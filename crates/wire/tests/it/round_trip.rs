@@ -59,6 +59,23 @@ fn fields_of_later_versions_are_ignored() {
     assert_eq!(decode_message(&bytes), Ok(Message::Entries(entries)));
 }
 
+/// What a file costs that was written in each of many lives of its device: each is an actor of its own.
+#[test]
+fn a_life_of_its_author_costs_a_register_at_most_52_bytes_on_the_wire() {
+    let encoded = |n_lives: u64| {
+        let actor = |life: u64| Actor { device: DeviceId([7; 32]), epoch: (1 << 60) + life * 0x1234_5678 };
+        let heard = (0..n_lives).map(|life| (actor(life), 1_000_000 + life)).collect();
+        let register = Register::from_parts(Vec::new(), Context::from_parts(heard, Vec::new()), Vec::new());
+        let path = SyncPath::parse(b"notes").expect("a good path");
+        let entries = vec![Entry { path, register, holds: true }];
+        let directory = DirectoryId([1; 16]);
+        let batch = Entries { directory, index_id: 1, after: 0, through: 1, latest: 1, entries };
+        encode_message(&Message::Entries(batch)).len()
+    };
+    let per_life = (encoded(1_001) - encoded(1)) as f64 / 1_000.0;
+    assert!(per_life <= 52.0, "{per_life} bytes");
+}
+
 #[test]
 fn a_fresh_file_costs_less_than_200_bytes_with_its_signature() {
     let actor = Actor { device: DeviceId([7; 32]), epoch: 1 << 60 };
