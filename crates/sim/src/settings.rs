@@ -125,6 +125,10 @@ impl Settings {
             settings.scene.options.held_files_min = 2 + random.below(3);
             settings.odds.approve = random.below(2) * 10;
         }
+        let mut random = Random::new(seed ^ 0xfa11 ^ (level << 32));
+        if (level == 2 || level == 4) && random.percent(15) {
+            settings.scene.options.failed_syncs_percent = 1 + random.below(30);
+        }
         let mut random = Random::new(seed ^ 0x5a95 ^ (level << 32));
         if (level == 2 || level == 4) && random.percent(20) {
             settings.odds.revert = 1 + random.below(8);

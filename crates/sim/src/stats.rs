@@ -33,6 +33,8 @@ pub struct Stats {
     pub n_lost_hints: u64,
     /// Fetches that failed.
     pub n_failed_fetches: u64,
+    /// Batches of changes that could not be made durable.
+    pub n_failed_syncs: u64,
     /// Times that a disk was full.
     pub n_full_disks: u64,
     /// Times that a disk could only be read.
@@ -110,6 +112,7 @@ impl Stats {
             ("messages doubled", &mut self.n_doubled_messages),
             ("messages reordered", &mut self.n_reordered_messages),
             ("hints lost", &mut self.n_lost_hints),
+            ("failed syncs", &mut self.n_failed_syncs),
             ("disks full", &mut self.n_full_disks),
             ("disks read-only", &mut self.n_read_only_disks),
             ("permissions denied", &mut self.n_unreadable),

@@ -15,6 +15,9 @@ use crate::device::{Device, LaneTask};
 use crate::disk::{Body, Disk, denied, failed, no_space, unproved};
 use crate::world::{Happening, World, name};
 
+/// How long an engine is down whose disk has failed.
+const RESTART_US: u64 = 50_000;
+
 /// What a look found.
 type Looked = (SyncPath, Result<Option<Seen>, Trouble>);
 
@@ -98,6 +101,7 @@ impl World {
             match task {
                 LaneTask::Prove => {}
                 LaneTask::Look { results, .. } => self.report_in_order(device, Event::Looked(results)),
+                LaneTask::Apply { .. } if self.sync_fails() => return self.fail(device),
                 LaneTask::Apply { outcomes, .. } => {
                     if !is_made(Mistake::OpsNotDurable) {
                         self.is_durable(device);
@@ -110,6 +114,20 @@ impl World {
         }
         let pause_us = if self.random.percent(30) { self.options.work_us_max } else { 10 };
         self.after(pause_us, Happening::Lane { device, life });
+    }
+
+    fn sync_fails(&mut self) -> bool {
+        let percent = self.options.failed_syncs_percent;
+        percent > 0 && self.random.percent(percent)
+    }
+
+    /// What was done cannot be made durable, and nobody knows what of it is: the engine ends, and begins anew from what is
+    /// recorded.
+    fn fail(&mut self, device: usize) {
+        self.stats.n_failed_syncs += 1;
+        self.note(|| format!("{} cannot make its changes durable", name(device)));
+        self.crash(device);
+        self.restart_in(device, RESTART_US);
     }
 
     /// Makes the next call for a batch of changes; true if all have their outcomes.

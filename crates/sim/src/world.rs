@@ -41,6 +41,8 @@ pub struct Options {
     pub overflows_percent: u64,
     /// Of 100 fetches, how many fail.
     pub failed_fetches_percent: u64,
+    /// Of 100 batches of changes, how many cannot be made durable: the engine ends, and is started anew.
+    pub failed_syncs_percent: u64,
     /// Of 100 ops that are about to displace a user's file, before how many the user is quicker.
     pub rescues_percent: u64,
     /// Of 100 messages, how many come twice.
@@ -65,6 +67,7 @@ impl Default for Options {
             lost_hints_percent: 0,
             overflows_percent: 0,
             failed_fetches_percent: 0,
+            failed_syncs_percent: 0,
             rescues_percent: 0,
             doubled_messages_percent: 0,
             reordered_messages_percent: 0,
@@ -78,12 +81,13 @@ impl Default for Options {
 
 impl Options {
     /// What a script may set.
-    pub const FIELDS: [&str; 11] = [
+    pub const FIELDS: [&str; 12] = [
         "work",
         "link-delay",
         "lost-hints",
         "overflows",
         "failed-fetches",
+        "failed-syncs",
         "rescues",
         "doubled-messages",
         "reordered-messages",
@@ -100,6 +104,7 @@ impl Options {
             "lost-hints" => &mut self.lost_hints_percent,
             "overflows" => &mut self.overflows_percent,
             "failed-fetches" => &mut self.failed_fetches_percent,
+            "failed-syncs" => &mut self.failed_syncs_percent,
             "rescues" => &mut self.rescues_percent,
             "doubled-messages" => &mut self.doubled_messages_percent,
             "reordered-messages" => &mut self.reordered_messages_percent,

@@ -149,19 +149,22 @@ impl Commits {
 
     /// True if what a path shows follows from a register that is not durable.
     ///
-    /// A disk that is ahead of the registers would, after a crash, show a remote's value as a user's.
+    /// A disk that is ahead of the registers would, after a crash, show a remote's value as a user's. What a path shows
+    /// follows from its register, from those below it, which may ask for a directory, and at a copy's name from both of
+    /// the path that it is a copy of.
     pub(super) fn is_uncommitted(&self, path: &SyncPath) -> bool {
         if is_made(Mistake::UncommittedPlaced) {
             return false;
         }
         let sets = [&self.numbered, &self.numbered_under_way];
         let is_in = |path: &SyncPath| sets.iter().any(|set| set.contains(path));
-        let is_above_one = sets.iter().any(|set| {
-            set.range(path.clone()..)
-                .find(|later| *later != path)
-                .is_some_and(|later| path.is_ancestor_of(later))
-        });
-        is_in(path) || is_above_one || origins(path).iter().any(is_in)
+        let is_above_one = |path: &SyncPath| {
+            let mut later =
+                sets.iter().filter_map(|set| set.range(path.clone()..).find(|later| *later != path));
+            later.any(|later| path.is_ancestor_of(later))
+        };
+        let follows = |path: &SyncPath| is_in(path) || is_above_one(path);
+        follows(path) || origins(path).iter().any(follows)
     }
 
     /// What may be announced: up to this sequence number.

@@ -157,7 +157,7 @@ impl Engine {
     }
 
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
-        let Found { mut record, target, chunks, is_moved } = found;
+        let Found { mut record, target, chunks, moved_from } = found;
         // What has rotted is none of its user's words, whatever else they change of the file.
         let rotten =
             self.tree.record(path).filter(|old| self.is_damaged(path) && is_touched_alone(old, &record));
@@ -167,12 +167,15 @@ impl Engine {
             self.note_chunks(content, chunks);
         }
         let recorded = self.tree.record(path);
-        let fallback = recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record, is_moved));
+        let fallback =
+            recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record, moved_from.is_some()));
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
         let recorded = recorded.filter(|_| !is_doubted).cloned();
         let recorded = recorded.map(|recorded| self.before_fallback(path, recorded));
         let old = self.what_was_there(path, recorded, &record, contents);
+        let old = old
+            .map(|old| if self.is_as_moved(path, &old, &record, moved_from) { record.clone() } else { old });
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -246,6 +249,12 @@ impl Engine {
             return if is_found { self.as_recorded(value, &found.stat) } else { None };
         }
         recorded
+    }
+
+    /// True for what is in doubt and may have been moved here by the engine, which had still to give it its mode and time.
+    fn is_as_moved(&self, path: &SyncPath, old: &Record, found: &Record, moved_from: Option<Stat>) -> bool {
+        let is_kept = |from: Stat| (from.mode, from.mtime) == (found.stat.mode, found.stat.mtime);
+        self.planner.doubts.is_about(path) && old.content == found.content && moved_from.is_some_and(is_kept)
     }
 
     /// The record that a value would have, as far as this file system stores it; the rest is as in `stat`.

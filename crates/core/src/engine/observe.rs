@@ -13,7 +13,7 @@ use super::{Effect, Engine, RootState, RulesSnapshot};
 use crate::effect::{ChunkList, Trouble};
 use crate::mistake::{Mistake, is_made};
 use crate::path::{IGNORE_NAME, SyncPath};
-use crate::record::{Record, Seen};
+use crate::record::{Record, Seen, Stat};
 
 /// How long hints are collected before they are looked at.
 const DEBOUNCE_MS: u64 = 5;
@@ -99,8 +99,8 @@ pub(super) struct Found {
     pub(super) record: Record,
     pub(super) target: Option<Box<[u8]>>,
     pub(super) chunks: Option<ChunkList>,
-    /// It was recorded at another path when it was found here.
-    pub(super) is_moved: bool,
+    /// As it was recorded at another path when it was found here.
+    pub(super) moved_from: Option<Stat>,
 }
 
 /// What is minted in one step.

@@ -26,6 +26,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_no_copy_goes_before_what_it_follows_from_is_durable
+    s3_what_the_engine_moved_before_its_disk_failed_was_touched_by_nobody
+    s1_numbers_of_a_life_that_is_gone_are_not_taken_for_known
     d1_what_was_heard_through_others_since_a_restart_is_no_clones
     d1_a_symlinks_copy_that_a_user_has_just_written_over_does_not_take_its_name_back
     l1_a_copy_that_had_its_name_back_before_a_crash_is_not_taken_for_deleted

@@ -244,8 +244,9 @@ impl Engine {
         target: Option<Box<[u8]>>,
         chunks: Option<ChunkList>,
     ) {
-        let is_moved = self.inodes.get(&record.stat.inode).is_some_and(|other| *other != path);
-        self.observer.found.insert(path, Found { record, target, chunks, is_moved });
+        let other = self.inodes.get(&record.stat.inode).filter(|other| **other != path);
+        let moved_from = other.and_then(|other| self.tree.record(other)).map(|record| record.stat);
+        self.observer.found.insert(path, Found { record, target, chunks, moved_from });
     }
 
     /// The content of a file that has another name in the records, if nothing about its inode has changed.
