@@ -232,6 +232,12 @@ impl Oracle {
                 self.undo_one(index);
             }
         }
+        // Whatever was recorded at the path may come back for what is blank there now: the disk tells nothing of how the
+        // file came there.
+        let home = family(path);
+        let around = self.fates.iter_mut().filter(|((_, other), _)| *other == home);
+        let destroyed = around.flat_map(|(_, fate)| &mut fate.destroyed);
+        destroyed.filter(|how| how.device == device).for_each(|how| how.is_partial = true);
     }
 
     fn undo_one(&mut self, index: usize) {

@@ -11,15 +11,7 @@ use std::time::Instant;
 use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrink};
 
 /// Seeds that are known to fail, by level, of those that were tried.
-///
-/// 86992 (S2): a version that others had settled is edited at its copy's name while its author's chmod of it is not known
-/// to them: the edit replaces what was settled and not what was changed, which asks for bytes that nobody has any more.
-/// Nothing is lost, and it is said. Records hold no dots, so that it cannot be told which of the two was edited.
-///
-/// 17315 (D1): a user deletes a file, makes a directory in its place and then a new file, which a power cut leaves blank
-/// before any of it was looked at. The disk tells this from a blank edit in nothing, so that the last recorded bytes come
-/// back (C4); the oracle asks for a delete that left no trace.
-const OPEN: [(u64, u64); 2] = [(2, 86992), (2, 17315)];
+const OPEN: [(u64, u64); 0] = [];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
