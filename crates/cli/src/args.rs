@@ -126,6 +126,15 @@ pub enum Verb {
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
+    /// Look whether this machine is set up as it should be, and say what mends what is not
+    ///
+    /// Home and its permissions, databases, clock, the kernel's limits, the network, and of each directory its marker, file
+    /// system and room. It changes nothing, and needs no server to run. Exit 0 if nothing is a problem; warnings are none.
+    Doctor {
+        /// Where a server would listen for remotes, if none is running
+        #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:22067")]
+        listen: SocketAddr,
+    },
     /// Show how it works: two servers in temporary homes, a few changes on both sides, both trees compared
     Demo {
         /// Leave the servers running and the files in place, to play with

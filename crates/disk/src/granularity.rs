@@ -78,15 +78,21 @@ fn probe(root: &Root) -> Result<Duration, Errno> {
 
 fn probe_step(root: &Root) -> Result<u64, Errno> {
     with_probe(root, |fd| {
-        // Odd in every unit, and within the years that all file systems know.
-        let asked = Timespec { tv_sec: 1_234_567_891, tv_nsec: 987_654_321 };
-        rustix::fs::futimens(fd, &Timestamps { last_access: asked, last_modification: asked })?;
-        let stored = clock::nanoseconds(at::stat_fd(fd)?.stat.mtime);
-        let asked = i128::from(asked.tv_sec) * 1_000_000_000 + i128::from(asked.tv_nsec);
-        let is_step = |step: &u64| asked.div_euclid(i128::from(*step)) * i128::from(*step) == stored;
+        let step = time_step(fd)?;
         // One that rounds in a way of its own is taken for the coarsest.
-        Ok(STEPS_NS.into_iter().find(is_step).unwrap_or(STEPS_NS[STEPS_NS.len() - 1]))
+        Ok(step.unwrap_or(STEPS_NS[STEPS_NS.len() - 1]))
     })
+}
+
+/// The step in which a file's modification time is stored, in nanoseconds; none where it is not one of the usual.
+pub(crate) fn time_step(file: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
+    // Odd in every unit, and within the years that all file systems know.
+    let asked = Timespec { tv_sec: 1_234_567_891, tv_nsec: 987_654_321 };
+    rustix::fs::futimens(file, &Timestamps { last_access: asked, last_modification: asked })?;
+    let stored = clock::nanoseconds(at::stat_fd(file)?.stat.mtime);
+    let asked = i128::from(asked.tv_sec) * 1_000_000_000 + i128::from(asked.tv_nsec);
+    let is_step = |step: &u64| asked.div_euclid(i128::from(*step)) * i128::from(*step) == stored;
+    Ok(STEPS_NS.into_iter().find(is_step))
 }
 
 /// Gives a new empty file in the engine's own directory to `look`, and removes it.

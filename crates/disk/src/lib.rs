@@ -8,6 +8,7 @@
 //! The engine's own files are in `.file-sync/` of each root: `marker` (who the directory is), `stage/` (files that are
 //! not whole yet or wait for their place; never a user's) and `kept/` (displaced and removed versions).
 
+mod abilities;
 mod apply;
 mod at;
 mod boot;
@@ -34,6 +35,7 @@ mod tests;
 mod trouble;
 mod watch;
 
+pub use abilities::Abilities;
 pub use boot::boot_id;
 pub use chunk::average_bytes;
 pub use root::{Root, RootError};

@@ -93,14 +93,7 @@ impl HomeIndex {
     /// # Errors
     /// When the database cannot be read.
     pub fn directories(&self) -> Result<Vec<Directory>, IndexError> {
-        let read = || {
-            let mut statement = self
-                .connection
-                .prepare_cached(&format!("SELECT {DIRECTORY_COLUMNS} FROM directories ORDER BY id"))?;
-            let rows = statement.query_map([], |row| read_directory(&self.connection, row))?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| self.failed(error))
+        read_directories(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// One directory, also if it is deleted.
@@ -266,6 +259,13 @@ impl HomeIndex {
             .map_err(|error| self.failed(error))?;
         Ok(())
     }
+}
+
+pub(crate) fn read_directories(connection: &Connection) -> rusqlite::Result<Vec<Directory>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {DIRECTORY_COLUMNS} FROM directories ORDER BY id"))?;
+    let rows = statement.query_map([], |row| read_directory(connection, row))?;
+    rows.collect()
 }
 
 fn read_directory(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Directory> {

@@ -11,7 +11,7 @@ use crate::error::IndexError;
 use crate::open::{self, HOME};
 
 /// The file's name below the home.
-const FILE_NAME: &str = "home.db";
+pub(crate) const FILE_NAME: &str = "home.db";
 /// The server's database, open for writing. Dropped without [`HomeIndex::close`], it counts as not cleanly stopped.
 pub struct HomeIndex {
     pub(crate) connection: Connection,

@@ -248,7 +248,7 @@ fn was_clean(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT clean_stop FROM condition", [], |row| row.get(0))
 }
 
-fn check_pages(connection: &Connection, path: &Path) -> Result<(), IndexError> {
+pub(crate) fn check_pages(connection: &Connection, path: &Path) -> Result<(), IndexError> {
     let said: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| IndexError::sql(path, error))?;

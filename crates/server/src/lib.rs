@@ -6,6 +6,7 @@
 pub mod api;
 mod clock;
 pub mod config;
+pub mod doctor;
 mod house;
 mod input;
 mod policy;

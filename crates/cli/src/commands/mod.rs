@@ -3,6 +3,7 @@
 mod completions;
 mod conflicts;
 mod demo;
+mod doctor;
 mod file_down;
 mod file_ls;
 mod file_up;
@@ -67,6 +68,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Result<(), Failure> 
             verify::run(target, timeout, &Client::new(global.home()?), console).await
         }
         Verb::Why { path } => why::run(&path, &Client::new(global.home()?), console).await,
+        Verb::Doctor { listen } => doctor::run(listen, global.home()?, console).await,
         Verb::Demo { keep } => demo::run(keep, console).await,
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Man { directory } => man::run(directory, console),

@@ -9,6 +9,7 @@ mod clones;
 mod commands;
 mod conflicts;
 mod device;
+mod doctor;
 mod echo;
 mod enemy;
 mod evidence;

@@ -1,0 +1,137 @@
+//! `doctor`: what is set up well is said to be, what is not is named with what mends it, and nothing is changed by asking.
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::device::{Device, text};
+use crate::tree::tree_of;
+use crate::world::{connected, settle, sharing};
+
+/// What `doctor` says, and its exit code.
+fn examined(device: &Device, options: &[&str]) -> (Value, Option<i32>) {
+    let args = ["doctor", "--json"].into_iter().chain(options.iter().copied());
+    let output = device.run(args);
+    let document =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    (document, output.status.code())
+}
+
+/// The findings of one check that are no `ok`.
+fn bad(document: &Value, check: &str) -> Vec<Value> {
+    let findings = document["findings"].as_array().expect("findings");
+    let is_bad = |finding: &&Value| finding["check"] == check && finding["verdict"] != "ok";
+    findings.iter().filter(is_bad).cloned().collect()
+}
+
+#[track_caller]
+fn only(found: Vec<Value>) -> Value {
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+/// A free port for a server that does not run.
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[test]
+fn a_machine_that_is_set_up_well_is_said_to_be_and_nothing_is_changed() {
+    let (mut alpha, beta) = sharing();
+    alpha.user().write("f", "text", 0);
+    settle(&[&alpha, &beta]);
+    let before = (tree_of(&alpha.root()), own_names(&alpha.root()));
+    let (document, code) = examined(&alpha, &[]);
+    assert_eq!(code, Some(0), "{document}");
+    let findings = document["findings"].as_array().expect("findings");
+    for check in ["server", "home", "database", "clock", "watches", "files", "remote", "filesystem", "space"]
+    {
+        assert!(findings.iter().any(|finding| finding["check"] == check), "{check}: {document}");
+        assert!(!findings.iter().any(|finding| finding["verdict"] == "problem"), "{document}");
+    }
+    assert_eq!(bad(&document, "home"), Vec::<Value>::new());
+    assert!(alpha.ok(["doctor"]).contains("ok       server"), "for people");
+    assert_eq!((tree_of(&alpha.root()), own_names(&alpha.root())), before);
+    alpha.stop();
+    let (document, code) = examined(&alpha, &["--listen", &free_port()]);
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(only(bad(&document, "server"))["verdict"], "warning");
+    alpha.begin();
+    connected(&alpha);
+}
+
+fn own_names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join(".file-sync")).expect("the engine's own directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_not_set_up_well_is_named_with_what_mends_it() {
+    let (mut alpha, beta) = sharing();
+    settle(&[&alpha, &beta]);
+    let database = alpha.home().join("home.db");
+    fs::set_permissions(&database, Permissions::from_mode(0o644)).expect("set");
+    let (document, _) = examined(&alpha, &[]);
+    let finding = only(bad(&document, "home"));
+    let mend = finding["mend"].as_str().expect("a command");
+    assert!(Command::new("sh").args(["-c", mend]).status().expect("it runs").success(), "{mend}");
+    assert_eq!(bad(&examined(&alpha, &[]).0, "home"), Vec::<Value>::new(), "{mend} mends it");
+
+    alpha.stop();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (document, code) = examined(&alpha, &["--listen", &address]);
+    assert_eq!((only(bad(&document, "port"))["verdict"].as_str(), code), (Some("problem"), Some(1)));
+
+    let marker = alpha.root().join(".file-sync/marker");
+    fs::rename(&marker, alpha.beside("marker")).expect("moved");
+    let (document, code) = examined(&alpha, &["--listen", &free_port()]);
+    let finding = only(bad(&document, "root"));
+    assert!(finding["mend"].as_str().is_some_and(|mend| mend.contains("sync approve docs")), "{finding}");
+    assert_eq!(code, Some(1));
+    fs::rename(alpha.beside("marker"), &marker).expect("moved back");
+
+    let said = alpha.refused(1, ["doctor", "--listen", &address]);
+    assert!(said.contains("1 problem"), "{said}");
+}
+
+#[test]
+fn damaged_databases_and_homes_that_are_not_there_are_said_to_be() {
+    let (mut alpha, beta) = sharing();
+    (0..200).for_each(|index| alpha.user().write(format!("f{index}"), format!("{index}"), 0));
+    settle(&[&alpha, &beta]);
+    alpha.stop();
+    let directories = alpha.home().join("directories");
+    let is_database = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "db");
+    let entries = fs::read_dir(&directories).expect("readable").map(|entry| entry.expect("an entry").path());
+    let database = { entries }.find(is_database).expect("one database");
+    let mut bytes = fs::read(&database).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4_096].fill(0x5a);
+    fs::write(&database, &bytes).expect("written");
+    let (document, code) = examined(&alpha, &["--listen", &free_port()]);
+    let finding = only(bad(&document, "database"));
+    assert_eq!((finding["about"].as_str(), code), (Some("docs"), Some(1)), "{document}");
+    assert_eq!(fs::read(&database).expect("readable"), bytes, "nothing is mended without being asked for");
+
+    let nowhere = alpha.beside("nowhere");
+    let output = alpha
+        .command()
+        .arg("--home")
+        .arg(&nowhere)
+        .args(["doctor", "--json", "--listen", &free_port()])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!(only(bad(&document, "home"))["verdict"], "warning");
+    assert!(!nowhere.exists(), "no home is made by asking");
+}

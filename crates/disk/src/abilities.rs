@@ -1,0 +1,99 @@
+//! What a file system can do, tried out in the engine's own directory of a root, beside a server that may work there.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::granularity::time_step;
+
+/// `f_type` of file systems that other machines change too, without an event here.
+const SHARED: [(u64, &str); 6] = [
+    (0x6969, "NFS"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9P"),
+    (0x00c3_6400, "Ceph"),
+];
+
+/// What a root's file system can do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Abilities {
+    /// Two names can be exchanged in one call: without that nothing can be replaced safely.
+    pub exchanges: bool,
+    /// A name can be given on condition that it is free.
+    pub renames_to_free_names: bool,
+    /// Symlinks can be made.
+    pub has_symlinks: bool,
+    /// Permission bits are kept.
+    pub keeps_modes: bool,
+    /// `a` and `A` are two names.
+    pub tells_cases_apart: bool,
+    /// The step in which modification times are stored, in nanoseconds; none where it is not one of the usual.
+    pub time_step_ns: Option<u64>,
+    /// Its kind, if other machines may change it without an event here.
+    pub shared: Option<&'static str>,
+    /// Bytes that this user may still write.
+    pub free_bytes: u64,
+    /// Bytes that it can hold in all.
+    pub total_bytes: u64,
+}
+
+impl Abilities {
+    /// Tries a root's file system out, with files of its own that it removes again. Changes nothing of its user's.
+    ///
+    /// # Errors
+    /// When no file can be made there.
+    pub fn of(root: &Path) -> std::io::Result<Abilities> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let own = rustix::fs::openat(CWD, root.join(".file-sync"), flags, Mode::empty())?;
+        let name = format!("probe-doctor-{}", std::process::id());
+        rustix::fs::mkdirat(&own, &name, Mode::from_bits_truncate(0o700))?;
+        let tried = rustix::fs::openat(&own, &name, flags, Mode::empty()).and_then(|probe| try_out(&probe));
+        rustix::fs::unlinkat(&own, &name, AtFlags::REMOVEDIR)?;
+        Ok(tried?)
+    }
+}
+
+fn try_out(probe: &OwnedFd) -> Result<Abilities, Errno> {
+    let tried = try_in(probe);
+    for name in ["a", "b", "A", "l"] {
+        match rustix::fs::unlinkat(probe, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    tried
+}
+
+fn try_in(probe: &OwnedFd) -> Result<Abilities, Errno> {
+    let make = |name: &str| {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rustix::fs::openat(probe, name, flags, Mode::from_bits_truncate(0o600))
+    };
+    let file = make("a")?;
+    let tells_cases_apart = rustix::fs::statat(probe, "A", AtFlags::SYMLINK_NOFOLLOW).is_err();
+    make("b")?;
+    let rename = |flags| rustix::fs::renameat_with(probe, "a", probe, "b", flags);
+    let exchanges = rename(RenameFlags::EXCHANGE).is_ok();
+    let renames_to_free_names = rename(RenameFlags::NOREPLACE) == Err(Errno::EXIST);
+    let keeps_modes = [0o640, 0o600].into_iter().all(|mode| {
+        rustix::fs::fchmod(&file, Mode::from_bits_truncate(mode)).is_ok()
+            && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_mode & 0o777 == mode)
+    });
+    let space = rustix::fs::fstatvfs(probe)?;
+    let kind = rustix::fs::fstatfs(probe)?.f_type as u64;
+    Ok(Abilities {
+        exchanges,
+        renames_to_free_names,
+        has_symlinks: rustix::fs::symlinkat("target", probe, "l").is_ok(),
+        keeps_modes,
+        tells_cases_apart,
+        time_step_ns: time_step(file.as_fd())?,
+        shared: SHARED.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name),
+        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+    })
+}
