@@ -75,8 +75,6 @@ pub struct Commit {
 #[derive(Debug)]
 pub(super) struct Commits {
     pub(super) counters: Counters,
-    /// What the counters were when this engine, or its epoch, began.
-    pub(super) began: Counters,
     /// Durable up to this sequence number.
     pub(super) committed: u64,
     rows: BTreeSet<SyncPath>,
@@ -100,7 +98,6 @@ impl Commits {
     pub(super) fn new(counters: Counters, first_scan_done: bool) -> Commits {
         Commits {
             counters,
-            began: counters,
             committed: counters.sequence,
             rows: BTreeSet::new(),
             numbered: BTreeSet::new(),

@@ -50,11 +50,11 @@ pub(super) struct Holds {
     told: BTreeSet<SyncPath>,
     /// Let through: about to be removed.
     leaving: BTreeSet<SyncPath>,
-    /// Deletions that were not held: when (milliseconds) and how many.
-    recent: VecDeque<(u64, u64)>,
+    /// Deletions that were not held: when (milliseconds), and of how many files with which content.
+    recent: VecDeque<(u64, BTreeMap<Content, u64>)>,
     /// How many contents were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
     peaks: VecDeque<(u64, u64)>,
-    /// Contents that have come to other paths while something is held that others have deleted, and to how many.
+    /// Contents that others have given other paths, and how many: what others have deleted may have been renamed.
     appeared: BTreeMap<ContentHash, usize>,
     /// Something was held when the last life ended: whatever is to be deleted is held.
     was_holding: bool,
@@ -95,8 +95,14 @@ impl Holds {
         self.leaving.remove(path);
     }
 
-    /// A content has come to a path that had another, or none.
+    /// Others have given a path this content, which had another or none: a deletion of it was half a rename.
     pub(super) fn has_appeared(&mut self, content: ContentHash) {
+        for (_, deleted) in &mut self.recent {
+            if let Some(count) = deleted.get_mut(&Content::File(content)).filter(|count| **count > 0) {
+                *count -= 1;
+                break;
+            }
+        }
         if !self.elsewhere.is_empty() {
             *self.appeared.entry(content).or_default() += 1;
         }
@@ -236,7 +242,12 @@ impl Engine {
             return;
         }
         let mut renamed: BTreeMap<Content, u64> = BTreeMap::new();
-        found.iter().for_each(|content| *renamed.entry(content).or_default() += 1);
+        let is_as_recorded = |path: &SyncPath, content: Content| {
+            self.tree.record(path).is_some_and(|record| record.content == content)
+        };
+        for (_, content) in found.iter().filter(|(path, content)| !is_as_recorded(path, *content)) {
+            *renamed.entry(content).or_default() += 1;
+        }
         let is_file = |above: SyncPath| found.at(&above).is_some_and(|content| content.is_bytes());
         let mut gone = BTreeSet::new();
         for (path, content) in deleted.iter().filter(|(_, content)| content.is_bytes()) {
@@ -248,7 +259,11 @@ impl Engine {
                 None => _ = gone.insert(path.clone()),
             }
         }
-        let gone = self.without_another_name(gone, &|path| deleted.contains_key(path));
+        let goes = |path: &SyncPath| {
+            let is_other = |content| self.tree.record(path).is_none_or(|record| record.content != content);
+            deleted.contains_key(path) || found.at(path).is_some_and(is_other)
+        };
+        let gone = self.without_another_name(gone, &goes);
         self.release_renamed(renamed);
         if self.is_too_much(gone.len()) {
             let directories = deleted.iter().filter(|(_, content)| !content.is_bytes());
@@ -259,7 +274,7 @@ impl Engine {
             self.holds.here.extend(gone);
             self.holds.above.extend(above);
         } else {
-            self.note_deletions(gone.len());
+            self.note_deletions(&gone);
         }
     }
 
@@ -281,21 +296,6 @@ impl Engine {
         }
         self.holds.here.retain(|path| !renamed.contains(path));
         self.tell(renamed);
-        self.release_if_little();
-    }
-
-    /// What is left of what was held, once renames are known for what they are, may be little enough.
-    fn release_if_little(&mut self) {
-        let n_held = self.n_held();
-        if self.holds.is_empty() || self.config.hold.is_none_or(|limit| n_held > limit.files) {
-            return;
-        }
-        self.note_deletions(n_held as usize);
-        let here = std::mem::take(&mut self.holds.here);
-        self.tell(here);
-        self.release_empty();
-        let elsewhere = std::mem::take(&mut self.holds.elsewhere);
-        elsewhere.into_iter().for_each(|path| self.let_go(path));
     }
 
     /// Directories are held for what was in them.
@@ -309,8 +309,13 @@ impl Engine {
         self.tell(empty);
     }
 
-    /// Of what others have deleted and this disk is to lose, holds what is too much; returns it.
-    pub(super) fn hold_removals(&mut self, going: &BTreeMap<SyncPath, Record>) -> BTreeSet<SyncPath> {
+    /// Of what others have deleted and this disk is to lose, holds what is too much; returns it. `changing` is what is to
+    /// get another content with it.
+    pub(super) fn hold_removals(
+        &mut self,
+        going: &BTreeMap<SyncPath, Record>,
+        changing: &BTreeSet<&SyncPath>,
+    ) -> BTreeSet<SyncPath> {
         let is_file = |above: SyncPath| self.tree.project(&above).value.content().is_bytes();
         let is_deletion = |path: &SyncPath| {
             !self.holds.leaving.contains(path)
@@ -319,12 +324,13 @@ impl Engine {
                 && origins(path).is_empty()
         };
         let deletions: BTreeSet<SyncPath> = going.keys().filter(|path| is_deletion(path)).cloned().collect();
-        let going = self.without_another_name(deletions, &|path| going.contains_key(path));
+        let goes = |path: &SyncPath| going.contains_key(path) || changing.contains(path);
+        let going = self.without_another_name(deletions, &goes);
         if self.is_too_much(going.len()) {
             self.holds.elsewhere.extend(going.iter().cloned());
             return going;
         }
-        self.note_deletions(going.len());
+        self.note_deletions(&going);
         BTreeSet::new()
     }
 
@@ -339,13 +345,21 @@ impl Engine {
         let stays = |path: &&SyncPath| {
             !goes(path) && !self.holds.is_about(path) && !told.contains(*path) && !leaving.contains(*path)
         };
-        let mut staying: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        let content_of = |path: &SyncPath| match self.tree.record(path).map(|record| record.content) {
+            Some(Content::File(content)) => Some(content),
+            _ => None,
+        };
+        let mut going: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        paths.iter().filter_map(content_of).for_each(|content| *going.entry(content).or_default() += 1);
+        let count = |(content, count): (ContentHash, usize)| {
+            let holders = self.holders.get(&content).into_iter().flatten();
+            (content, holders.filter(stays).take(count).count())
+        };
+        let mut staying: BTreeMap<ContentHash, usize> = going.into_iter().map(count).collect();
         paths.retain(|path| {
-            let Some(Content::File(content)) = self.tree.record(path).map(|record| record.content) else {
+            let Some(left) = content_of(path).and_then(|content| staying.get_mut(&content)) else {
                 return true;
             };
-            let count = || self.holders.get(&content).into_iter().flatten().filter(stays).count();
-            let left = staying.entry(content).or_insert_with(count);
             let is_elsewhere = *left > 0;
             *left = left.saturating_sub(1);
             !is_elsewhere
@@ -359,11 +373,20 @@ impl Engine {
             let paths = self.holders.get(&content).into_iter().flatten();
             let held: Vec<SyncPath> =
                 paths.filter(|path| self.holds.elsewhere.contains(*path)).take(count).cloned().collect();
-            let is_any = !held.is_empty();
-            held.into_iter().for_each(|path| self.let_go(path));
-            if is_any {
-                self.release_if_little();
-            }
+            self.release_elsewhere(held);
+        }
+    }
+
+    /// Once renames are known for what they are, what is left of the deletions may be little enough.
+    fn release_elsewhere(&mut self, renamed: Vec<SyncPath>) {
+        if renamed.is_empty() {
+            return;
+        }
+        renamed.into_iter().for_each(|path| self.let_go(path));
+        if self.holds.here.is_empty() && !self.holds.was_holding && !self.is_over_the_limit(0) {
+            let left = std::mem::take(&mut self.holds.elsewhere);
+            self.note_deletions(&left);
+            left.into_iter().for_each(|path| self.let_go(path));
         }
     }
 
@@ -377,18 +400,22 @@ impl Engine {
     }
 
     fn is_too_much(&mut self, n_more: usize) -> bool {
-        let Some(limit) = self.config.hold.filter(|_| n_more > 0) else { return false };
+        n_more > 0 && self.config.hold.is_some() && (self.holds.was_holding || self.is_over_the_limit(n_more))
+    }
+
+    /// True if what was deleted lately, what is held and so much more are too much together.
+    fn is_over_the_limit(&mut self, n_more: usize) -> bool {
+        let Some(limit) = self.config.hold else { return false };
         let since = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
         while self.holds.recent.front().is_some_and(|(at, _)| *at < since) {
             self.holds.recent.pop_front();
         }
-        let n_recent: u64 = self.holds.recent.iter().map(|(_, count)| count).sum();
+        let n_recent: u64 = self.holds.recent.iter().flat_map(|(_, deleted)| deleted.values()).sum();
         let n_more = self.n_held() + n_more as u64;
         let (n_contents, peak) = (self.n_contents(), self.holds.peak(since));
         let n_left = n_contents.saturating_sub(n_more);
         let kept_percent = 100_u64.saturating_sub(limit.percent);
-        self.holds.was_holding
-            || (n_recent + n_more > limit.files && n_left * 100 < peak.max(n_contents) * kept_percent)
+        n_recent + n_more > limit.files && n_left * 100 < peak.max(n_contents) * kept_percent
     }
 
     /// True if so many deletions may be held.
@@ -396,10 +423,15 @@ impl Engine {
         self.config.hold.is_some_and(|limit| n_more as u64 > limit.files)
     }
 
-    fn note_deletions(&mut self, count: usize) {
-        if count > 0 && self.config.hold.is_some() {
-            self.holds.recent.push_back((self.now.monotonic_ms, count as u64));
+    fn note_deletions(&mut self, paths: &BTreeSet<SyncPath>) {
+        if paths.is_empty() || self.config.hold.is_none() {
+            return;
         }
+        let mut deleted: BTreeMap<Content, u64> = BTreeMap::new();
+        for record in paths.iter().filter_map(|path| self.tree.record(path)) {
+            *deleted.entry(record.content).or_default() += 1;
+        }
+        self.holds.recent.push_back((self.now.monotonic_ms, deleted));
     }
 
     /// True where nothing is to be done because of a hold. What is known by now may make it pointless.

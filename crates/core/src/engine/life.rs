@@ -1,4 +1,4 @@
-//! Lives: whether this device's state is the last that went by its name, and what its dots carry until that is known.
+//! Lives: what the dots of each start carry, and whether this device's state is the last that went by its name.
 //!
 //! A home that was put back from a copy is behind what others heard of it. A device that was cloned, or a whole machine
 //! that was put back to what it was, goes on beside what it became otherwise, and both number alike: neither is behind,
@@ -14,11 +14,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Engine, Incarnation};
+use super::{Counters, Engine, Incarnation};
 use crate::message::Attach;
 use crate::mistake::{Mistake, is_made};
 use crate::tree::Act;
-use crate::version::{Actor, ContentHash, DeviceId, Dot, Version};
+use crate::version::{Actor, Content, ContentHash, DeviceId, Dot, Version};
 
 /// The epochs that this device's dots carry.
 #[derive(Debug, Default)]
@@ -27,7 +27,13 @@ pub(super) struct Epochs {
     this_life: u64,
     /// Of all lives that it remembers, under their common epoch.
     own: BTreeSet<u64>,
+    /// How many were begun on remotes' bare word.
+    n_on_word: u32,
 }
+
+/// So many epochs are begun on remotes' bare word in one life: each costs every register that this life wrote to one
+/// actor more, and a machine is not resumed from an older image over and over.
+const EPOCHS_ON_WORD_MAX: u32 = 4;
 
 impl Epochs {
     pub(super) fn new(common: u64, incarnations: &[Incarnation]) -> Epochs {
@@ -36,7 +42,7 @@ impl Epochs {
             u64::from_le_bytes(*hash.0.first_chunk().expect("a hash is longer"))
         };
         let own: BTreeSet<u64> = incarnations.iter().map(of_life).chain([common]).collect();
-        Epochs { this_life: incarnations.last().map_or(common, of_life), own }
+        Epochs { this_life: incarnations.last().map_or(common, of_life), own, n_on_word: 0 }
     }
 }
 
@@ -60,19 +66,23 @@ impl Engine {
         actor.device == self.config.device && self.epochs.own.contains(&actor.epoch)
     }
 
-    /// True for a dot of one of this device's lives that it did not make, as it remembers.
+    /// True for a dot of this very life that it did not make: it goes on elsewhere too, or has gone on.
     pub(super) fn is_forgotten(&self, dot: &Dot) -> bool {
-        self.is_own(&dot.actor) && dot.counter > self.commits.counters.counter
+        dot.actor == self.actor() && dot.counter > self.commits.counters.counter
     }
 
-    /// True if a remote remembers dots of this device's that this device does not: its state is older than it was.
-    pub(super) fn has_lost_counters(&self, attach: &Attach) -> bool {
-        let device = self.config.device;
-        let mut heard = attach
-            .counters
-            .iter()
-            .map(|(epoch, counter)| Dot { actor: Actor { device, epoch: *epoch }, counter: *counter });
-        !is_made(Mistake::OldStateGoesOn) && heard.any(|dot| self.is_forgotten(&dot))
+    /// True if a remote remembers more of this very life than this device does.
+    pub(super) fn is_lived_twice(&self, attach: &Attach) -> bool {
+        if is_made(Mistake::OldStateGoesOn) {
+            return false;
+        }
+        let Counters { index_id, sequence, counter, .. } = self.commits.counters;
+        let has_heard_more = attach.known_index_id == index_id
+            && attach.known_incarnation == self.incarnation()
+            && attach.known_incarnation != 0
+            && heard(attach) > sequence;
+        let highest = attach.counters.get(&self.actor().epoch);
+        has_heard_more || highest.is_some_and(|highest| *highest > counter)
     }
 
     /// True if another server with this device's name and numbers has spoken to a remote since this one's memory ends.
@@ -88,46 +98,52 @@ impl Engine {
         let Some(last) = lives.iter().position(|life| life.number == attach.known_incarnation) else {
             return true;
         };
-        let ended = lives.get(last + 1).map_or(self.commits.counters.sequence, |next| next.began);
-        attach.heard_sequence > ended
+        let ended = lives[last + 1..].iter().map(|later| later.began).min();
+        ended.is_some_and(|ended| heard(attach) > ended)
     }
 
-    /// Begins a new numbering: what was told under the old one since it is known may have been of another life, so that
-    /// all is told again, and dots carry a new epoch.
-    pub(super) fn start_new_epoch(&mut self) {
-        let incarnation = self.incarnation();
-        let (old, began) = (self.actor(), self.commits.began);
-        let counters = &mut self.commits.counters;
-        let seed = [
-            counters.epoch.to_le_bytes(),
-            incarnation.to_le_bytes(),
-            self.now.wall.seconds.to_le_bytes(),
-            self.now.monotonic_ms.to_le_bytes(),
-        ];
-        let hash = ContentHash::of(&seed.concat());
-        let number = |index: usize| {
-            let bytes = hash.0[index * 8..].first_chunk().expect("a hash holds four numbers");
-            u64::from_le_bytes(*bytes)
-        };
-        (counters.epoch, counters.index_id, counters.counter) = (number(0), number(1), 0);
-        self.commits.began = *counters;
-        self.epochs = Epochs::new(counters.epoch, &self.config.incarnations);
+    /// Goes on apart from whoever else went by this device's name.
+    pub(super) fn part(&mut self, is_lived_twice: bool, is_proved: bool) {
+        if is_lived_twice && (is_proved || self.epochs.n_on_word < EPOCHS_ON_WORD_MAX) {
+            self.epochs.n_on_word += u32::from(!is_proved);
+            self.start_new_epoch();
+        } else {
+            self.commits.counters.index_id = self.drawn()[1];
+        }
         self.commits.note_state();
-        self.reissue(old, began.counter);
         self.tell_all_again();
     }
 
-    /// Gives every value that this life made, and that is still shown, a dot of the new epoch, which replaces the old one:
-    /// where this life goes on in another machine's memory too, the old one may stand for two values.
-    fn reissue(&mut self, old: Actor, through: u64) {
+    /// Numbers that nobody has used.
+    fn drawn(&self) -> [u64; 2] {
+        let Counters { epoch, index_id, .. } = self.commits.counters;
+        let wall = self.now.wall;
+        let seed = [epoch, index_id, self.incarnation(), wall.seconds as u64, wall.nanoseconds.into()];
+        let bytes: Vec<u8> =
+            seed.iter().chain([&self.now.monotonic_ms]).flat_map(|number| number.to_le_bytes()).collect();
+        let hash = ContentHash::of(&bytes);
+        [0, 8].map(|at| u64::from_le_bytes(*hash.0[at..].first_chunk().expect("a hash holds four numbers")))
+    }
+
+    /// Begins a new epoch in the middle of a life: the dots that this life gave may have been given twice.
+    fn start_new_epoch(&mut self) {
+        let old = self.actor();
+        let [epoch, index_id] = self.drawn();
+        (self.commits.counters.epoch, self.commits.counters.index_id) = (epoch, index_id);
+        let n_on_word = self.epochs.n_on_word;
+        self.epochs = Epochs { n_on_word, ..Epochs::new(epoch, &self.config.incarnations) };
+        self.reissue(old);
+    }
+
+    /// Gives what this life wrote and deleted a dot of the new epoch, which replaces the old one: that may stand for two
+    /// values.
+    fn reissue(&mut self, old: Actor) {
         let versions = self.tree.iter().flat_map(|(path, node)| {
             node.register.versions().iter().map(move |version| (path.clone(), version.clone()))
         });
         let is_double = |(path, version): &(_, Version)| {
-            let record = self.tree.record(path);
-            version.dot.actor == old
-                && version.dot.counter > through
-                && record.is_some_and(|record| record.content == version.value.content())
+            let recorded = self.tree.record(path).map_or(Content::Absent, |record| record.content);
+            version.dot.actor == old && recorded == version.value.content()
         };
         let double: Vec<_> = versions.filter(is_double).collect();
         for (path, Version { value, changed, rank, .. }) in double {
@@ -138,7 +154,9 @@ impl Engine {
 
     /// Makes all remotes forget how far they had come with this device's numbering.
     fn tell_all_again(&mut self) {
-        self.attach_to_all();
+        if !self.paused {
+            self.attach_to_all();
+        }
         let devices: Vec<DeviceId> = self.peers.keys().copied().collect();
         for device in devices {
             let Some(peer) = self.peers.get_mut(&device) else { continue };
@@ -148,4 +166,10 @@ impl Engine {
             }
         }
     }
+}
+
+/// How far a remote has ever taken what it remembers; one of an earlier version does not say, and has at least what it
+/// remembers for good.
+fn heard(attach: &Attach) -> u64 {
+    attach.heard_sequence.max(attach.known_sequence)
 }

@@ -30,8 +30,8 @@ impl Contents {
     }
 
     /// All that was found.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Content> {
-        self.names.values().chain(self.copies.values()).copied()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SyncPath, Content)> {
+        self.names.iter().chain(&self.copies).map(|(path, content)| (path, *content))
     }
 }
 

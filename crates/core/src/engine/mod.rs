@@ -423,9 +423,6 @@ impl Engine {
         {
             self.inodes.insert(new.stat.inode, path.clone());
             self.holders.entry(new.content.hash()).or_default().insert(path.clone());
-            if self.tree.record(path).is_none_or(|old| old.content != new.content) {
-                self.holds.has_appeared(new.content.hash());
-            }
         }
         self.holds.note_contents(self.now.monotonic_ms, self.n_contents());
         self.tree.set_record(path, record);

@@ -195,15 +195,15 @@ impl Engine {
             peer.attach_put_off = Some(attach); // The newest alone counts.
             return;
         }
-        let is_not_the_last = self.has_lost_counters(&attach) || self.has_lived_elsewhere(&attach);
-        if is_not_the_last {
+        let is_lived_twice = self.is_lived_twice(&attach);
+        if is_lived_twice || self.has_lived_elsewhere(&attach) {
             if !self.may_begin_epoch_on_word() {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.attach_put_off = Some(attach); // Believed later, and not taken in before.
                 }
                 return;
             }
-            self.start_new_epoch();
+            self.part(is_lived_twice, false);
         }
         if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
             self.attach(from); // It did not take part when it was told last.
@@ -218,7 +218,9 @@ impl Engine {
         peer.told = None;
         if peer.index_id != attach.index_id {
             peer.index_id = attach.index_id;
-            (peer.heard, peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0, 0);
+            // Nothing was heard in these numbers yet, whoever said the last in others.
+            (peer.incarnation, peer.heard) = (0, 0);
+            (peer.merged, peer.merged_under_way, peer.merged_durable) = (0, 0, 0);
             peer.awaiting.clear();
             peer.awaiting_numbers.clear();
             peer.forget_refused();
@@ -282,7 +284,7 @@ impl Engine {
         match merged.unwrap_or(Lost::Nothing) {
             Lost::Nothing => {}
             Lost::OnItsWord if !self.may_begin_epoch_on_word() => {}
-            Lost::OnItsWord | Lost::Proved => self.start_new_epoch(),
+            lost => self.part(true, lost == Lost::Proved),
         }
         self.ask_again(&from);
     }
@@ -291,7 +293,6 @@ impl Engine {
     fn merge_entry(&mut self, from: DeviceId, number: u64, entry: Entry) -> Lost {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
-            Some(author) if author == self.config.device => return Lost::Nothing,
             Some(author) => only_by(&author, &register),
             None => register,
         };

@@ -1,14 +1,14 @@
 //! Which dots a write names as replaced: what its author had seen at the path, and what had been replaced before by
 //! those who wrote that.
 //!
-//! By this a change of metadata alone is known to be of bytes that somebody has since replaced, however often
-//! (promise L5). Of each actor's dots the lowest and the highest stand for those between, so that a file that is
+//! By this a change of metadata alone is known to be of bytes that somebody has since replaced, in up to 256 lives of
+//! devices one after the other (promise L5). Of each actor's dots the lowest and the highest stand for those between, so that a file that is
 //! edited for years carries two dots an actor.
 
 use crate::version::{Actor, Changed, Dot, Version};
 
 /// Of the actors named for what led to it, not for what was seen, so many are carried on.
-const ACTORS_MAX: usize = 32;
+const ACTORS_MAX: usize = 256;
 
 /// The dots that a write of this author replaces, the newest first, if they had seen these versions and changed this of them.
 ///
@@ -116,12 +116,13 @@ mod tests {
 
     #[test]
     fn of_many_lives_those_seen_are_named_and_the_newest_carried_on() {
-        let mut seen = version(dot(0, 1), DIRECTORY, Changed::ALL, Vec::new());
-        for life in 1..100 {
-            seen = version(dot(life, 1), DIRECTORY, Changed::ALL, replaced(&[&seen], Changed::ALL, &[]));
+        let life = |epoch: u64| Dot { actor: Actor { epoch, ..dot(1, 0).actor }, counter: epoch };
+        let mut seen = version(life(0), DIRECTORY, Changed::ALL, Vec::new());
+        for epoch in 1..1_000 {
+            seen = version(life(epoch), DIRECTORY, Changed::ALL, replaced(&[&seen], Changed::ALL, &[]));
         }
         let named = replaced(&[&seen], Changed::ALL, &[]);
-        let newest: Vec<Dot> = (0..ACTORS_MAX as u8).map(|age| dot(99 - age, 1)).collect();
+        let newest: Vec<Dot> = (0..ACTORS_MAX as u64).map(|age| life(999 - age)).collect();
         assert_eq!(named, newest);
     }
 }

@@ -1,2 +1,2 @@
--- Which sequence number had been given last when a start of the server began to write here.
-ALTER TABLE incarnations ADD COLUMN began INTEGER NOT NULL DEFAULT 0;
+-- Which sequence number had been given last when a start of the server began to write here; the highest: not known.
+ALTER TABLE incarnations ADD COLUMN began INTEGER NOT NULL DEFAULT 9223372036854775807;

@@ -150,7 +150,7 @@ pub fn state(sequence: u64) -> DirectoryState {
         epoch: u64::MAX - 1,
         counter: sequence,
         sequence,
-        incarnations: [5, u64::MAX, 1].map(|number| Incarnation { number, began: 0 }).to_vec(),
+        incarnations: [5, u64::MAX, 1].map(|number| Incarnation { number, began: i64::MAX as u64 }).to_vec(),
         members: [(device(1), member), (device(2), left)].into(),
         remotes: [(device(2), remote), (device(3), RemoteState::default())].into(),
         first_scan_done: true,

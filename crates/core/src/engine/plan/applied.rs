@@ -42,6 +42,9 @@ impl Engine {
                 if matches!(source, Source::Staged { consume: true }) {
                     self.fetcher.staged.remove(content);
                 }
+                if self.tree.record(path).is_none_or(|old| old.content != Content::File(*content)) {
+                    self.holds.has_appeared(*content);
+                }
                 self.set_record(path, record(Content::File(*content)));
                 self.say_that_it_is_held(path);
             }

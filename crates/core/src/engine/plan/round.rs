@@ -370,7 +370,8 @@ impl Engine {
             round.remove.remove(&path);
             self.planner.held_back.insert(path);
         }
-        for path in self.hold_removals(&round.remove) {
+        let changing = round.changes.iter().chain(&round.structure).map(Op::path).collect();
+        for path in self.hold_removals(&round.remove, &changing) {
             round.remove.remove(&path);
             for above in path.ancestors().filter(|above| !above.is_root()) {
                 self.planner.reconsider(above);
