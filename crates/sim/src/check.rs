@@ -52,6 +52,7 @@ impl World {
         let may_have_fallen_back = self.stats.n_power_cuts > 0;
         // Who writes late into a file may write over what was told of it and not fetched yet.
         let may_be_gone = self.oracle.was_forgetful()
+            || self.oracle.had_reverts()
             || self.has_rules()
             || may_have_fallen_back
             || self.stats.n_late_writes > 0;

@@ -14,7 +14,7 @@ use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 
 use crate::apply::{Prepared, Progress};
 use crate::disk::Disk;
-use crate::oracle::family;
+use crate::oracle::{Withheld, family};
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +103,10 @@ pub(crate) enum LaneTask {
 pub(crate) struct Snapshot {
     pub(crate) disk: Disk,
     pub(crate) durable: Durable,
+    /// How much the oracle had been told.
+    pub(crate) mark: usize,
+    /// What it alone has.
+    pub(crate) withheld: Withheld,
 }
 
 /// One device.

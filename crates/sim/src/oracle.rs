@@ -62,6 +62,9 @@ struct Told {
 /// What a disk shows, by the family that it belongs to.
 pub(crate) type Shown = BTreeSet<(Body, SyncPath)>;
 
+/// What a machine alone had that was put back to what it was.
+pub(crate) type Withheld = BTreeSet<(Body, SyncPath)>;
+
 pub(crate) fn shown_by(disk: &Disk) -> Shown {
     disk.items.iter().map(|(path, item)| (item.body.clone(), home_of(&item.body, path))).collect()
 }
@@ -76,6 +79,10 @@ pub struct Oracle {
     /// Some device forgot what it had seen, with its home: what it still has on its disk is new again.
     is_forgetful: bool,
     was_forgetful: bool,
+    /// Machines that were put back to what they were.
+    reverted: BTreeSet<usize>,
+    /// What went with a machine that was put back: older copies of others may have it still.
+    undone: BTreeSet<(Body, SyncPath)>,
     /// A power was cut: what may have fallen back replaces nothing (promise C4).
     pub(crate) had_power_cuts: bool,
     /// There are ignore files: what they cover stays where it is, and so do the directories that it lies in.
@@ -199,16 +206,72 @@ impl Oracle {
     }
 
     /// A machine was put back to what it was: what it alone showed and shows no more is gone, whoever had made it.
-    pub(crate) fn revert(&mut self, shown_before: &Shown, shown_after: &Shown, shown_elsewhere: &Shown) {
+    ///
+    /// Returns what was asked for and is not any more: it is again if the machine goes on as it was, see [`Oracle::turn`].
+    pub(crate) fn revert(
+        &mut self,
+        device: usize,
+        mark: usize,
+        shown_before: &Shown,
+        shown_after: &Shown,
+        shown_elsewhere: &Shown,
+    ) -> Withheld {
+        self.reverted.insert(device);
+        // Who went back has not seen what came after, and nobody need have heard of what it destroyed.
+        let destroyed = self.told[mark.min(self.told.len())..].iter().flatten();
+        let destroyed = destroyed.filter(|told| told.device == device && told.what == What::Destroyed);
+        for key in destroyed.map(key_of).collect::<BTreeSet<_>>() {
+            let how = self.fates.entry(key).or_default().destroyed.iter_mut();
+            how.filter(|how| how.device == device).for_each(|how| how.is_partial = true);
+        }
+        // What it made since is undone, though the same may be there from before.
+        for index in (mark.min(self.told.len())..self.told.len()).rev() {
+            let is_undone = |told: &Told| {
+                told.device == device
+                    && told.what != What::Destroyed
+                    && shown_after.contains(&key_of(told))
+                    && !shown_elsewhere.contains(&key_of(told))
+            };
+            if self.told[index].as_ref().is_some_and(is_undone) {
+                self.undo_one(index);
+            }
+        }
+        let mut withheld = Withheld::new();
         let is_gone = |key: &&(Body, SyncPath)| !shown_after.contains(key) && !shown_elsewhere.contains(key);
         for key in shown_before.iter().filter(is_gone) {
             let fate = self.fates.entry(key.clone()).or_default();
-            (fate.n_made, fate.n_confirmed) = (0, 0);
-            self.appeared.insert(key.clone());
+            let n_made = std::mem::take(&mut fate.n_made) + std::mem::take(&mut fate.n_confirmed);
+            self.undone.insert(key.clone());
+            if self.appeared.insert(key.clone()) && n_made > 0 && fate.destroyed.is_empty() {
+                withheld.insert(key.clone());
+            }
             for told in &mut self.told {
                 told.take_if(|told| told.what != What::Destroyed && key_of(told) == *key);
             }
         }
+        withheld
+    }
+
+    /// What was at a device's path may be taken for destroyed there.
+    pub(crate) fn is_unrecorded(&mut self, path: &SyncPath, device: usize) {
+        let home = family(path);
+        let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
+        let around = self.fates.iter_mut().filter(|((_, other), _)| *other == home || other == path);
+        around.for_each(|(_, fate)| fate.destroyed.push(how));
+    }
+
+    /// A machine goes on as it was: what it alone had is asked for again.
+    pub(crate) fn turn(&mut self, withheld: &Withheld) {
+        for key in withheld {
+            self.appeared.remove(key);
+            self.fates.entry(key.clone()).or_default().n_made += 1;
+            self.undone.remove(key);
+        }
+    }
+
+    /// True if a machine was ever put back to what it was.
+    pub fn had_reverts(&self) -> bool {
+        !self.reverted.is_empty()
     }
 
     /// A power cut lost the bytes that a device's user wrote: whatever acts had to do with them since count for nothing,
@@ -385,16 +448,19 @@ impl Oracle {
         if is_parent
             || is_rescued
             || self.appeared.contains(&(token.clone(), home.clone()))
+            || self.undone.contains(&(token.clone(), home.clone()))
             || is_recovered(home)
             || self.late.contains(token)
         {
             return None;
         }
-        // A home that was put back knows of what was replaced since, and nobody tells it in time (promise C5).
-        let may_be_back = self.is_forgetful && self.is_whole(token);
+        // A home that was put back knows of what was replaced since, and nobody tells it in time (promise C5); and where
+        // several machines were, nobody may be left who knows of it.
+        let is_forgotten = self.reverted.len() > 1;
+        let may_be_back = (self.is_forgetful || is_forgotten) && self.is_whole(token);
         match self.fates.get(&(token.clone(), home.clone())) {
             // Bytes that nobody had any more may turn up elsewhere, however late.
-            None if self.was_forgetful && self.is_whole(token) => return None,
+            None if (self.was_forgetful || is_forgotten) && self.is_whole(token) => return None,
             Some(fate) if may_be_back && fate.n_made + fate.n_confirmed == 0 => return None,
             None => return Some(format!("V2: nobody made {} at {home}", shown(token))),
             Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
@@ -407,7 +473,7 @@ impl Oracle {
         }
         let is_copy = *token != Body::Directory
             && paths.iter().any(|path| path != home && !self.made_at.contains(path));
-        let is_sure = !self.was_forgetful && !self.has_rules && !self.had_power_cuts;
+        let is_sure = !self.was_forgetful && !self.has_rules && !self.had_power_cuts && !self.had_reverts();
         if is_copy && is_sure && self.actors_around(home).len() < 2 {
             return Some(format!("L5: {paths:?} is a copy, and only one device ever changed {home}"));
         }

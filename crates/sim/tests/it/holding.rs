@@ -159,6 +159,27 @@ fn l6_a_copy_whose_original_is_then_deleted_is_a_rename() {
     assert_eq!((state(&world, A), world.n_held(A)), (State::Held, 10));
 }
 
+/// A copy is the end of what it is a copy of alone, and a user's copy of what is held here is not even that.
+#[test]
+fn l6_a_copy_of_one_that_is_held_releases_no_other() {
+    let mut world = world();
+    // Four go through, and the others of the same minutes are held.
+    (0..4).for_each(|index| world.delete(A, &format!("d/{}", 2 * index)));
+    world.run_us(10 * SECOND_US);
+    (0..5).for_each(|index| world.delete(A, &format!("e/{}", 2 * index + 1)));
+    world.run_us(10 * SECOND_US);
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    let held = world.n_held(B);
+    assert!(held > 1, "{held}");
+    world.write(B, "copy", "bytes 1");
+    world.run_us(10 * SECOND_US);
+    assert_eq!(world.n_held(B), held, "B's user has the file that is held, and a copy of it");
+    world.write(A, "another", "bytes 3");
+    world.run_us(10 * SECOND_US);
+    assert_eq!(world.n_held(B), held - 1, "renamed, for all that B knows");
+}
+
 #[test]
 fn l6_equal_files_are_held_as_well_when_all_of_them_go() {
     let options = Options { held_files_min: 5, ..Options::default() };
