@@ -8,7 +8,7 @@ use crate::engine::Counters;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::register::Register;
-use crate::version::{Time, Version};
+use crate::version::{DeviceId, Time, Version};
 
 #[cfg(feature = "mistakes")]
 pub use switch::{Making, is_made, make};
@@ -87,6 +87,7 @@ mistakes! {
     ProgressAheadOfRows = "how far a remote is merged is committed before what it said",
     TombstonesAged = "deletes are forgotten when they are old",
     CommittedUnderOps = "a register is durable that ops under way do not follow from",
+    CountersFromRows = "a start takes the counter from the versions that still stand",
     OldStateGoesOn = "a home put back from a copy uses its counters again",
     CloneGoesOn = "a device goes on beside its clone with the same numbers",
     EpochShared = "two lives that go on from one state give their dots the same numbers",
@@ -106,8 +107,13 @@ mistakes! {
 }
 
 /// What a start counts on from, right or wrong.
-pub(crate) fn counters(stored: Counters, rows: &[Row]) -> Counters {
+pub(crate) fn counters(stored: Counters, device: DeviceId, rows: &[Row]) -> Counters {
     let mut counters = stored;
+    if is_made(Mistake::CountersFromRows) {
+        let versions = rows.iter().flat_map(|(_, register, ..)| register.versions());
+        let own = versions.filter(|version| version.dot.actor.device == device);
+        counters.counter = own.map(|version| version.dot.counter).max().unwrap_or(0);
+    }
     if is_made(Mistake::SequenceFromRows) {
         let files = rows.iter().filter(|(_, _, record, _)| record.is_some());
         counters.sequence = files.map(|(_, _, _, sequence)| *sequence).max().unwrap_or(0);

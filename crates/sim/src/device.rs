@@ -142,6 +142,8 @@ pub struct Device {
     pub(crate) is_root_told_lost: bool,
     /// Its kept versions were kept under a home that it has no more.
     pub(crate) is_other_home: bool,
+    /// Its server goes on, and has only to start the directory's engine anew.
+    pub(crate) is_same_server: bool,
     /// It has left the directory for the time being.
     pub(crate) is_away: bool,
     /// An older copy of what is durable.

@@ -323,7 +323,8 @@ impl World {
             return;
         }
         let known = self.devices.iter().map(|device| {
-            let durable = device.durable.rows.values().map(|(register, ..)| register);
+            let copies = device.snapshot.iter().flat_map(|snapshot| snapshot.durable.rows.values());
+            let durable = device.durable.rows.values().chain(copies).map(|(register, ..)| register);
             let engines = device.engine.iter().flat_map(|engine| engine.tree().iter());
             let registers = durable.chain(engines.map(|(_, node)| &node.register));
             (device.id, registers.collect::<Vec<&Register>>())

@@ -127,6 +127,7 @@ impl World {
         self.stats.n_failed_syncs += 1;
         self.note(|| format!("{} cannot make its changes durable", name(device)));
         self.crash(device);
+        self.devices[device].is_same_server = true;
         self.restart_in(device, RESTART_US);
     }
 

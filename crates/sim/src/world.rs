@@ -224,6 +224,7 @@ impl World {
                 is_away: false,
                 backup: None,
                 snapshot: None,
+                is_same_server: false,
                 waits_done: Vec::new(),
                 checkpoints: None,
             });
@@ -238,7 +239,9 @@ impl World {
         machine.life += 1;
         let now = machine.now(now_us);
         let began = machine.durable.counters.sequence;
-        machine.durable.incarnations.push(Incarnation { number: machine.life, began });
+        if !std::mem::take(&mut machine.is_same_server) || machine.durable.incarnations.is_empty() {
+            machine.durable.incarnations.push(Incarnation { number: machine.life, began });
+        }
         machine.config.incarnations = machine.durable.incarnations.clone();
         let found_kept = self.list_kept(device);
         let machine = &mut self.devices[device];
@@ -270,6 +273,7 @@ impl World {
         machine.life += 1;
         machine.lane.clear();
         machine.is_lane_running = false;
+        machine.is_same_server = false;
         machine.tick_at_us = None;
         self.stats.n_crashes += 1;
         let life = machine.life - 1;

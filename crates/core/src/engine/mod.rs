@@ -134,7 +134,7 @@ impl Engine {
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
         let mut tree = Tree::of(config.device);
         tree.is_sole_author = config.only_author == Some(config.device);
-        let counters = mistake::counters(stored.counters, &stored.rows);
+        let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let holds = hold::Holds::new(config.was_holding && config.hold.is_some());
         // What is listed was recorded with what took its place.

@@ -70,7 +70,7 @@ fn seen(mistake: Mistake) -> Seen {
         ForeignCountedAsBorn | ChildrenNotCounted | ScanIgnored | ReceiverSends => Seen::At(3),
         TombstonesAged | ExpectedUnchecked => Seen::At(3),
         OpsNotDurable | RootNotProved => Seen::Late(2),
-        OverflowIgnored => Seen::Late(2),
+        OverflowIgnored | CountersFromRows => Seen::Late(2),
         BusyLookTrusted => Seen::Late(3),
         SettlingForgotten => Seen::Late(4),
         UncommittedPlaced | PendingIsAbsent | CommittedUnderOps => Seen::Script(
