@@ -73,7 +73,7 @@ pub(super) fn watches(places: &[Place]) -> Vec<Finding> {
     let said = format!("{needed} directories to be watched, {watches} watches allowed for all your programs");
     let more = (needed * 2).max(524_288);
     if needed >= watches {
-        let message = format!("{said}: the others are scanned every few minutes instead");
+        let message = format!("{said}: the others are scanned every minute instead");
         findings.push(Finding::problem("watches", message, raise("max_user_watches", more)));
     } else if needed * 5 > watches * 4 {
         findings.push(Finding::warning("watches", said, raise("max_user_watches", more)));

@@ -79,7 +79,7 @@ fn filesystem(place: &Place, abilities: &Abilities) -> Vec<Finding> {
     }
     if let Some(kind) = abilities.shared {
         let message = format!(
-            "is on {kind}: what other machines change there is noticed by the scan every few minutes alone"
+            "is on {kind}: what other machines change there is noticed by the hourly scan and `sync wait` alone"
         );
         bad(Finding::warning, &message, "run file-sync on the machine that has the disk");
     }
