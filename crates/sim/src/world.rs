@@ -267,13 +267,13 @@ impl World {
     /// Drops a device's engine, and all that was under way in it.
     pub fn crash(&mut self, device: usize) {
         let machine = &mut self.devices[device];
+        machine.is_same_server = false;
         if machine.engine.take().is_none() {
             return;
         }
         machine.life += 1;
         machine.lane.clear();
         machine.is_lane_running = false;
-        machine.is_same_server = false;
         machine.tick_at_us = None;
         self.stats.n_crashes += 1;
         let life = machine.life - 1;

@@ -137,9 +137,8 @@ impl Engine {
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let holds = hold::Holds::new(config.was_holding && config.hold.is_some());
-        // What is listed was recorded with what took its place.
-        let is_found = |kept: &&Kept| kept.content.is_bytes() && stored.found_kept.contains(&kept.name);
-        let kept = stored.kept.iter().filter(is_found);
+        // Of what is listed in the transaction that records what took its place, the record tells nothing any more.
+        let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
         let epochs = life::Epochs::new(counters.epoch, &config.incarnations);
         let mut engine = Engine {
