@@ -165,8 +165,9 @@ pub struct Attach {
     /// The start of the receiver's server of which the sender last took entries; 0: none. A cloned device notices by it
     /// that another one goes on where it began.
     pub known_incarnation: u64,
-    /// How far that server's entries were ever taken, durable or not, in the numbering of `known_index_id`: what the
-    /// sender has heard of is passed on, and a later server of the receiver's may not know of it.
+    /// The highest number that servers of which entries were taken have said to be given, in the numbering of
+    /// `known_index_id`, durable here or not: what the sender has heard of is passed on, and what it was told up to a
+    /// number is without all that had changed again by then. A later server of the receiver's may not know of it.
     pub heard_sequence: u64,
 }
 

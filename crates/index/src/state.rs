@@ -39,6 +39,8 @@ pub struct RemoteState {
     pub acknowledged: u64,
     /// Its incarnation when last met.
     pub incarnation: u64,
+    /// The highest sequence number of its own that it has told of.
+    pub heard: u64,
 }
 
 /// Reads the state; none before the first commit that has one.
@@ -72,7 +74,7 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Directory
         })?
         .collect::<rusqlite::Result<_>>()?;
     state.remotes = connection
-        .prepare("SELECT device, index_id, merged, acknowledged, incarnation FROM remotes")?
+        .prepare("SELECT device, index_id, merged, acknowledged, incarnation, heard FROM remotes")?
         .query_map([], |row| {
             let number = |column| row.get::<_, i64>(column).map(|signed| signed as u64);
             let remote = RemoteState {
@@ -80,6 +82,7 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Directory
                 merged: number(2)?,
                 acknowledged: number(3)?,
                 incarnation: number(4)?,
+                heard: number(5)?,
             };
             Ok((DeviceId(row.get(0)?), remote))
         })?
@@ -140,8 +143,8 @@ fn put_remotes(
     remotes: &BTreeMap<DeviceId, RemoteState>,
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO remotes (device, index_id, merged, acknowledged, incarnation)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO remotes (device, index_id, merged, acknowledged, incarnation, heard)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (device, remote) in remotes {
         if before.and_then(|before| before.get(device)) == Some(remote) {
@@ -152,7 +155,8 @@ fn put_remotes(
             remote.index_id as i64,
             remote.merged as i64,
             remote.acknowledged as i64,
-            remote.incarnation as i64
+            remote.incarnation as i64,
+            remote.heard as i64
         ])?;
     }
     let gone =

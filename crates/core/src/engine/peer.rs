@@ -273,7 +273,7 @@ impl Engine {
         }
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
-        peer.heard = peer.heard.max(peer.merged);
+        peer.heard = peer.heard.max(peer.merged).max(peer.latest);
         peer.incarnation = peer.attached_incarnation;
         self.commits.note_state();
         let merged = entries

@@ -34,7 +34,11 @@ fn a_database_of_the_first_format_is_brought_forward_with_all_that_is_in_it() {
     let home = tempfile::tempdir().expect("a directory");
     let path = database(home.path());
     let old = Connection::open(&path).expect("opened");
-    old.execute_batch("DROP TABLE doubts; ALTER TABLE incarnations DROP COLUMN began").expect("dropped");
+    old.execute_batch(
+        "DROP TABLE doubts; ALTER TABLE incarnations DROP COLUMN began;
+            ALTER TABLE remotes DROP COLUMN heard",
+    )
+    .expect("dropped");
     old.pragma_update(None, "user_version", 1).expect("set");
     drop(old);
     let mut index = DirectoryIndex::open(&path).expect("brought forward");

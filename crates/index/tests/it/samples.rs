@@ -144,7 +144,8 @@ pub fn odd_rows() -> Vec<Row> {
 pub fn state(sequence: u64) -> DirectoryState {
     let member = Member { number: u64::MAX, active: true, key: [9; 32] };
     let left = Member { number: 2, active: false, key: [8; 32] };
-    let remote = RemoteState { index_id: u64::MAX, merged: 17, acknowledged: 3, incarnation: 1 << 63 };
+    let remote =
+        RemoteState { index_id: u64::MAX, merged: 17, acknowledged: 3, incarnation: 1 << 63, heard: 0 };
     DirectoryState {
         index_id: 0xfedc_ba98_7654_3210,
         epoch: u64::MAX - 1,

@@ -97,6 +97,7 @@ impl IndexWorker {
             merged: progress.merged,
             acknowledged: progress.acknowledged,
             incarnation: progress.incarnation,
+            heard: progress.heard,
         };
         let state = DirectoryState {
             index_id: counters.index_id,

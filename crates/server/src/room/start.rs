@@ -236,6 +236,7 @@ fn progress(remote: &file_sync_index::RemoteState) -> PeerProgress {
         merged: remote.merged,
         acknowledged: remote.acknowledged,
         incarnation: remote.incarnation,
+        heard: remote.heard,
     }
 }
 

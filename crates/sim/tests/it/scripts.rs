@@ -26,6 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_a_stop_left_in_the_store_is_still_the_engines_after_a_second_stop
+    s1_what_a_life_that_is_gone_had_not_told_yet_is_told_by_the_next
     l1_no_copy_goes_before_what_it_follows_from_is_durable
     s3_what_the_engine_moved_before_its_disk_failed_was_touched_by_nobody
     s1_numbers_of_a_life_that_is_gone_are_not_taken_for_known

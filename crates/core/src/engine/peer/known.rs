@@ -31,6 +31,8 @@ pub struct PeerProgress {
     pub acknowledged: u64,
     /// The start of the remote's server of which entries were merged last; 0: none.
     pub incarnation: u64,
+    /// The highest number that the remote was ever said to have given, by whom entries were merged.
+    pub heard: u64,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +41,8 @@ pub(in crate::engine) struct Peer {
     pub(super) incarnation: u64,
     /// The start of the remote's server that is linked; it counts once its entries are taken.
     pub(super) attached_incarnation: u64,
-    /// The most that was ever merged of this numbering, durable or not.
+    /// The highest number that it was ever said to have given, by a server of which entries were merged. Not merely what
+    /// was merged: of what was told up to a number, that which had changed again since was left out.
     pub(super) heard: u64,
     pub(in crate::engine) merged: u64,
     pub(in crate::engine) merged_under_way: u64,
@@ -99,7 +102,7 @@ impl Peer {
         Peer {
             index_id: known.index_id,
             incarnation: known.incarnation,
-            heard: known.merged,
+            heard: known.heard.max(known.merged),
             merged: known.merged,
             merged_under_way: known.merged,
             merged_durable: known.merged,
@@ -117,6 +120,7 @@ impl Peer {
             merged,
             acknowledged: self.applied_ours,
             incarnation: self.incarnation,
+            heard: self.heard,
         }
     }
 
