@@ -301,7 +301,8 @@ impl Engine {
         shown.mtime().filter(is_pending).filter(|_| shown.content() == old.content)
     }
 
-    /// True if a delete is kept of exactly this at a path, by somebody else or an earlier life of this device.
+    /// True if a delete is kept of exactly this at a path, by somebody else or by this device under a home that it has no
+    /// more.
     fn is_deleted(&self, path: &SyncPath, content: Content) -> bool {
         if is_made(Mistake::KeptDeleteIgnored) {
             return false;

@@ -1,8 +1,10 @@
 //! Starting a directory: opening its root and database, judging whether they still belong together.
 //!
-//! Every start writes a random incarnation to the database and then to the root's marker. A marker that remembers one
-//! that the database does not know says that the database is older than it was, or somebody else's (promise C5): then
-//! dots get a new epoch, and the first scan infers no deletion. So it is when the root's device or inode is another.
+//! The first start of a directory in a server's life writes that server's random incarnation to the database, by which
+//! the dots of this life are told from others', and then to the root's marker. A marker that remembers one that the
+//! database does not know says that the database is older than it was, or somebody else's (promise C5): then the
+//! directory's epoch and numbering are new ones, and the first scan infers no deletion. So it does when the root's device
+//! or inode is another.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
