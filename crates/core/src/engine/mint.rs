@@ -176,6 +176,10 @@ impl Engine {
         let old = self.what_was_there(path, recorded, &record, contents);
         let old = old
             .map(|old| if self.is_as_moved(path, &old, &record, moved_from) { record.clone() } else { old });
+        // Who puts a conflict copy back at its name and something else in its place has replaced neither.
+        let old = old.filter(|old| {
+            old.content == record.content || !self.is_back_at_its_name(path, old.content, contents)
+        });
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
