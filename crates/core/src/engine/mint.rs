@@ -177,9 +177,7 @@ impl Engine {
         let old = old
             .map(|old| if self.is_as_moved(path, &old, &record, moved_from) { record.clone() } else { old });
         // Who puts a conflict copy back at its name and something else in its place has replaced neither.
-        let old = old.filter(|old| {
-            old.content == record.content || !self.is_back_at_its_name(path, old.content, contents)
-        });
+        let old = old.filter(|old| old.content == record.content || !self.is_put_back(path));
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
         let changed = match &old {
             // An edit that leaves the mode as it was has no say in it against a concurrent chmod.
@@ -253,6 +251,22 @@ impl Engine {
             return if is_found { self.as_recorded(value, &found.stat) } else { None };
         }
         recorded
+    }
+
+    /// True if the very file that was a conflict copy, and nothing else, is by now at the path that it is a copy of, and has
+    /// not that name: then the version that the copy showed alone says that its bytes are there.
+    fn is_put_back(&self, copy: &SyncPath) -> bool {
+        let Some(recorded) = self.tree.record(copy) else { return false };
+        let own = self.tree.get(copy).map(|node| node.register.versions()).unwrap_or_default();
+        if own.iter().any(|version| version.value.content() == recorded.content) {
+            return false; // Its user gave it this name.
+        }
+        let other = self.inodes.get(&recorded.stat.inode).filter(|other| origins(copy).contains(other));
+        let is_it = |other: &SyncPath| {
+            self.tree.record(other).is_some_and(|record| record.content == recorded.content)
+                && self.tree.project(other).value.content() != recorded.content
+        };
+        other.is_some_and(is_it)
     }
 
     /// True for what is in doubt and may have been moved here by the engine, which had still to give it its mode and time.
