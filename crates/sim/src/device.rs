@@ -75,7 +75,6 @@ impl Durable {
             members: self.members.clone(),
             peers: self.peers.clone(),
             kept: self.kept.values().cloned().collect(),
-            found_kept: Default::default(),
             doubts: self.doubts.clone(),
             first_scan_done: self.first_scan_done,
         }

@@ -6,12 +6,9 @@ use file_sync_core::engine::{Counters, Event};
 use file_sync_core::message::Members;
 use file_sync_core::mistake::{Mistake, is_made};
 use file_sync_core::path::SyncPath;
-use file_sync_core::register::Register;
-use file_sync_core::version::DeviceId;
 
-use crate::device::{Durable, LaneTask, Snapshot};
-use crate::disk::{Body, Disk, Item};
-use crate::oracle::{Withheld, shown_by};
+use crate::device::{Durable, LaneTask};
+use crate::disk::Body;
 use crate::world::{Happening, World, name};
 
 fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
@@ -240,103 +237,6 @@ impl World {
         self.forget_unknown();
     }
 
-    /// Copies a whole machine, for [`World::revert`].
-    pub fn take_snapshot(&mut self, device: usize) {
-        let mark = self.oracle.n_told();
-        let machine = &mut self.devices[device];
-        machine.snapshot = Some(Snapshot {
-            disk: machine.disk.clone(),
-            durable: machine.durable.clone(),
-            mark,
-            withheld: Withheld::new(),
-        });
-    }
-
-    /// Puts an older copy of a whole machine in place. Nothing on it tells that it is one (promise C5).
-    pub fn revert(&mut self, device: usize) {
-        if let Some(snapshot) = self.devices[device].snapshot.take() {
-            self.put_back(device, snapshot);
-        }
-    }
-
-    /// Returns what only the machine had as it was.
-    fn put_back(&mut self, device: usize, snapshot: Snapshot) -> Withheld {
-        let Snapshot { mut disk, durable, mark, withheld } = snapshot;
-        self.crash(device);
-        self.stats.n_reverts += 1;
-        self.forget_late_bytes(device);
-        let now = &self.devices[device].disk;
-        disk.last = now.last;
-        (disk.is_full, disk.is_read_only, disk.descriptors) =
-            (now.is_full, now.is_read_only, Default::default());
-        (disk.unreadable, disk.failing, disk.mounts) =
-            (now.unreadable.clone(), now.failing.clone(), now.mounts.clone());
-        let (before, after) = (shown_by(&self.devices[device].disk), shown_by(&disk));
-        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
-        let elsewhere = others.flat_map(|(_, other)| shown_by(&other.disk)).collect();
-        let lost = self.oracle.revert(device, mark, &before, &after, &elsewhere);
-        self.oracle.turn(&withheld);
-        self.forget_unrecorded(device, &disk, &durable);
-        self.announced.revert(self.devices[device].id);
-        let machine = &mut self.devices[device];
-        (machine.disk, machine.durable, machine.backup) = (disk, durable, None);
-        machine.config.may_have_fallen_back = true; // The machine was started anew.
-        self.forget_unknown();
-        self.is_durable(device);
-        let left = self.devices[device].disk.show();
-        self.note(|| format!("{} reverted; left: {left:?}", name(device)));
-        lost
-    }
-
-    /// What a machine had not recorded when it was copied is new to it again, whatever has become of it since.
-    fn forget_unrecorded(&mut self, device: usize, disk: &Disk, durable: &Durable) {
-        let is_recorded = |path: &SyncPath, item: &Item| {
-            let record = durable.rows.get(path).and_then(|(_, record, _)| record.as_ref());
-            record.is_some_and(|record| {
-                Some(record.content) == item.content()
-                    && (record.stat.mode, record.stat.mtime) == (item.mode, item.mtime)
-            })
-        };
-        for (path, item) in disk.items.iter().filter(|(path, item)| !is_recorded(path, item)) {
-            self.oracle.appeared(&item.body, path, device);
-            self.oracle.is_unrecorded(path, device);
-        }
-        let recorded = durable.rows.iter().filter(|(_, (_, record, _))| record.is_some());
-        for (path, _) in recorded.filter(|(path, _)| disk.get(path).is_none()) {
-            self.oracle.is_unrecorded(path, device);
-        }
-    }
-
-    /// Lets a copy of a machine go on in its place, as one of two clones that are met in turn; the machine, as it is, waits
-    /// to be met again.
-    pub fn turn(&mut self, device: usize) {
-        let Some(snapshot) = self.devices[device].snapshot.take() else { return };
-        let (mark, machine) = (self.oracle.n_told(), &self.devices[device]);
-        let (disk, durable) = (machine.disk.clone(), machine.durable.clone());
-        let withheld = self.put_back(device, snapshot);
-        self.devices[device].snapshot = Some(Snapshot { disk, durable, mark, withheld });
-    }
-
-    /// Forgets what was announced by machines that were put back and is known to nobody any more.
-    pub(crate) fn forget_unknown(&mut self) {
-        if !self.announced.has_reverted() {
-            return;
-        }
-        let known = self.devices.iter().map(|device| {
-            let copies = device.snapshot.iter().flat_map(|snapshot| snapshot.durable.rows.values());
-            let durable = device.durable.rows.values().chain(copies).map(|(register, ..)| register);
-            let engines = device.engine.iter().flat_map(|engine| engine.tree().iter());
-            let registers = durable.chain(engines.map(|(_, node)| &node.register));
-            (device.id, registers.collect::<Vec<&Register>>())
-        });
-        let known: Vec<(DeviceId, Vec<&Register>)> = known.collect();
-        self.announced.forget_unknown(|dot| {
-            let others = known.iter().filter(|(device, _)| *device != dot.actor.device);
-            let mut contexts = others.flat_map(|(_, registers)| registers).map(|register| register.context());
-            contexts.any(|context| context.has_born(dot) || context.has_foreign(dot))
-        });
-    }
-
     /// Has a device leave; its files stay, what it knew goes, the others hear of it.
     pub fn leave(&mut self, device: usize) {
         self.crash(device);
@@ -353,7 +253,7 @@ impl World {
     }
 
     /// What was written late and has not come back stays among the kept versions when a home goes.
-    fn forget_late_bytes(&mut self, device: usize) {
+    pub(crate) fn forget_late_bytes(&mut self, device: usize) {
         let kept: Vec<String> = self.devices[device].disk.kept.keys().cloned().collect();
         kept.iter().for_each(|kept| self.is_written_over(device, kept));
     }

@@ -1,7 +1,7 @@
 //! Kept versions, looked after as the server does: at a start those that a crash left unlisted, and every hour all of
 //! them for bytes that were written late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use file_sync_core::conflict::late_copy_path;
 use file_sync_core::effect::Kept;
@@ -21,9 +21,7 @@ const UNKNOWN: &str = "recovered";
 impl World {
     /// Lists kept versions that a crash kept from being listed. What is known of nowhere was a user's edit that was about
     /// to be put back: it comes back as a file.
-    ///
-    /// Returns their names.
-    pub(crate) fn list_kept(&mut self, device: usize) -> BTreeSet<String> {
+    pub(crate) fn list_kept(&mut self, device: usize) {
         let at = self.devices[device].wall(self.now_us);
         let machine = &mut self.devices[device];
         // Where the home is not the one that they were kept under no files can be told apart, and none comes back. No engine
@@ -32,9 +30,8 @@ impl World {
         let listed = &machine.durable.kept;
         let unlisted: Vec<(String, Item)> =
             machine.disk.kept.iter().filter(|(name, _)| !listed.contains_key(*name)).map(owned).collect();
-        let mut found = BTreeSet::new();
         if unlisted.is_empty() {
-            return found;
+            return;
         }
         let (known, recorded) = (machine.known_contents(), machine.recorded_files());
         for (name, item) in unlisted {
@@ -49,12 +46,10 @@ impl World {
                 }
             }
             if content.is_bytes() {
-                found.insert(kept.name.clone());
                 machine.durable.kept.insert(kept.name.clone(), kept);
             }
         }
         self.checkpoint(device);
-        found
     }
 
     /// Looks at all kept versions; bytes that were written late come back beside what displaced the file (promise L2).

@@ -18,6 +18,7 @@ mod oracle;
 mod play;
 mod random;
 mod rest;
+mod revert;
 mod run;
 mod script;
 mod settings;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Incarnation, Mode, Stored};
+use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Incarnation, Mode};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
@@ -243,9 +243,9 @@ impl World {
             machine.durable.incarnations.push(Incarnation { number: machine.life, began });
         }
         machine.config.incarnations = machine.durable.incarnations.clone();
-        let found_kept = self.list_kept(device);
+        self.list_kept(device);
         let machine = &mut self.devices[device];
-        let stored = Stored { found_kept, ..machine.durable.stored() };
+        let stored = machine.durable.stored();
         let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
         machine.config.doubted = false;
         machine.config.may_have_fallen_back = false;

@@ -10,7 +10,12 @@
 //! What is held follows from disk and registers like all else; that something was held is for the server to remember,
 //! since less than the limit may be left of it at the next start.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod measure;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use measure::HoldLimit;
+use measure::Measure;
 
 use super::mint::Contents;
 use super::{Effect, Engine, Mode, Now};
@@ -18,24 +23,6 @@ use crate::conflict::origins;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Changed, Content, ContentHash};
-
-/// Deletions count together for so long.
-const WINDOW_MS: u64 = 600_000;
-
-/// How much may be deleted without being asked about: deletions are held that exceed both within ten minutes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HoldLimit {
-    /// So many files and symlinks.
-    pub files: u64,
-    /// So many of a hundred of those that there were, equal ones counted once: fewer than the others are left.
-    pub percent: u64,
-}
-
-impl Default for HoldLimit {
-    fn default() -> HoldLimit {
-        HoldLimit { files: 100, percent: 50 }
-    }
-}
 
 /// What is held, and what counts towards it.
 #[derive(Debug, Default)]
@@ -50,10 +37,7 @@ pub(super) struct Holds {
     told: BTreeSet<SyncPath>,
     /// Let through: about to be removed.
     leaving: BTreeSet<SyncPath>,
-    /// Deletions that were not held: when (milliseconds), and of how many files with which content.
-    recent: VecDeque<(u64, BTreeMap<Content, u64>)>,
-    /// How many contents were recorded: when (milliseconds) and how many, a smaller number only after a larger one.
-    peaks: VecDeque<(u64, u64)>,
+    measure: Measure,
     /// Contents that others have given other paths, and how many: what others have deleted may have been renamed.
     appeared: BTreeMap<ContentHash, usize>,
     /// Something was held when the last life ended: whatever is to be deleted is held.
@@ -97,12 +81,7 @@ impl Holds {
 
     /// Others have given a path this content, which had another or none: a deletion of it was half a rename.
     pub(super) fn has_appeared(&mut self, content: ContentHash) {
-        for (_, deleted) in &mut self.recent {
-            if let Some(count) = deleted.get_mut(&Content::File(content)).filter(|count| **count > 0) {
-                *count -= 1;
-                break;
-            }
-        }
+        self.measure.forget(Content::File(content));
         if !self.elsewhere.is_empty() {
             *self.appeared.entry(content).or_default() += 1;
         }
@@ -110,23 +89,7 @@ impl Holds {
 
     /// Notes how many contents are recorded.
     pub(super) fn note_contents(&mut self, now_ms: u64, n_contents: u64) {
-        while self.peaks.back().is_some_and(|(_, earlier)| *earlier <= n_contents) {
-            self.peaks.pop_back();
-        }
-        // Of one second the most counts, and what it came to in the end.
-        let is_now = |(at, _): &(u64, u64)| at / 1_000 == now_ms / 1_000;
-        if self.peaks.iter().rev().take(2).filter(|peak| is_now(peak)).count() == 2 {
-            self.peaks.pop_back();
-        }
-        self.peaks.push_back((now_ms, n_contents));
-    }
-
-    /// The most contents that were recorded at any time since.
-    fn peak(&mut self, since_ms: u64) -> u64 {
-        while self.peaks.get(1).is_some_and(|(at, _)| *at <= since_ms) {
-            self.peaks.pop_front();
-        }
-        self.peaks.front().map_or(0, |(_, n_contents)| *n_contents)
+        self.measure.note_contents(now_ms, n_contents);
     }
 
     fn is_empty(&self) -> bool {
@@ -135,11 +98,6 @@ impl Holds {
 }
 
 impl Engine {
-    /// How many different files there are, and symlinks: a copy adds none, and neither does one half of a rename.
-    pub(super) fn n_contents(&self) -> u64 {
-        self.holders.len() as u64 + self.n_symlinks
-    }
-
     /// How many files and symlinks are held.
     pub fn n_held(&self) -> u64 {
         (self.holds.here.len() + self.holds.elsewhere.len()) as u64
@@ -202,8 +160,7 @@ impl Engine {
     }
 
     fn is_answered(&mut self) {
-        self.holds.recent.clear();
-        self.holds.peaks.clear();
+        self.holds.measure = Measure::default();
         self.holds.note_contents(self.now.monotonic_ms, self.n_contents());
         self.holds.was_holding = false;
         self.planner.reconsider_all(&self.tree);
@@ -334,39 +291,6 @@ impl Engine {
         BTreeSet::new()
     }
 
-    /// Of paths that go, those whose bytes are under no other name that stays: what a rename in two steps, or a copy, has
-    /// left under another name is not lost.
-    fn without_another_name(
-        &self,
-        mut paths: BTreeSet<SyncPath>,
-        goes: &dyn Fn(&SyncPath) -> bool,
-    ) -> BTreeSet<SyncPath> {
-        let Holds { told, leaving, .. } = &self.holds;
-        let stays = |path: &&SyncPath| {
-            !goes(path) && !self.holds.is_about(path) && !told.contains(*path) && !leaving.contains(*path)
-        };
-        let content_of = |path: &SyncPath| match self.tree.record(path).map(|record| record.content) {
-            Some(Content::File(content)) => Some(content),
-            _ => None,
-        };
-        let mut going: BTreeMap<ContentHash, usize> = BTreeMap::new();
-        paths.iter().filter_map(content_of).for_each(|content| *going.entry(content).or_default() += 1);
-        let count = |(content, count): (ContentHash, usize)| {
-            let holders = self.holders.get(&content).into_iter().flatten();
-            (content, holders.filter(stays).take(count).count())
-        };
-        let mut staying: BTreeMap<ContentHash, usize> = going.into_iter().map(count).collect();
-        paths.retain(|path| {
-            let Some(left) = content_of(path).and_then(|content| staying.get_mut(&content)) else {
-                return true;
-            };
-            let is_elsewhere = *left > 0;
-            *left = left.saturating_sub(1);
-            !is_elsewhere
-        });
-        paths
-    }
-
     /// What others have deleted, and is held, turns out to have been renamed when its bytes come to another path.
     fn release_reappeared(&mut self) {
         for (content, count) in std::mem::take(&mut self.holds.appeared) {
@@ -397,41 +321,6 @@ impl Engine {
             self.planner.reconsider(above);
         }
         self.planner.reconsider(held);
-    }
-
-    fn is_too_much(&mut self, n_more: usize) -> bool {
-        n_more > 0 && self.config.hold.is_some() && (self.holds.was_holding || self.is_over_the_limit(n_more))
-    }
-
-    /// True if what was deleted lately, what is held and so much more are too much together.
-    fn is_over_the_limit(&mut self, n_more: usize) -> bool {
-        let Some(limit) = self.config.hold else { return false };
-        let since = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
-        while self.holds.recent.front().is_some_and(|(at, _)| *at < since) {
-            self.holds.recent.pop_front();
-        }
-        let n_recent: u64 = self.holds.recent.iter().flat_map(|(_, deleted)| deleted.values()).sum();
-        let n_more = self.n_held() + n_more as u64;
-        let (n_contents, peak) = (self.n_contents(), self.holds.peak(since));
-        let n_left = n_contents.saturating_sub(n_more);
-        let kept_percent = 100_u64.saturating_sub(limit.percent);
-        n_recent + n_more > limit.files && n_left * 100 < peak.max(n_contents) * kept_percent
-    }
-
-    /// True if so many deletions may be held.
-    pub(super) fn would_be_held(&self, n_more: usize) -> bool {
-        self.config.hold.is_some_and(|limit| n_more as u64 > limit.files)
-    }
-
-    fn note_deletions(&mut self, paths: &BTreeSet<SyncPath>) {
-        if paths.is_empty() || self.config.hold.is_none() {
-            return;
-        }
-        let mut deleted: BTreeMap<Content, u64> = BTreeMap::new();
-        for record in paths.iter().filter_map(|path| self.tree.record(path)) {
-            *deleted.entry(record.content).or_default() += 1;
-        }
-        self.holds.recent.push_back((self.now.monotonic_ms, deleted));
     }
 
     /// True where nothing is to be done because of a hold. What is known by now may make it pointless.

@@ -118,8 +118,6 @@ pub struct Stored {
     pub peers: BTreeMap<DeviceId, PeerProgress>,
     /// The kept versions.
     pub kept: Vec<Kept>,
-    /// The names of those kept versions that a stop had left unlisted: the op that took them did not end.
-    pub found_kept: BTreeSet<String>,
     /// What the engine may have done without having recorded it, where that does not follow from the rows.
     pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The whole disk has been looked at once, in this life or an earlier one.

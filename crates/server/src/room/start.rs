@@ -118,7 +118,6 @@ impl RoomContext {
         } else {
             let listed = kept::reconcile(&root, device, clock::now().wall, &mut stored);
             let kept_added = listed.map_err(|trouble| unusable(&row.path, &trouble))?;
-            stored.found_kept = kept_added.iter().map(|kept| kept.name.clone()).collect();
             index.commit(&Batch { kept_added, ..Default::default() })?;
         }
         let config = Config {
@@ -223,7 +222,6 @@ fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, In
         members: state.members.clone(),
         peers: state.remotes.iter().map(|(device, remote)| (*device, progress(remote))).collect(),
         kept: Vec::new(),
-        found_kept: Default::default(),
         doubts: index.doubts()?,
         first_scan_done: state.first_scan_done,
     };

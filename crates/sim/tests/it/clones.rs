@@ -27,6 +27,13 @@ fn copy(world: &World) -> Machine {
     Machine { durable: device.durable.clone(), disk: device.disk.clone() }
 }
 
+fn pair() -> World {
+    let mut world = World::new(1, &[Mode::TwoWay; 2], Options::default());
+    [A, B].iter().for_each(|device| world.start(*device));
+    world.connect(A, B);
+    world
+}
+
 #[track_caller]
 fn rests(world: &mut World) {
     assert_eq!(world.rest(), None);
@@ -34,9 +41,7 @@ fn rests(world: &mut World) {
 
 /// What B and its clone write, each while the other is the one that is met, and what is then on A.
 fn shown_after(n_turns: usize) -> (Vec<String>, [Vec<String>; 2]) {
-    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
-    [A, B].iter().for_each(|device| world.start(*device));
-    world.connect(A, B);
+    let mut world = pair();
     world.write(A, "before", "before");
     rests(&mut world);
     world.crash(B);
@@ -80,9 +85,7 @@ pub fn c5_a_clone_and_its_original_take_nothing_from_each_other() {
 #[test]
 pub fn c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other() {
     for is_deleted in [false, true] {
-        let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
-        [A, B].iter().for_each(|device| world.start(*device));
-        world.connect(A, B);
+        let mut world = pair();
         world.write(A, "file", "before");
         rests(&mut world);
         world.take_snapshot(B);
@@ -110,9 +113,7 @@ pub fn c5_a_machine_put_back_and_what_it_was_take_nothing_from_each_other() {
 /// A virtual machine goes on from an older image with its memory: the same life, which nobody started.
 #[test]
 pub fn c5_a_machine_resumed_from_an_older_image_numbers_nothing_twice() {
-    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
-    [A, B].iter().for_each(|device| world.start(*device));
-    world.connect(A, B);
+    let mut world = pair();
     world.write(B, "before", "before");
     rests(&mut world);
     world.take_snapshot(B);

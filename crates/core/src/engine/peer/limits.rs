@@ -10,24 +10,25 @@ use crate::version::{DeviceId, Dot, Version};
 
 /// An entry that would get longer than this is not taken in, so that all that is can be passed on.
 const ENTRY_BYTES_MAX: usize = 2 << 20;
-/// A new epoch writes all own versions anew. On the word of remotes that prove nothing by a signed version one is begun
-/// after so long a pause in milliseconds, and one millisecond more for each path; a few times at once.
+/// Whoever is told that its state went on elsewhere tells everything anew. On the word of remotes that prove nothing by a
+/// signed version that is done after so long a pause in milliseconds, and one millisecond more for each path; a few times
+/// at once.
 const EPOCH_PAUSE_MS: u64 = 5_000;
 
 /// What a remote's entry says that this device has lost of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Lost {
     Nothing,
-    /// Dots that it does not remember to have made, as far as one can believe a remote. A new epoch makes it write all
-    /// its versions anew, and a remote that lies would never stop: so this is believed at a pace.
+    /// Dots of this life that it does not remember to have made, as far as one can believe a remote. It costs a new epoch,
+    /// and telling everything anew, and a remote that lies would never stop: so this is believed at a pace.
     OnItsWord,
     /// The same, proved by a version that it signed.
     Proved,
 }
 
 impl Engine {
-    /// Whether a register knows dots of this device's lives that it has not made, as it remembers: then its state
-    /// is older than it was, and who knows better may be connected to others only.
+    /// Whether a register knows dots of this life that it has not made, as it remembers: then it goes on elsewhere too, and
+    /// who knows better may be connected to others only.
     pub(super) fn lost_by(&self, register: &Register) -> Lost {
         if is_made(Mistake::OldStateGoesOn) {
             return Lost::Nothing;
