@@ -132,7 +132,7 @@ pub enum Verb {
     /// system and room. It changes nothing, and needs no server to run. Exit 0 if nothing is a problem; warnings are none.
     Doctor {
         /// Where a server would listen for remotes, if none is running
-        #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:22067")]
+        #[arg(long, value_name = "IP:PORT", default_value = LISTEN)]
         listen: SocketAddr,
     },
     /// Show how it works: two servers in temporary homes, a few changes on both sides, both trees compared
@@ -153,11 +153,14 @@ pub enum Verb {
     },
 }
 
+/// Where a server listens for remotes if it is not told.
+const LISTEN: &str = "0.0.0.0:22067";
+
 /// `server`.
 #[derive(Debug, Args)]
 pub struct Server {
     /// Where to listen for remotes
-    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:22067")]
+    #[arg(long, value_name = "IP:PORT", default_value = LISTEN)]
     pub listen: SocketAddr,
     /// Where to serve the web page (accepted; the page comes in a later version)
     #[arg(long, value_name = "IP:PORT", conflicts_with = "no_web")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::clock;
 use crate::granularity::time_step;
 
 /// `f_type` of file systems that other machines change too, without an event here.
@@ -49,23 +50,26 @@ impl Abilities {
     pub fn of(root: &Path) -> std::io::Result<Abilities> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let own = rustix::fs::openat(CWD, root.join(".file-sync"), flags, Mode::empty())?;
-        let name = format!("probe-doctor-{}", std::process::id());
+        // Of a name that nobody has left behind.
+        let name = format!("probe-{}-{}", std::process::id(), clock::nanoseconds(clock::now()));
         rustix::fs::mkdirat(&own, &name, Mode::from_bits_truncate(0o700))?;
         let tried = rustix::fs::openat(&own, &name, flags, Mode::empty()).and_then(|probe| try_out(&probe));
-        rustix::fs::unlinkat(&own, &name, AtFlags::REMOVEDIR)?;
-        Ok(tried?)
+        let removed = rustix::fs::unlinkat(&own, &name, AtFlags::REMOVEDIR);
+        let tried = tried?; // What went wrong first is what is said.
+        removed?;
+        Ok(tried)
     }
 }
 
 fn try_out(probe: &OwnedFd) -> Result<Abilities, Errno> {
     let tried = try_in(probe);
-    for name in ["a", "b", "A", "l"] {
-        match rustix::fs::unlinkat(probe, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    tried
+    let remove = |name: &&str| match rustix::fs::unlinkat(probe, *name, AtFlags::empty()) {
+        Err(errno) if errno != Errno::NOENT => Err(errno),
+        _ => Ok(()),
+    };
+    let removed = ["a", "b", "l"].iter().try_for_each(remove);
+    let tried = tried?;
+    removed.map(|()| tried)
 }
 
 fn try_in(probe: &OwnedFd) -> Result<Abilities, Errno> {

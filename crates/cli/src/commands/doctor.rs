@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use file_sync_server::api::types::Status;
-use file_sync_server::doctor::{Examination, Finding, Patient, Verdict, examine};
+use file_sync_server::doctor::{Examination, Finding, Patient, Server, Verdict, examine};
 
 use super::shown;
 use super::status_text::counted;
@@ -17,16 +16,13 @@ use crate::failure::Failure;
 /// # Errors
 /// When something cannot work as it is.
 pub async fn run(listen: SocketAddr, home: PathBuf, console: Console) -> Result<(), Failure> {
-    let status: Option<Status> = match Client::new(home.clone()).get("/v1/status").await {
-        Ok(status) => Some(status),
-        Err(Failure::NoServer(_)) => None,
-        Err(failure) => {
-            console.hint(&format!("the server does not say how it is: {failure}"));
-            None
-        }
+    let server = match Client::new(home.clone()).get("/v1/status").await {
+        Ok(status) => Server::Running(status),
+        Err(Failure::NoServer(_)) => Server::None,
+        Err(failure) => Server::Silent(failure.to_string()),
     };
     console.hint("looking at home, machine and directories");
-    let look = move || examine(&Patient { home: &home, status: status.as_ref(), listen });
+    let look = move || examine(&Patient { home, server, listen });
     let examination =
         tokio::task::spawn_blocking(look).await.map_err(|error| Failure::refused(error.to_string()))?;
     console.result(&examination, |examination| text(examination, console))?;

@@ -1,6 +1,6 @@
 //! `sync wait`: returns once what was done before is everywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use file_sync_server::api::command::SyncWait;
@@ -24,9 +24,16 @@ pub async fn run(
     client: &Client,
     console: Console,
 ) -> Result<(), Failure> {
-    let target = typed.as_deref().map(target).transpose()?;
-    let waited = wait(&SyncWait { target, timeout_ms: milliseconds(timeout) }, client).await?;
+    let waited = wait(&request(typed.as_deref(), timeout)?, client).await?;
     console.result(&waited, text)
+}
+
+/// What is asked for.
+///
+/// # Errors
+/// When nothing can be called so.
+pub(super) fn request(typed: Option<&Path>, timeout: Duration) -> Result<SyncWait, Failure> {
+    Ok(SyncWait { target: typed.map(target).transpose()?, timeout_ms: milliseconds(timeout) })
 }
 
 pub(super) fn text(waited: &Waited) -> String {
@@ -63,6 +70,6 @@ pub async fn wait(request: &SyncWait, client: &Client) -> Result<Waited, Failure
     })
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

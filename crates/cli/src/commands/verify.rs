@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use file_sync_server::api::command::{Conflicts, SyncWait};
+use file_sync_server::api::command::Conflicts;
 use file_sync_server::api::types::{Verified, VerifiedDirectory, Waited};
 use serde::Serialize;
 
 use super::status_text::{counted, size};
-use super::sync_wait::{milliseconds, wait};
-use super::{shown, shown_path, sync_wait, target};
+use super::sync_wait::wait;
+use super::{shown, shown_path, sync_wait};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -36,15 +36,14 @@ pub async fn run(
     client: &Client,
     console: Console,
 ) -> Result<(), Failure> {
-    let target = typed.as_deref().map(target).transpose()?;
-    let waited = wait(&SyncWait { target: target.clone(), timeout_ms: milliseconds(timeout) }, client).await;
-    let waited = match waited {
+    let request = sync_wait::request(typed.as_deref(), timeout)?;
+    let waited = match wait(&request, client).await {
         Ok(waited) => Some(waited),
         Err(Failure::TimedOut(_)) => None,
         Err(failure) => return Err(failure),
     };
     console.hint("reading every file again");
-    let verified: Verified = client.post("/v1/verify", &Conflicts { target }).await?;
+    let verified: Verified = client.post("/v1/verify", &Conflicts { target: request.target }).await?;
     let verification = Verification { in_sync: waited.is_some(), waited, verified };
     console.result(&verification, text)?;
     match wrong(&verification) {

@@ -86,6 +86,17 @@ fn what_is_not_set_up_well_is_named_with_what_mends_it() {
     assert_eq!(bad(&examined(&alpha, &[]).0, "home"), Vec::<Value>::new(), "{mend} mends it");
 
     alpha.stop();
+    let spaced = alpha.beside("it's a home; touch here");
+    fs::create_dir(&spaced).expect("made");
+    fs::set_permissions(&spaced, Permissions::from_mode(0o777)).expect("set");
+    let output =
+        alpha.command().arg("--home").arg(&spaced).args(["doctor", "--json"]).output().expect("it runs");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let finding = only(bad(&document, "home"));
+    let mend = finding["mend"].as_str().expect("a command");
+    assert!(Command::new("sh").args(["-c", mend]).status().expect("it runs").success(), "{mend}");
+    assert_eq!(fs::metadata(&spaced).expect("it is there").permissions().mode() & 0o777, 0o700, "{mend}");
+
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let (document, code) = examined(&alpha, &["--listen", &address]);

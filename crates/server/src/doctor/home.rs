@@ -6,7 +6,7 @@ use std::path::Path;
 
 use file_sync_index::{HomeReader, IndexError, check_directory};
 
-use super::{Finding, Place};
+use super::{Finding, Place, quoted};
 
 /// What only its owner may read: the key signs in this device's name, the databases list names and hashes.
 const PRIVATE: [&str; 3] = ["identity.key", "home.db", "directories"];
@@ -20,7 +20,7 @@ pub(super) fn examine(home: &Path) -> (Option<HomeReader>, Vec<Finding>) {
             let finding = Finding::warning(
                 "home",
                 format!("{shown} is not there yet"),
-                format!("file-sync server --home {shown}"),
+                format!("file-sync server --home {}", quoted(home)),
             );
             return (None, vec![finding]);
         }
@@ -47,7 +47,7 @@ fn permissions(home: &Path, metadata: &Metadata) -> Vec<Finding> {
         return vec![Finding::problem("home", message, "run file-sync as that user, or with another --home")];
     }
     if rustix::fs::access(home, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
-        let mend = format!("chmod u+rwx {shown}; or mount its file system writable");
+        let mend = format!("chmod u+rwx {}; or mount its file system writable", quoted(home));
         return vec![Finding::problem("home", format!("{shown} cannot be written"), mend)];
     }
     let is_open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o077 != 0);
@@ -57,7 +57,7 @@ fn permissions(home: &Path, metadata: &Metadata) -> Vec<Finding> {
     }
     let warning = |path: &std::path::PathBuf| {
         let message = format!("{} may be read or changed by others", path.display());
-        Finding::warning("home", message, format!("chmod go-rwx {}", path.display()))
+        Finding::warning("home", message, format!("chmod go-rwx {}", quoted(path)))
     };
     match open.is_empty() {
         true => vec![Finding::ok("home", format!("{shown}, yours alone"))],

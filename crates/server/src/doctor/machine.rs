@@ -9,7 +9,7 @@ use std::time::Duration;
 use file_sync_index::HomeReader;
 use rustix::process::{Resource, getrlimit};
 
-use super::{Finding, Patient, Place};
+use super::{Finding, Patient, Place, Server, quoted};
 use crate::api::types::Remote;
 
 /// How long a remote may take to answer.
@@ -21,17 +21,26 @@ const EARLIEST: i64 = 1_735_689_600;
 /// Directories are counted up to so many.
 const DIRECTORIES_MAX: u64 = 4_000_000;
 
-pub(super) fn server(patient: &Patient<'_>) -> Vec<Finding> {
+pub(super) fn server(patient: &Patient) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
-    let Some(status) = patient.status else {
-        let mend = format!("file-sync server --home {}", patient.home.display());
-        return vec![Finding::warning("server", "none is running for this home", mend)];
-    };
-    if status.version == own {
-        return vec![Finding::ok("server", format!("{own} is running"))];
+    match &patient.server {
+        Server::None => {
+            let mend = format!("file-sync server --home {}", quoted(&patient.home));
+            Finding::warning("server", "none is running for this home", mend)
+        }
+        Server::Silent(why) => Finding::problem(
+            "server",
+            format!("it does not say how it is: {why}"),
+            "stop it, and start it again",
+        ),
+        Server::Running(status) if status.version == own => {
+            Finding::ok("server", format!("{own} is running"))
+        }
+        Server::Running(status) => {
+            let message = format!("{} is running, and this is {own}", status.version);
+            Finding::warning("server", message, "stop the server, and start it again")
+        }
     }
-    let message = format!("{} is running, and this is {own}", status.version);
-    vec![Finding::warning("server", message, "stop the server, and start it again")]
 }
 
 /// Times rank versions, and decide nothing else: a wrong clock gives the name to the wrong version.
@@ -124,10 +133,11 @@ pub(super) fn open_files(places: &[Place]) -> Finding {
 }
 
 /// Whether a server could listen, or the one that runs is connected.
-pub(super) fn network(patient: &Patient<'_>) -> Vec<Finding> {
-    match patient.status {
-        Some(status) => status.remotes.iter().map(remote).collect(),
-        None => vec![port(patient.listen)],
+pub(super) fn network(patient: &Patient) -> Vec<Finding> {
+    match &patient.server {
+        Server::Running(status) => status.remotes.iter().map(remote).collect(),
+        Server::Silent(_) => Vec::new(), // It has the port.
+        Server::None => vec![port(patient.listen)],
     }
 }
 

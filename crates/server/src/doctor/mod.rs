@@ -7,6 +7,7 @@ mod home;
 mod machine;
 mod roots;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -74,13 +75,32 @@ impl Finding {
 }
 
 /// What is looked at.
-pub struct Patient<'a> {
+pub struct Patient {
     /// The home.
-    pub home: &'a Path,
-    /// What its server says of itself; none: it does not run.
-    pub status: Option<&'a Status>,
+    pub home: PathBuf,
+    /// Its server.
+    pub server: Server,
     /// Where a server would listen for remotes.
     pub listen: SocketAddr,
+}
+
+/// The server of a home.
+pub enum Server {
+    /// None is running.
+    None,
+    /// One is, and does not say how it is.
+    Silent(String),
+    /// What it says of itself.
+    Running(Status),
+}
+
+impl Server {
+    fn status(&self) -> Option<&Status> {
+        match self {
+            Server::Running(status) => Some(status),
+            Server::None | Server::Silent(_) => None,
+        }
+    }
 }
 
 /// A directory that is offered or synced.
@@ -91,18 +111,18 @@ struct Place {
 }
 
 /// Looks at everything. Blocks, for seconds where directories are large or remotes do not answer.
-pub fn examine(patient: &Patient<'_>) -> Examination {
-    let mut findings = machine::server(patient);
-    let (reader, found) = home::examine(patient.home);
+pub fn examine(patient: &Patient) -> Examination {
+    let mut findings = vec![machine::server(patient)];
+    let (reader, found) = home::examine(&patient.home);
     findings.extend(found);
     let places =
-        reader.as_ref().map(|reader| places(reader, patient.home, &mut findings)).unwrap_or_default();
+        reader.as_ref().map(|reader| places(reader, &patient.home, &mut findings)).unwrap_or_default();
     findings.extend(home::databases(reader.as_ref(), &places));
     findings.push(machine::clock(reader.as_ref()));
     findings.extend(machine::watches(&places));
     findings.push(machine::open_files(&places));
     findings.extend(machine::network(patient));
-    places.iter().for_each(|place| findings.extend(roots::examine(place, patient.status)));
+    places.iter().for_each(|place| findings.extend(roots::examine(place, patient.server.status())));
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
     Examination { verdict, findings }
 }
@@ -119,5 +139,15 @@ fn places(reader: &HomeReader, home: &Path, findings: &mut Vec<Finding>) -> Vec<
             findings.push(home::damaged(&error, "home.db"));
             Vec::new()
         }
+    }
+}
+
+/// A word of a command as a shell takes it, whatever is in it.
+fn quoted(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }

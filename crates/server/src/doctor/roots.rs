@@ -2,7 +2,7 @@
 
 use file_sync_disk::Abilities;
 
-use super::{Finding, Place};
+use super::{Finding, Place, quoted};
 use crate::api::types::{DirectoryStatus, State, Status};
 
 /// Less room than this is worth a word, in bytes.
@@ -35,7 +35,10 @@ pub(super) fn examine(place: &Place, status: Option<&Status>) -> Vec<Finding> {
             Err(error) => findings.push(Finding::problem(
                 "root",
                 format!("{shown} cannot be written: {error}"),
-                format!("sudo chown -R \"$USER\" {shown}/.file-sync; or mount its file system writable"),
+                format!(
+                    "sudo chown -R \"$USER\" {}; or mount its file system writable",
+                    quoted(place.path.join(".file-sync"))
+                ),
             )),
         }
     }
@@ -119,13 +122,4 @@ fn space(abilities: &Abilities) -> Finding {
         return Finding::warning("space", said, mend);
     }
     Finding::ok("space", said)
-}
-
-/// A name as a shell takes it.
-fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    match !name.is_empty() && name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', "'\\''")),
-    }
 }
