@@ -17,4 +17,5 @@ pub mod register;
 pub mod retention;
 pub mod size;
 pub mod tree;
+pub mod unlisted;
 pub mod version;

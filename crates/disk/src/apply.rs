@@ -129,7 +129,7 @@ impl Root {
         if changed().any(is_kept) {
             rustix::fs::fsync(self.kept()).map_err(fail)?;
         }
-        self.sync_paths(&names)
+        self.sync_names(&names)
     }
 
     fn sync_item(&self, path: &SyncPath) -> Result<(), Errno> {

@@ -65,7 +65,7 @@ impl Root {
         let alone = items.iter().zip(&passes).zip(&befores);
         let alone = alone.filter(|((_, pass), before)| is_alone(pass, before));
         let names: Vec<SyncPath> = alone.map(|((item, _), _)| item.path.clone()).collect();
-        if let Err(trouble) = self.sync_paths(&names) {
+        if let Err(trouble) = self.sync_names(&names) {
             return all_trouble(trouble);
         }
         self.between("read");
@@ -134,18 +134,29 @@ impl Root {
         Ok((pass.content, pass.chunks.expect("a chunker was given")))
     }
 
-    /// Makes the names of items durable: where they are, or are no longer. Parents that are gone are passed over.
+    /// Makes items durable that are no files: their names, where they are or are no longer, and directories' modes. What is
+    /// gone is passed over.
     ///
     /// # Errors
     /// When the file system fails to; then nothing is known to be durable.
     pub fn sync_paths(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
-        let parents: BTreeSet<SyncPath> = paths.iter().filter_map(SyncPath::parent).collect();
-        if parents.len() > N_SINGLE_SYNCS_MAX {
+        self.sync_directories(paths.iter().flat_map(|path| path.parent().into_iter().chain([path.clone()])))
+    }
+
+    /// Makes the names of items durable: where they are, or are no longer.
+    pub(crate) fn sync_names(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
+        self.sync_directories(paths.iter().filter_map(SyncPath::parent))
+    }
+
+    /// Syncs those of these that are directories.
+    fn sync_directories(&self, paths: impl Iterator<Item = SyncPath>) -> Result<(), Trouble> {
+        let directories: BTreeSet<SyncPath> = paths.collect();
+        if directories.len() > N_SINGLE_SYNCS_MAX {
             return rustix::fs::syncfs(self.fd())
                 .map_err(|errno| trouble("make the file system durable", errno));
         }
-        for parent in &parents {
-            match at::open_directory(self.fd(), parent, LISTED).and_then(rustix::fs::fsync) {
+        for directory in &directories {
+            match at::open_directory(self.fd(), directory, LISTED).and_then(rustix::fs::fsync) {
                 Ok(()) => {}
                 Err(errno) if at::is_absence(errno) => {}
                 // It may be entered but not listed, so it cannot be opened for syncing.
@@ -153,7 +164,7 @@ impl Root {
                     rustix::fs::syncfs(self.fd())
                         .map_err(|errno| trouble("make the file system durable", errno))?;
                 }
-                Err(errno) => return Err(trouble("make the parent directory durable", errno)),
+                Err(errno) => return Err(trouble("make the directory durable", errno)),
             }
         }
         Ok(())

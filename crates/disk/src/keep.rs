@@ -133,7 +133,7 @@ impl Root {
         let place = (spot.parent.as_fd(), spot.name());
         at::rename_new((self.kept(), name.as_bytes()), place)
             .map_err(|errno| trouble("bring a directory back", errno))?;
-        self.sync_paths(std::slice::from_ref(to))
+        self.sync_names(std::slice::from_ref(to))
     }
 
     /// Opens a kept file for reading.

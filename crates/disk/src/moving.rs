@@ -37,7 +37,7 @@ impl Root {
             return Step::differs();
         }
         self.between("checked");
-        let name = self.kept_name(expect);
+        let name = self.kept_name(from, expect);
         let out = (self.kept(), name.as_bytes());
         let (old, new) = ((from.parent.as_fd(), from.name()), (to.parent.as_fd(), to.name()));
         match with_writable(&[old.0], || at::rename_new(old, out)) {

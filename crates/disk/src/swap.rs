@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use file_sync_core::effect::{Kept, OpOutcome, Trouble, TroubleKind};
 use file_sync_core::path::{NAME_BYTES_MAX, SyncPath};
 use file_sync_core::record::{Kind, Record, Seen, Stat};
+use file_sync_core::unlisted::name_in_store;
 use file_sync_core::version::{Content, ContentHash};
 use rustix::io::Errno;
 
@@ -98,7 +99,7 @@ impl Root {
             return self.give_up(prepared, refusal.into());
         }
         self.between("checked");
-        let kept_name = self.kept_name(expect);
+        let kept_name = self.kept_name(spot, expect);
         let kept = (self.kept(), kept_name.as_bytes());
         let place = (spot.parent.as_fd(), spot.name());
         if let Err(errno) = at::rename_new((self.stage().fd(), prepared.name.as_bytes()), kept) {
@@ -128,7 +129,7 @@ impl Root {
             return refusal.into();
         }
         self.between("checked");
-        let kept_name = self.kept_name(expect);
+        let kept_name = self.kept_name(spot, expect);
         let kept = (self.kept(), kept_name.as_bytes());
         let place = (spot.parent.as_fd(), spot.name());
         match with_writable(&[place.0], || at::rename_new(place, kept)) {
@@ -243,10 +244,10 @@ impl Root {
         step
     }
 
-    /// A free name in the store for what is expected: nanoseconds, counter, the start of its hash.
-    pub(crate) fn kept_name(&self, expect: &Record) -> String {
+    /// A free name in the store for what is expected: nanoseconds, counter, the start of its hash, and that of its path's.
+    pub(crate) fn kept_name(&self, spot: &Spot, expect: &Record) -> String {
         let hash = expect.content.hash().to_string();
-        format!("{}-{}", self.unique_name(), &hash[..16])
+        name_in_store(&format!("{}-{}", self.unique_name(), &hash[..16]), &spot.path)
     }
 }
 

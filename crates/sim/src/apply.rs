@@ -11,6 +11,7 @@ use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble, TroubleKind};
 use file_sync_core::mistake::{Mistake, is_made};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Seen, Stat};
+use file_sync_core::unlisted::name_in_store;
 use file_sync_core::version::{Content, ContentHash, Time};
 
 use crate::disk::{Body, Disk, Item, denied, failed, no_space};
@@ -294,7 +295,7 @@ impl Disk {
     /// Takes what is at a path, whatever it is, into the store, with all that is in it.
     fn exchange_out(&mut self, path: &SyncPath, wall: Time) -> String {
         self.n_kept += 1;
-        let name = format!("kept-{}", self.n_kept);
+        let name = name_in_store(&format!("kept-{}", self.n_kept), path);
         let below: Vec<SyncPath> = self.below(path);
         let inside =
             below.iter().filter_map(|below| Some((below.clone(), self.items.remove(below)?))).collect();

@@ -1,13 +1,12 @@
 //! Kept versions, looked after as the server does: at a start those that a crash left unlisted, and every hour all of
 //! them for bytes that were written late.
 
-use std::collections::BTreeMap;
-
 use file_sync_core::conflict::late_copy_path;
 use file_sync_core::effect::Kept;
 use file_sync_core::engine::KeptSweep;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Content, ContentHash, Time};
+use file_sync_core::unlisted::Origins;
+use file_sync_core::version::{Content, Time};
 
 use crate::device::Device;
 use crate::disk::{Body, Item};
@@ -33,13 +32,16 @@ impl World {
         if unlisted.is_empty() {
             return;
         }
-        let (known, recorded) = (machine.known_contents(), machine.recorded_files());
+        let rows = machine.durable.rows.iter();
+        let origins =
+            Origins::of(rows.map(|(path, (register, record, _))| (path, register, record.as_ref())));
         for (name, item) in unlisted {
             let Some(content) = item.content() else { continue };
             let path = SyncPath::parse(UNKNOWN.as_bytes()).expect("a valid path");
             let mut kept = Kept { name, path, content, stat: item.stat(), at };
-            match recorded.get(&(kept.stat.inode, content)).or_else(|| known.get(&content.hash())) {
-                Some(path) if content.is_bytes() => kept.path = path.clone(),
+            let origin = content.is_bytes().then(|| origins.of_kept(&kept.name, kept.stat.inode, content));
+            match origin.flatten() {
+                Some(path) => kept.path = path.clone(),
                 _ if is_other_home && content.is_bytes() => {}
                 _ => {
                     machine.bring_back(&kept, at);
@@ -96,26 +98,6 @@ fn owned((name, item): (&String, &Item)) -> (String, Item) {
 }
 
 impl Device {
-    fn known_contents(&self) -> BTreeMap<ContentHash, SyncPath> {
-        let mut known = BTreeMap::new();
-        for (path, (register, record, _)) in &self.durable.rows {
-            let versions = register.versions().iter().map(|version| version.value.content());
-            for content in versions.chain(record.as_ref().map(|record| record.content)) {
-                if content.is_bytes() {
-                    known.entry(content.hash()).or_insert_with(|| path.clone());
-                }
-            }
-        }
-        known
-    }
-
-    /// The files that are recorded, by inode and content.
-    fn recorded_files(&self) -> BTreeMap<(u64, Content), SyncPath> {
-        let rows = self.durable.rows.iter();
-        let records = rows.filter_map(|(path, (_, record, _))| Some((path, record.as_ref()?)));
-        records.map(|(path, record)| ((record.stat.inode, record.content), path.clone())).collect()
-    }
-
     /// The name under which a kept version comes back, if one is free: beside where it was, or as near as there still
     /// is a directory.
     fn late_name(&self, kept: &Kept) -> Option<SyncPath> {

@@ -104,6 +104,7 @@ impl Engine {
         let has_gone = || {
             self.is_moved_to_copy(path, record.content, contents)
                 || self.is_back_at_its_name(path, record.content, contents)
+                || self.is_moved_on(path, &record, contents)
         };
         if self.planner.doubts.is_about(path) && has_gone() {
             return Missing::Gone; // It had to go from here, and has gone.
@@ -300,6 +301,20 @@ impl Engine {
         loser.as_ref().is_some_and(|loser| is_there(&loser.copy))
             || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy))
             || contents.copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
+    }
+
+    /// True if the very file that is recorded at a path was seen where the engine was to put its bytes, be it that they could
+    /// not be read there.
+    fn is_moved_on(&self, path: &SyncPath, record: &Record, contents: &Contents) -> bool {
+        let doubts = &self.planner.doubts;
+        let is_to_stay = doubts.value(path).is_some_and(|value| value.content() == record.content);
+        let is_it = |to: &SyncPath| {
+            to != path
+                && doubts.was_to_hold(to, record.content)
+                && contents.at(to).is_none_or(|content| content == record.content)
+        };
+        let seen = self.observer.seen_in_doubt.get(&record.stat.inode);
+        record.content.is_bytes() && !is_to_stay && seen.is_some_and(|seen| seen.iter().any(is_it))
     }
 
     /// True if what was at a conflict copy's name is by now at the path that it is a copy of.

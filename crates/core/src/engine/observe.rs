@@ -82,6 +82,8 @@ pub(super) struct Observer {
     trusted_from: u64,
     /// The last such walk that told which of what was under way at the start was done.
     doubted_after: u64,
+    /// Where files were seen while anything was in doubt, by their inodes; whether they could be read or not.
+    pub(super) seen_in_doubt: BTreeMap<u64, BTreeSet<SyncPath>>,
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! A displaced file may still be written to by whoever had it open (promise L2). Such bytes are a user's: they come back
 //! as a copy beside the file that displaced it. How long kept versions stay is `core::retention`'s word (promise L3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use file_sync_core::conflict::late_copy_path;
@@ -12,6 +12,7 @@ use file_sync_core::engine::{KeptSweep, Stored};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Seen};
 use file_sync_core::retention::{Reason, expired};
+use file_sync_core::unlisted::Origins;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 use file_sync_disk::Root;
 
@@ -39,7 +40,8 @@ pub(super) fn reconcile(
     if unlisted.is_empty() {
         return Ok(Vec::new());
     }
-    let (known, recorded) = (known_contents(stored), recorded_files(stored));
+    let rows = stored.rows.iter().map(|(path, register, record, _)| (path, register, record.as_ref()));
+    let origins = Origins::of(rows);
     let mut added = Vec::new();
     for (name, seen) in unlisted {
         if seen.kind == Kind::Directory {
@@ -47,7 +49,7 @@ pub(super) fn reconcile(
             continue;
         }
         let Some(mut kept) = describe(root, name, seen, now) else { continue };
-        match recorded.get(&(kept.stat.inode, kept.content)).or_else(|| known.get(&kept.content.hash())) {
+        match origins.of_kept(&kept.name, kept.stat.inode, kept.content) {
             Some(path) => kept.path = path.clone(),
             None => bring_back(root, device, &kept),
         }
@@ -93,25 +95,6 @@ pub(super) fn bring_back_directories(root: &Root, device: DeviceId) -> Result<()
 fn unlisted(root: &Root, listed: &[Kept]) -> Result<Vec<(String, Seen)>, Trouble> {
     let listed: BTreeSet<&str> = listed.iter().map(|kept| kept.name.as_str()).collect();
     Ok(root.kept_list()?.into_iter().filter(|(name, _)| !listed.contains(name.as_str())).collect())
-}
-
-fn known_contents(stored: &Stored) -> BTreeMap<ContentHash, SyncPath> {
-    let mut known = BTreeMap::new();
-    for (path, register, record, _) in &stored.rows {
-        let versions = register.versions().iter().map(|version| version.value.content());
-        for content in versions.chain(record.as_ref().map(|record| record.content)) {
-            if content.is_bytes() {
-                known.entry(content.hash()).or_insert_with(|| path.clone());
-            }
-        }
-    }
-    known
-}
-
-/// The files that are recorded, by inode and content: what was displaced a moment before a stop is still among them.
-fn recorded_files(stored: &Stored) -> BTreeMap<(u64, Content), SyncPath> {
-    let records = stored.rows.iter().filter_map(|(path, _, record, _)| Some((path, record.as_ref()?)));
-    records.map(|(path, record)| ((record.stat.inode, record.content), path.clone())).collect()
 }
 
 fn describe(root: &Root, name: String, seen: Seen, now: Time) -> Option<Kept> {

@@ -26,6 +26,12 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_the_engine_moved_to_where_it_cannot_be_read_is_not_taken_for_deleted
+    l1_a_copy_renamed_before_a_crash_is_not_taken_for_deleted
+    l1_an_edit_moved_to_its_copy_before_the_disk_failed_is_not_taken_for_deleted
+    l1_which_of_two_recorded_names_a_file_was_taken_from_is_told_by_its_name_in_the_store
+    s3_what_the_engine_moved_on_before_a_touch_was_heard_is_deleted_by_nobody
+    s3_a_directory_asked_for_while_ops_are_under_way_is_durable_after_them
     l1_what_a_stop_left_in_the_store_is_still_the_engines_after_a_second_stop
     s1_what_a_life_that_is_gone_had_not_told_yet_is_told_by_the_next
     l1_no_copy_goes_before_what_it_follows_from_is_durable

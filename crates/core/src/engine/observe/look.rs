@@ -57,7 +57,10 @@ impl Engine {
                 Err(_) if is_made(Mistake::UnreadableIsAbsent) => self.found_nothing(&path),
                 Err(trouble) => self.trouble(&path, trouble),
                 Ok(None) => self.found_nothing(&path),
-                Ok(Some(seen)) => to_hash.extend(self.found_something(path, seen)),
+                Ok(Some(seen)) => {
+                    self.note_seen_in_doubt(&path, &seen);
+                    to_hash.extend(self.found_something(path, seen));
+                }
             }
         }
         self.start_hashes(to_hash);
@@ -66,6 +69,15 @@ impl Engine {
             self.planner.is_sure(&path);
             self.reconsider_waiting_for_copy(&path);
             self.reconsider_needed_above(&path);
+        }
+    }
+
+    fn note_seen_in_doubt(&mut self, path: &SyncPath, seen: &Seen) {
+        let seen_in_doubt = &mut self.observer.seen_in_doubt;
+        if self.planner.doubts.is_empty() {
+            seen_in_doubt.clear();
+        } else if seen.kind == Kind::File {
+            seen_in_doubt.entry(seen.stat.inode).or_default().insert(path.clone());
         }
     }
 

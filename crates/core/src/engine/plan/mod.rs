@@ -228,9 +228,13 @@ impl Engine {
     pub(super) fn is_being_applied(&self, path: &SyncPath) -> bool {
         let applying = &self.planner.applying;
         let is_gone = || self.tree.project(path).value.content() == Content::Absent;
-        !applying.is_empty()
-            && (applying.contains(path)
-                || path.ancestors().any(|above| applying.contains(&above)) && is_gone())
+        let is_for_what_lies_in_it = |above: &SyncPath| {
+            let node = self.tree.get(above).map(|node| node.register.versions()).unwrap_or_default();
+            !node.iter().any(|version| version.value.content() == Content::Directory)
+        };
+        let follows =
+            |above: SyncPath| applying.contains(&above) && (is_for_what_lies_in_it(&above) || is_gone());
+        !applying.is_empty() && (applying.contains(path) || path.ancestors().any(follows))
     }
 
     /// Gets the bytes of a value that may not be put in place yet.
