@@ -246,6 +246,12 @@ pub enum SyncVerb {
         /// Which way changes go
         #[arg(long, value_enum, default_value_t = ModeArgument::TwoWay)]
         mode: ModeArgument,
+        /// Say what the first merge would do, file by file, and change nothing
+        ///
+        /// What an ignore file says that only the remote has is not known yet. DIR is read as a join would read it, which
+        /// takes its time.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Leave a joined directory; every file stays
     Down {

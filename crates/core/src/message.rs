@@ -32,6 +32,22 @@ pub enum Message {
         /// The policy and the members, or one line that says why not.
         result: Result<Terms, String>,
     },
+    /// The sender wants to know what a directory that the receiver offers holds, without becoming a member.
+    Peek {
+        /// Which.
+        directory: DirectoryId,
+        /// The last path that it was told of; none: from the first on.
+        after: Option<SyncPath>,
+    },
+    /// The answer: some of it, or one line that says why not.
+    Peeked {
+        /// Which.
+        directory: DirectoryId,
+        /// From the request.
+        after: Option<SyncPath>,
+        /// What follows there.
+        result: Result<Page, String>,
+    },
     /// The sender takes part in this directory and has the receiver's entries up to here; send what follows.
     Attach(Attach),
     /// The sender does not, or no longer, take part in this directory (left, paused, or not a member).
@@ -122,6 +138,17 @@ pub struct Terms {
     pub only_author: Option<DeviceId>,
     /// Who takes part.
     pub members: Members,
+}
+
+/// A part of what is known of a directory, in the order of its paths.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The one device whose versions count, in a read-only offer.
+    pub only_author: Option<DeviceId>,
+    /// What is known of each path.
+    pub entries: Vec<Entry>,
+    /// Nothing follows.
+    pub is_last: bool,
 }
 
 /// The member list: the newest word on each device, by number; at equal numbers, "not a member" wins.

@@ -5,7 +5,7 @@
 //! `wire` alone knows the bytes of messages; its tests hold these bounds against them. What memory is taken is measured
 //! with real servers; the bound is for all that hangs on a path while its disk has not followed.
 
-use crate::message::{Members, Message};
+use crate::message::{Entry, Members, Message};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::version::{DeviceId, Dot, Value, Version};
@@ -38,16 +38,17 @@ pub fn entry_bytes_max(path: &SyncPath, register: &Register) -> usize {
     ENTRY_BYTES + path_bytes + DOT_BYTES * n_dots + versions.chain(settled).sum::<usize>()
 }
 
+fn all_bytes(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry_bytes_max(&entry.path, &entry.register)).sum()
+}
+
 /// About how many bytes a message takes, encoded: what waits to be sent is weighed by it.
 pub fn message_bytes(message: &Message) -> usize {
     let members_bytes = |members: &Members| members.len() * MEMBER_BYTES;
     SHORT_BYTES
         + match message {
-            Message::Entries(entries) => entries
-                .entries
-                .iter()
-                .map(|entry| entry_bytes_max(&entry.path, &entry.register))
-                .sum::<usize>(),
+            Message::Entries(entries) => all_bytes(&entries.entries),
+            Message::Peeked { result: Ok(page), .. } => all_bytes(&page.entries),
             Message::Attach(attach) => members_bytes(&attach.members) + attach.counters.len() * DOT_BYTES,
             Message::Members { members, .. } => members_bytes(members),
             Message::Joined { result: Ok(terms), .. } => members_bytes(&terms.members),

@@ -123,6 +123,12 @@ impl Tree {
         self.nodes.iter()
     }
 
+    /// Every path after one, or from the first on, with what is known of it.
+    pub fn after(&self, path: Option<&SyncPath>) -> impl Iterator<Item = (&SyncPath, &Node)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.nodes.range((path.map_or(Unbounded, Excluded), Unbounded))
+    }
+
     /// How many paths anything is known of.
     pub fn n_paths(&self) -> usize {
         self.nodes.len()

@@ -154,6 +154,16 @@ impl Root {
         Root::assemble(path, fd, own, marker)
     }
 
+    /// Opens a directory to be looked through, without leaving anything in it: what the engine would keep in its
+    /// `.file-sync` goes to `scratch`, a directory elsewhere. Nobody else is kept from working in it.
+    ///
+    /// # Errors
+    /// When it is no directory or may not be entered, or `scratch` is not usable.
+    pub fn peek(path: &Path, scratch: &Path) -> Result<Root, RootError> {
+        let (fd, own) = (open_root(path)?, open_root(scratch)?);
+        Root::assemble(path, fd, own, Marker { id: DirectoryId([0; 16]), incarnation: 0 })
+    }
+
     fn assemble(path: &Path, fd: OwnedFd, own: OwnedFd, marker: Marker) -> Result<Root, RootError> {
         let met = at::stat_fd(fd.as_fd()).map_err(|errno| root_error(path, errno))?;
         let inside =

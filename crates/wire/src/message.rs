@@ -9,12 +9,14 @@ use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use prost::Message as _;
 
 use crate::WireError;
-use crate::entries::{entries_from_bytes, entries_to_proto};
+use crate::entries::{
+    entries_from_bytes, entries_to_proto, optional_path, peeked_from_bytes, peeked_to_proto,
+};
 use crate::field::{Fields, exact};
 use crate::proto;
 use crate::proto::message::Kind;
 
-/// Longest encoded message of any kind but entries, in bytes; it bounds what they can grow to in memory.
+/// Longest encoded message of any kind but entries and pages of them, in bytes; it bounds what they can grow to in memory.
 const SHORT_BYTES_MAX: usize = 1 << 20;
 
 /// Encodes a message for the control connection: a protobuf `Message`.
@@ -38,12 +40,13 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, WireError> {
     for field in Fields::of(bytes) {
         let (number, body) = field?;
         // 15 is for the link, which does not pass it on.
-        if matches!(number, 1..=14 | 16 | 17) {
+        if matches!(number, 1..=14 | 16..=19) {
             last = Some((number, body));
         }
     }
     match last.ok_or(WireError::UnknownMessage)? {
         (8, body) => Ok(Message::Entries(entries_from_bytes(body)?)),
+        (19, body) => peeked_from_bytes(body),
         (_, body) if body.len() > SHORT_BYTES_MAX => Err(WireError::TooLarge),
         (number, body) => decode_short(number, body),
     }
@@ -73,6 +76,13 @@ fn encode_kind(message: &Message) -> Kind {
                 Err(reason) => proto::joined::Result::Refused(reason.clone()),
             }),
         }),
+        Message::Peek { directory, after } => Kind::Peek(proto::Peek {
+            directory: directory.0.to_vec(),
+            after: after.as_ref().map(|after| after.as_bytes().to_vec()).unwrap_or_default(),
+        }),
+        Message::Peeked { directory, after, result } => {
+            Kind::Peeked(peeked_to_proto(directory, after.as_ref(), result))
+        }
         Message::Attach(attach) => Kind::Attach(encode_attach(attach)),
         Message::Detach { directory, returns } => {
             Kind::Detach(proto::Detach { directory: directory.0.to_vec(), returns: *returns })
@@ -145,6 +155,10 @@ fn decode_short(number: u32, body: &[u8]) -> Result<Message, WireError> {
         14 => Message::Pong,
         16 => Message::Barrier { token: proto::Barrier::decode(body)?.token },
         17 => Message::BarrierReached { token: proto::BarrierReached::decode(body)?.token },
+        18 => {
+            let peek = proto::Peek::decode(body)?;
+            Message::Peek { directory: directory(&peek.directory)?, after: optional_path(&peek.after)? }
+        }
         _ => return Err(WireError::UnknownMessage),
     })
 }

@@ -22,6 +22,7 @@ mod sync_answer;
 mod sync_down;
 mod sync_ls;
 mod sync_pause;
+mod sync_preview;
 mod sync_resume;
 mod sync_up;
 mod sync_wait;
@@ -97,7 +98,10 @@ async fn remote(verb: RemoteVerb, client: &Client, console: Console) -> Result<(
 
 async fn sync(verb: SyncVerb, client: &Client, console: Console) -> Result<(), Failure> {
     match verb {
-        SyncVerb::Up { source, directory, mode } => {
+        SyncVerb::Up { source, directory, mode, dry_run: true } => {
+            sync_preview::run(source, &directory, mode.into(), client, console).await
+        }
+        SyncVerb::Up { source, directory, mode, dry_run: false } => {
             sync_up::run(source, &directory, mode.into(), client, console).await
         }
         SyncVerb::Down { target } => sync_down::run(target.target, client, console).await,

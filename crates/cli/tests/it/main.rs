@@ -21,6 +21,7 @@ mod kinds;
 mod modes;
 mod names;
 mod powercut;
+mod preview;
 mod promises;
 mod random;
 mod real;

@@ -460,7 +460,7 @@ impl Engine {
 /// What of a register is the author's word: its versions, and what follows from them.
 ///
 /// The context that came along is not believed: somebody else could remove the author's versions by it.
-fn only_by(author: &DeviceId, register: &Register) -> Register {
+pub(super) fn only_by(author: &DeviceId, register: &Register) -> Register {
     let is_by = |dot: &Dot| dot.actor.device == *author;
     let versions: Vec<_> = register
         .versions()

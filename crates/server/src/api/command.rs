@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
 use super::types::HoldAnswered;
 use super::types::{
-    ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Remote, RemoteList,
-    RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Verified, Waited, Why,
+    ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Preview, Remote,
+    RemoteList, RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Verified, Waited, Why,
 };
 
 /// Where the answer to a command goes.
@@ -35,6 +35,8 @@ pub enum Command {
     RemoteLs(Reply<RemoteList>),
     /// Join a directory.
     SyncUp(SyncUp, Reply<Synced>),
+    /// Say what joining one would do.
+    SyncPreview(SyncUp, Reply<Preview>),
     /// Leave one.
     SyncDown(Target, Reply<DirectoryDone>),
     /// List what was joined.
@@ -108,7 +110,7 @@ pub struct RemoteRm {
     pub name: RemoteName,
 }
 
-/// `sync up`.
+/// `sync up`, with `--dry-run` or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncUp {
     /// Who offers it.

@@ -33,6 +33,7 @@ pub fn router(commands: mpsc::Sender<Command>) -> Router {
         .route("/v1/remotes/rm", post(remotes::rm))
         .route("/v1/offers", get(remotes::offers))
         .route("/v1/syncs", get(syncs::ls).post(syncs::up))
+        .route("/v1/syncs/preview", post(syncs::preview))
         .route("/v1/syncs/down", post(syncs::down))
         .route("/v1/syncs/pause", post(syncs::pause))
         .route("/v1/syncs/resume", post(syncs::resume))

@@ -4,11 +4,16 @@ use axum::body::Bytes;
 
 use super::command::{Command, OnDirectory};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{DirectoryDone, HoldAnswered, Synced, SyncedList, Waited};
+use super::types::{DirectoryDone, HoldAnswered, Preview, Synced, SyncedList, Waited};
 
 pub(super) async fn up(commands: Commands, body: Bytes) -> Answer<Synced> {
     let request = parse(&body)?;
     ask(commands, |reply| Command::SyncUp(request, reply)).await
+}
+
+pub(super) async fn preview(commands: Commands, body: Bytes) -> Answer<Preview> {
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::SyncPreview(request, reply)).await
 }
 
 pub(super) async fn down(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {

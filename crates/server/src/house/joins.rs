@@ -1,4 +1,4 @@
-//! `sync up`: joining a directory that a remote offers.
+//! `sync up`: joining a directory that a remote offers, or asking what that would do.
 //!
 //! The remote may still be connecting; it is waited for. It is asked by the directory's id, says on what terms, and then
 //! the directory is started here. The command is answered once the two have begun to exchange.
@@ -6,15 +6,16 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use file_sync_core::message::{Message, Terms};
+use file_sync_core::message::{Message, Page, Terms};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::Root;
 use file_sync_index::{Directory, Mode, Role};
 
 use super::House;
+use super::preview::Told;
 use crate::api::command::{Refusal, Reply, SyncUp};
 use crate::api::names::printable;
-use crate::api::types::Synced;
+use crate::api::types::{Preview, Synced};
 use crate::clock;
 use crate::input::answer;
 
@@ -28,7 +29,31 @@ pub(super) struct Join {
     path: PathBuf,
     stage: Stage,
     pub(super) deadline: Instant,
-    reply: Reply<Synced>,
+    goal: Goal,
+}
+
+/// What is wanted.
+enum Goal {
+    /// To join.
+    Join(Reply<Synced>),
+    /// To know what joining would do, from what the remote has told so far.
+    Preview(Reply<Preview>, Told),
+}
+
+impl Goal {
+    fn is_given_up(&self) -> bool {
+        match self {
+            Goal::Join(reply) => reply.is_closed(),
+            Goal::Preview(reply, _) => reply.is_closed(),
+        }
+    }
+
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Goal::Join(reply) => answer(reply, Err(refusal)),
+            Goal::Preview(reply, _) => answer(reply, Err(refusal)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +71,14 @@ enum Stage {
 
 impl House {
     pub(super) fn sync_up(&mut self, request: SyncUp, reply: Reply<Synced>) {
+        self.begin_join(request, Goal::Join(reply));
+    }
+
+    pub(super) fn sync_preview(&mut self, request: SyncUp, reply: Reply<Preview>) {
+        self.begin_join(request, Goal::Preview(reply, Told::default()));
+    }
+
+    fn begin_join(&mut self, request: SyncUp, goal: Goal) {
         let checked = self.remote_named(&request.remote).and_then(|remote| {
             self.check_name(request.name.as_str())?;
             let path = self.joinable(request.path.as_path())?;
@@ -55,11 +88,11 @@ impl House {
             }
         });
         match checked {
-            Err(refusal) => answer(reply, Err(refusal)),
+            Err(refusal) => goal.refuse(refusal),
             Ok((device, path)) => {
                 self.network.dial_now(device);
                 let deadline = Instant::now() + JOIN_WITHIN;
-                self.joins.push(Join { request, device, path, stage: Stage::Connecting, deadline, reply });
+                self.joins.push(Join { request, device, path, stage: Stage::Connecting, deadline, goal });
             }
         }
     }
@@ -67,12 +100,12 @@ impl House {
     /// Takes every join as far as it can go now.
     pub(super) fn advance_joins(&mut self, now: Instant) {
         for mut join in std::mem::take(&mut self.joins) {
-            if join.reply.is_closed() && join.stage == Stage::Connecting {
+            if join.goal.is_given_up() && join.stage == Stage::Connecting {
                 continue; // Nobody waits for it any more, and nothing has begun.
             }
             match self.advance_join(&mut join) {
-                Err(refusal) => answer(join.reply, Err(refusal)),
-                Ok(Some(synced)) => answer(join.reply, Ok(synced)),
+                Err(refusal) => join.goal.refuse(refusal),
+                Ok(Some(synced)) => is_done(join.goal, synced),
                 Ok(None) if now >= join.deadline => self.give_up(join),
                 Ok(None) => self.joins.push(join),
             }
@@ -85,14 +118,12 @@ impl House {
             Stage::Started(directory) => self.joined_row(&directory).map(|row| self.synced(&row)),
             Stage::Connecting | Stage::Listening { .. } | Stage::Asked(_) => None,
         };
-        answer(
-            join.reply,
-            result.ok_or_else(|| {
-                Refusal::new(format!(
-                    "{remote} could not be reached within 30 s; check that its server runs, then try again"
-                ))
-            }),
-        );
+        match result {
+            Some(synced) => is_done(join.goal, synced),
+            None => join.goal.refuse(Refusal::new(format!(
+                "{remote} could not be reached within 30 s; check that its server runs, then try again"
+            ))),
+        }
     }
 
     fn advance_join(&mut self, join: &mut Join) -> Result<Option<Synced>, Refusal> {
@@ -102,7 +133,16 @@ impl House {
                 if let Some(row) = self.rows().into_iter().find(|row| row.directory == directory) {
                     return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
                 }
-                self.send(&join.device, Message::Join { directory });
+                self.send(
+                    &join.device,
+                    match &mut join.goal {
+                        Goal::Join(_) => Message::Join { directory },
+                        Goal::Preview(_, told) => {
+                            *told = Told::default();
+                            Message::Peek { directory, after: None }
+                        }
+                    },
+                );
                 join.stage = Stage::Asked(directory);
                 Ok(None)
             }
@@ -164,14 +204,43 @@ impl House {
         let is_meant = |join: &Join| join.device == device && join.stage == Stage::Asked(directory);
         let Some(index) = self.joins.iter().position(is_meant) else { return };
         let mut join = self.joins.swap_remove(index);
+        let Goal::Join(_) = join.goal else { return self.joins.push(join) };
         let started = result
             .map_err(|reason| Refusal::new(format!("{} refused: {reason}", join.request.remote.as_str())))
             .and_then(|terms| self.start_joined(&join, directory, &terms));
         match started {
-            Err(refusal) => answer(join.reply, Err(refusal)),
+            Err(refusal) => join.goal.refuse(refusal),
             Ok(()) => {
                 join.stage = Stage::Started(directory);
                 self.joins.push(join);
+            }
+        }
+    }
+
+    /// A remote tells, part by part, what a directory holds that might be joined.
+    pub(super) fn on_peeked(&mut self, device: DeviceId, directory: DirectoryId, page: Result<Page, String>) {
+        let is_meant = |join: &Join| {
+            let is_preview = matches!(join.goal, Goal::Preview(..));
+            is_preview && join.device == device && join.stage == Stage::Asked(directory)
+        };
+        let Some(index) = self.joins.iter().position(is_meant) else { return };
+        let mut join = self.joins.swap_remove(index);
+        if join.goal.is_given_up() {
+            return;
+        }
+        let page = page.map_err(|reason| format!("{} refused: {reason}", join.request.remote.as_str()));
+        let Goal::Preview(_, told) = &mut join.goal else { return };
+        let bytes_max = self.config.announced_bytes_max / 4 * 3;
+        match page.and_then(|page| told.take_in(page, bytes_max)) {
+            Err(reason) => join.goal.refuse(Refusal::new(reason)),
+            Ok(Some(after)) => {
+                self.send(&device, Message::Peek { directory, after: Some(after) });
+                join.deadline = Instant::now() + JOIN_WITHIN;
+                self.joins.push(join);
+            }
+            Ok(None) => {
+                let Goal::Preview(reply, told) = join.goal else { return };
+                self.rehearse(&join.request, join.path, told, reply);
             }
         }
     }
@@ -213,6 +282,12 @@ impl House {
         self.become_member(&directory);
         self.connect_members(&directory);
         Ok(())
+    }
+}
+
+fn is_done(goal: Goal, synced: Synced) {
+    if let Goal::Join(reply) = goal {
+        answer(reply, Ok(synced));
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use file_sync_core::engine::Event;
 use file_sync_core::message::{Message, Offer, Terms};
+use file_sync_core::path::SyncPath;
 use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_index::{Directory, Role};
@@ -241,6 +242,8 @@ impl House {
             }
             Message::Join { directory } => self.on_join(device, directory),
             Message::Joined { directory, result } => self.on_joined(device, directory, result),
+            Message::Peek { directory, after } => self.on_peek(&device, directory, after),
+            Message::Peeked { directory, result, .. } => self.on_peeked(device, directory, result),
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
                 self.remember_joined(&device, &directory);
@@ -312,6 +315,17 @@ impl House {
         let terms = Terms { only_author: row.only_author, members };
         self.send(&device, Message::Joined { directory, result: Ok(terms) });
         self.connect_members(&directory);
+    }
+
+    /// A remote that may join a directory wants to know what it holds.
+    fn on_peek(&self, device: &DeviceId, directory: DirectoryId, after: Option<SyncPath>) {
+        let resident = self.rooms.get(&directory);
+        let offered = resident.filter(|resident| is_offered_to(&resident.room.row, device));
+        let result = match offered {
+            Some(resident) => Ok(resident.room.engine().page(after.as_ref())),
+            None => Err("it is not offered to this device".to_owned()),
+        };
+        self.send(device, Message::Peeked { directory, after, result });
     }
 
     /// Takes a device in again that has joined and that a crash right afterwards made this one forget: it is in the list

@@ -9,6 +9,7 @@ mod joins;
 mod links;
 mod lives;
 mod paths;
+mod preview;
 mod remotes;
 mod shown;
 mod syncs;
@@ -181,6 +182,7 @@ impl House {
             Command::RemoteRm(name, reply) => crate::input::answer(reply, self.remote_rm(&name)),
             Command::RemoteLs(reply) => crate::input::answer(reply, self.remote_ls()),
             Command::SyncUp(request, reply) => self.sync_up(request, reply),
+            Command::SyncPreview(request, reply) => self.sync_preview(request, reply),
             Command::SyncDown(target, reply) => crate::input::answer(reply, self.sync_down(&target)),
             Command::SyncLs(reply) => crate::input::answer(reply, self.sync_ls()),
             Command::SyncPause(target, reply) => crate::input::answer(reply, self.set_paused(&target, true)),

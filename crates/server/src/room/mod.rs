@@ -7,6 +7,7 @@ mod disk_worker;
 mod editor;
 mod index_worker;
 mod kept;
+mod looker;
 mod scan_worker;
 mod start;
 
@@ -24,6 +25,7 @@ use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
 pub(crate) use editor::{Editor, Settled};
+pub(crate) use looker::Looker;
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
 use crate::clock;

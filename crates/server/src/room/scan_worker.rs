@@ -90,17 +90,8 @@ pub(super) fn walk(root: &Arc<Root>, watching: &Watching, jobs: &Receiver<WalkJo
         }
         let rules = RefCell::new(job.rules);
         let skip = |directory: &SyncPath| rules.borrow().is_ignored(directory, true);
-        root.walk(&job.from, watching.watcher().as_deref(), &skip, &mut |mut listing| {
-            if let Some(trouble) = unreadable_rules(&listing) {
-                listing.result = Err(trouble);
-            }
-            note_rules(&mut rules.borrow_mut(), &listing);
-            let listing = Listing {
-                directory: listing.directory,
-                result: listing.result,
-                troubled: listing.troubled,
-                other: listing.other,
-            };
+        root.walk(&job.from, watching.watcher().as_deref(), &skip, &mut |listing| {
+            let listing = listed(listing, &rules);
             if reports.engine(Event::Listed { walk: job.walk, listing }) {
                 Flow::Continue
             } else {
@@ -110,6 +101,20 @@ pub(super) fn walk(root: &Arc<Root>, watching: &Watching, jobs: &Receiver<WalkJo
         if !reports.engine(Event::Walked { walk: job.walk }) {
             return;
         }
+    }
+}
+
+/// What a walk found in a directory, for the engine; the rules that it met are noted.
+pub(super) fn listed(mut listing: file_sync_disk::Listing, rules: &RefCell<Rules>) -> Listing {
+    if let Some(trouble) = unreadable_rules(&listing) {
+        listing.result = Err(trouble);
+    }
+    note_rules(&mut rules.borrow_mut(), &listing);
+    Listing {
+        directory: listing.directory,
+        result: listing.result,
+        troubled: listing.troubled,
+        other: listing.other,
     }
 }
 

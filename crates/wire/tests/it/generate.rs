@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use file_sync_core::context::Context;
 use file_sync_core::effect::{Chunk, ChunkList};
 use file_sync_core::message::{
-    Attach, Entries, Entry, Hello, Member, Members, Message, Offer, Progress, Terms,
+    Attach, Entries, Entry, Hello, Member, Members, Message, Offer, Page, Progress, Terms,
 };
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::{Register, Settled};
@@ -169,6 +169,14 @@ impl Generator {
         Ok(Terms { only_author, members: self.members() })
     }
 
+    fn page(&mut self) -> Result<Page, String> {
+        if self.coin() {
+            return Err("no".to_owned());
+        }
+        let only_author = self.coin().then(|| DeviceId(self.bytes()));
+        Ok(Page { only_author, entries: self.entries().entries, is_last: self.coin() })
+    }
+
     fn hello(&mut self) -> Hello {
         Hello {
             protocol: self.below(3) as u32,
@@ -181,7 +189,7 @@ impl Generator {
 
     pub fn message(&mut self) -> Message {
         let directory = self.directory();
-        match self.below(16) {
+        match self.below(18) {
             0 => Message::Hello(self.hello()),
             1 => Message::Offers(self.many(3, |g| Offer {
                 directory: g.directory(),
@@ -208,6 +216,8 @@ impl Generator {
             12 => Message::Ping,
             13 => Message::Barrier { token: self.next() },
             14 => Message::BarrierReached { token: self.next() },
+            15 => Message::Peek { directory, after: self.coin().then(|| self.path()) },
+            16 => Message::Peeked { directory, after: self.coin().then(|| self.path()), result: self.page() },
             _ => Message::Pong,
         }
     }

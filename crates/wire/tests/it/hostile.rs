@@ -99,7 +99,7 @@ fn h3_wrong_lengths_and_numbers_do_not_decode() {
 fn unknown_messages_are_named_so() {
     assert_eq!(decode_message(&[]), Err(WireError::UnknownMessage));
     assert_eq!(decode_message(&field(15, &[])), Err(WireError::UnknownMessage), "it is the link's own");
-    assert_eq!(decode_message(&[0x92, 0x01, 0]), Err(WireError::UnknownMessage), "field 18");
+    assert_eq!(decode_message(&[0xa2, 0x01, 0]), Err(WireError::UnknownMessage), "field 20");
     assert_eq!(decode_register(&[2, 0, 0]), Err(WireError::UnknownFormat(2)));
     assert_eq!(decode_chunk_list(&[9, 0, 0, 0, 0]), Err(WireError::UnknownFormat(9)));
     assert_eq!(WireError::UnknownMessage.to_string(), "unknown message");

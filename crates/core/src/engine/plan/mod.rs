@@ -350,7 +350,7 @@ impl Engine {
     }
 
     /// True for what is no file, directory or symlink, for mounts, and for all below them.
-    fn is_left_alone(&self, path: &SyncPath) -> bool {
+    pub(super) fn is_left_alone(&self, path: &SyncPath) -> bool {
         !self.unsupported.is_empty()
             && (self.unsupported.contains_key(path.as_bytes())
                 || path.ancestors().any(|above| self.unsupported.contains_key(above.as_bytes())))
