@@ -71,6 +71,7 @@ scripts! {
     l1_what_a_new_member_brought_under_another_name_is_not_what_was_deleted
     d1_a_symlinks_copy_that_is_gone_does_not_take_its_name_back
     l1_a_symlink_is_not_replaced_by_a_file_that_a_power_cut_left_blank
+    d1_a_file_and_its_copy_that_are_deleted_together_during_a_stop_are_gone
 }
 
 #[test]
