@@ -72,6 +72,7 @@ scripts! {
     d1_a_symlinks_copy_that_is_gone_does_not_take_its_name_back
     l1_a_symlink_is_not_replaced_by_a_file_that_a_power_cut_left_blank
     d1_a_file_and_its_copy_that_are_deleted_together_during_a_stop_are_gone
+    s1_a_directory_that_is_back_after_a_hold_gets_the_mode_that_came_meanwhile
 }
 
 #[test]
