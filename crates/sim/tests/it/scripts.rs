@@ -73,6 +73,7 @@ scripts! {
     l1_a_symlink_is_not_replaced_by_a_file_that_a_power_cut_left_blank
     d1_a_file_and_its_copy_that_are_deleted_together_during_a_stop_are_gone
     s1_a_directory_that_is_back_after_a_hold_gets_the_mode_that_came_meanwhile
+    c4_what_a_power_cut_left_blank_replaces_nothing_where_it_is_moved_either
 }
 
 #[test]
