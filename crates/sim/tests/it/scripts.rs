@@ -74,6 +74,7 @@ scripts! {
     d1_a_file_and_its_copy_that_are_deleted_together_during_a_stop_are_gone
     s1_a_directory_that_is_back_after_a_hold_gets_the_mode_that_came_meanwhile
     c4_what_a_power_cut_left_blank_replaces_nothing_where_it_is_moved_either
+    s2_bytes_are_taken_from_any_kept_version_that_still_holds_them
 }
 
 #[test]
