@@ -75,6 +75,7 @@ scripts! {
     s1_a_directory_that_is_back_after_a_hold_gets_the_mode_that_came_meanwhile
     c4_what_a_power_cut_left_blank_replaces_nothing_where_it_is_moved_either
     s2_bytes_are_taken_from_any_kept_version_that_still_holds_them
+    l5_a_file_that_gives_way_to_a_directory_while_it_is_found_is_no_copy
 }
 
 #[test]
