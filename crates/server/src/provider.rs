@@ -74,8 +74,11 @@ impl Serving {
                 Err(trouble) => tracing::debug!(%path, %trouble, "cannot serve a content from here"),
             }
         }
-        let kept = lock(&self.engine).kept_holder(content).map(str::to_owned);
-        kept.and_then(|name| self.root.open_kept_content(&name).ok()).ok_or(FetchError::NotHeld)
+        let kept: Vec<String> = {
+            let engine = lock(&self.engine);
+            engine.kept_holders(content).take(HOLDERS_MAX).map(str::to_owned).collect()
+        };
+        kept.iter().find_map(|name| self.root.open_kept_content(name).ok()).ok_or(FetchError::NotHeld)
     }
 }
 

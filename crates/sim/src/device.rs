@@ -143,6 +143,8 @@ pub struct Device {
     pub(crate) is_other_home: bool,
     /// Its server goes on, and has only to start the directory's engine anew.
     pub(crate) is_same_server: bool,
+    /// Its engine was told that the machine was started anew.
+    pub(crate) may_have_fallen_back: bool,
     /// It has left the directory for the time being.
     pub(crate) is_away: bool,
     /// An older copy of what is durable.
@@ -180,6 +182,12 @@ impl Device {
         };
         let Some(Op::MoveDirectory { from, to, .. }) = left.front() else { return None };
         from.rebase(path, to)
+    }
+
+    /// True while no engine has looked through the disk since the machine was started anew.
+    pub(crate) fn is_unseen_since_cut(&self) -> bool {
+        let is_looking = |engine: &Engine| self.may_have_fallen_back && !engine.is_ready();
+        self.engine.as_ref().map_or(self.config.may_have_fallen_back, is_looking)
     }
 
     /// What its clocks say.

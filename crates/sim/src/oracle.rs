@@ -124,9 +124,13 @@ impl Oracle {
         self.fate(token, path).n_made += 1;
     }
 
-    /// A user moved this to a path. What a power cut has left somewhere is nobody's there either.
-    pub fn moved(&mut self, token: &Body, from: &SyncPath, to: &SyncPath, device: usize) {
+    /// A user moved this to a path. What a power cut has left somewhere is nobody's there either; `is_unseen`: the engine has
+    /// not looked through the disk since a cut.
+    pub fn moved(&mut self, token: &Body, from: &SyncPath, to: &SyncPath, device: usize, is_unseen: bool) {
         if self.appeared.contains(&(token.clone(), home_of(token, from))) && *token != Body::Directory {
+            if is_unseen && is_blank(token) {
+                self.may_be_put_back(to, device);
+            }
             self.appeared(token, to, device);
         } else {
             self.made(token, to, device);
@@ -219,8 +223,12 @@ impl Oracle {
                 self.undo_one(index);
             }
         }
-        // Whatever was recorded at the path may come back for what is blank there now: the disk tells nothing of how the
-        // file came there.
+        self.may_be_put_back(path, device);
+    }
+
+    /// Whatever was recorded at the path may come back for what is blank there now: the disk tells nothing of how the file
+    /// came there.
+    fn may_be_put_back(&mut self, path: &SyncPath, device: usize) {
         let home = family(path);
         let around = self.fates.iter_mut().filter(|((_, other), _)| *other == home);
         let destroyed = around.flat_map(|(_, fate)| &mut fate.destroyed);
@@ -468,6 +476,11 @@ fn home_of(token: &Body, path: &SyncPath) -> SyncPath {
 
 pub(crate) fn is_recovered(path: &SyncPath) -> bool {
     family(path).as_bytes().split(|byte| *byte == b'/').next() == Some(RECOVERED.as_bytes())
+}
+
+/// True for what a power cut leaves of a file whose name alone was durable.
+fn is_blank(token: &Body) -> bool {
+    matches!(token, Body::File(bytes) if bytes.iter().all(|byte| *byte == 0))
 }
 
 fn shown(token: &Body) -> String {

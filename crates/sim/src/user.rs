@@ -372,12 +372,13 @@ impl World {
             self.devices[device].disk.below(from).into_iter().chain([from.clone()]).collect();
         moved.iter().for_each(|path| self.is_going(device, path));
         self.tell_what_is_out(device, from, Some(to));
+        let is_unseen = self.devices[device].is_unseen_since_cut();
         let (wall, disk) = self.wall_and_disk(device);
         disk.rename(from, to, wall);
         for path in &moved {
             let target = if path == from { to.clone() } else { from.rebase(path, to).expect("it is below") };
             let body = self.devices[device].disk.get(&target).map(|item| item.body.clone());
-            body.into_iter().for_each(|body| self.oracle.moved(&body, path, &target, device));
+            body.into_iter().for_each(|body| self.oracle.moved(&body, path, &target, device, is_unseen));
         }
         self.hint(device, from);
         self.hint(device, to);

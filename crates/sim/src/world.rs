@@ -225,6 +225,7 @@ impl World {
                 backup: None,
                 snapshot: None,
                 is_same_server: false,
+                may_have_fallen_back: false,
                 waits_done: Vec::new(),
                 checkpoints: None,
             });
@@ -248,7 +249,7 @@ impl World {
         let stored = machine.durable.stored();
         let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
         machine.config.doubted = false;
-        machine.config.may_have_fallen_back = false;
+        machine.may_have_fallen_back = std::mem::take(&mut machine.config.may_have_fallen_back);
         machine.is_root_told_lost = false;
         machine.engine = Some(engine);
         self.note(|| format!("{} starts", name(device)));

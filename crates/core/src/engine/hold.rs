@@ -42,7 +42,8 @@ pub(super) struct Holds {
     appeared: BTreeMap<ContentHash, usize>,
     /// Something was held when the last life ended: whatever is to be deleted is held.
     was_holding: bool,
-    /// What is gone from this disk no longer, or is held no longer: what was to lie below is to be thought of again.
+    /// What is gone from this disk no longer, or is held no longer: it is to be thought of again, with what was to lie
+    /// below.
     freed: BTreeSet<SyncPath>,
 }
 
@@ -371,6 +372,7 @@ impl Engine {
             for path in std::mem::take(&mut self.holds.freed) {
                 let below: Vec<SyncPath> = self.tree.below(&path).map(|(below, _)| below.clone()).collect();
                 below.into_iter().for_each(|below| self.planner.reconsider(below));
+                self.planner.reconsider(path); // A directory may be back as recorded, and not be as it is to be.
             }
         }
         if self.holds.was_holding

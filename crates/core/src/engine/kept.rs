@@ -20,11 +20,11 @@ impl Engine {
     pub fn kept_was_swept(&mut self, now: Now, sweep: KeptSweep) -> Vec<Effect> {
         self.now = now;
         for name in sweep.removed {
-            self.kept.retain(|_, held| *held != name);
+            self.kept.retain(|(_, held)| *held != name);
             self.commits.note_kept_removed(name);
         }
         for kept in sweep.changed {
-            self.kept.retain(|_, held| *held != kept.name);
+            self.kept.retain(|(_, held)| *held != kept.name);
             self.commits.note_kept(kept);
         }
         self.on_hints(sweep.restored.into_iter().map(Hint::Path).collect());

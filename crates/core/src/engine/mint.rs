@@ -21,6 +21,8 @@ use crate::version::{Changed, Content, Dot, Time, Value, Version};
 pub(super) struct Contents {
     copies: BTreeMap<SyncPath, Content>,
     names: BTreeMap<SyncPath, Content>,
+    /// Where nothing is, whatever is recorded.
+    missing: BTreeSet<SyncPath>,
 }
 
 impl Contents {
@@ -54,7 +56,8 @@ impl Engine {
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
         let all = found.iter().map(|(path, found)| (path.clone(), found.record.content));
         let (names, copies) = all.partition(|(path, _)| origins(path).is_empty());
-        let contents = Contents { copies, names };
+        let told_missing = missing.iter().filter(|path| !self.is_hidden(path)).cloned().collect();
+        let contents = Contents { copies, names, missing: told_missing };
         let mut judged: BTreeMap<&SyncPath, Missing> =
             missing.iter().map(|path| (path, self.judge_missing(path, &contents))).collect();
         self.observer.gone_elsewhere.retain(|path| !missing.contains(path));
@@ -297,9 +300,14 @@ impl Engine {
         let is_copy = |copy: &SyncPath| {
             origins(copy).contains(path) && (loser.is_some() || self.planner.doubts.was_to_hold(copy, before))
         };
-        let is_there = |copy: &SyncPath| self.tree.record(copy).is_some_and(|copy| copy.content == before);
+        // Where the copy is missing too, it was not moved: its user has deleted both.
+        let is_left = |copy: &SyncPath| !contents.missing.contains(copy);
+        let is_there = |copy: &SyncPath| {
+            is_left(copy) && self.tree.record(copy).is_some_and(|copy| copy.content == before)
+        };
+        let is_copy_left = |copy: &SyncPath| is_left(copy) && is_copy(copy);
         loser.as_ref().is_some_and(|loser| is_there(&loser.copy))
-            || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy))
+            || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy_left))
             || contents.copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
     }
 
@@ -320,7 +328,8 @@ impl Engine {
     /// True if what was at a conflict copy's name is by now at the path that it is a copy of.
     fn is_back_at_its_name(&self, copy: &SyncPath, before: Content, contents: &Contents) -> bool {
         let is_there = |name: &SyncPath| {
-            contents.at(name).or(self.tree.record(name).map(|record| record.content)) == Some(before)
+            let recorded = self.tree.record(name).filter(|_| !contents.missing.contains(name));
+            contents.at(name).or(recorded.map(|record| record.content)) == Some(before)
         };
         before.is_bytes() && origins(copy).iter().any(is_there)
     }

@@ -82,8 +82,8 @@ pub struct Engine {
     holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
     inodes: HashMap<u64, SyncPath>,
-    /// Which kept version holds a content.
-    kept: HashMap<ContentHash, String>,
+    /// Which kept versions hold a content: somebody may have written into one of them, and not into another.
+    kept: BTreeSet<(ContentHash, String)>,
     /// What was at a path before it fell back to nothing, and that nobody could give back yet.
     fallen_back: BTreeMap<SyncPath, Content>,
     /// What was displaced, and from where, as far as a fallback may show it: until the first scan is done.
@@ -351,9 +351,10 @@ impl Engine {
         paths.filter_map(|path| Some((path, self.tree.record(path)?)))
     }
 
-    /// The kept version that holds this content.
-    pub fn kept_holder(&self, content: &ContentHash) -> Option<&str> {
-        self.kept.get(content).map(String::as_str)
+    /// The kept versions that hold this content. Somebody may have written into some since.
+    pub fn kept_holders(&self, content: &ContentHash) -> impl Iterator<Item = &str> {
+        let kept = self.kept.range((*content, String::new())..);
+        kept.take_while(move |(held, _)| held == content).map(|(_, name)| name.as_str())
     }
 
     fn may_send(&self) -> bool {

@@ -77,6 +77,11 @@ scripts! {
     l1_what_a_new_member_brought_under_another_name_is_not_what_was_deleted
     d1_a_symlinks_copy_that_is_gone_does_not_take_its_name_back
     l1_a_symlink_is_not_replaced_by_a_file_that_a_power_cut_left_blank
+    d1_a_file_and_its_copy_that_are_deleted_together_during_a_stop_are_gone
+    s1_a_directory_that_is_back_after_a_hold_gets_the_mode_that_came_meanwhile
+    c4_what_a_power_cut_left_blank_replaces_nothing_where_it_is_moved_either
+    s2_bytes_are_taken_from_any_kept_version_that_still_holds_them
+    l5_a_file_that_gives_way_to_a_directory_while_it_is_found_is_no_copy
 }
 
 #[test]

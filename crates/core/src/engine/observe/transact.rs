@@ -136,14 +136,18 @@ impl Engine {
     }
 
     /// No version is made of an item before there is one of the directory that it is in: else a crash in between would
-    /// leave a user's directory that the registers ask for only because of what lies in it.
+    /// leave a user's directory that the registers ask for only because of what lies in it, and a file that was found there
+    /// before would be shown beside it.
     fn hold_back_orphans(&mut self, transaction: &mut Transaction) {
         let mut unknown = BTreeSet::new();
         let paths: Vec<SyncPath> = transaction.found.keys().cloned().collect();
         for path in paths.into_iter().rev() {
-            let is_found = |above: &SyncPath| transaction.found.contains_key(above);
+            let is_unknown = |above: &SyncPath| match transaction.found.get(above) {
+                Some(found) => found.record.content != Content::Directory,
+                None => self.may_be_found(above),
+            };
             let above = path.ancestors().filter(|above| !above.is_root());
-            let mut above = above.filter(|above| !is_found(above) && self.may_be_found(above)).peekable();
+            let mut above = above.filter(is_unknown).peekable();
             if above.peek().is_none() {
                 continue;
             }

@@ -195,7 +195,7 @@ impl Engine {
             by: self.planner.origin(&kept.path).unwrap_or(self.config.device),
         });
         if matches!(kept.content, Content::File(_)) {
-            self.kept.insert(kept.content.hash(), kept.name.clone());
+            self.kept.insert((kept.content.hash(), kept.name.clone()));
         }
         self.commits.note_kept(kept);
     }
@@ -254,8 +254,8 @@ impl Engine {
                 self.is_not_held(&ContentHash::of(target), copy);
             }
             // Somebody may have written into it: it stays listed, and whoever looks after what is kept finds out.
-            Op::Place { content, source: Source::Kept { .. }, .. } => {
-                self.kept.remove(content);
+            Op::Place { content, source: Source::Kept { name }, .. } => {
+                self.kept.remove(&(*content, name.clone()));
             }
             _ => {}
         }

@@ -242,7 +242,7 @@ impl Engine {
         let Value::File { content, length, .. } = value else { return };
         let is_here = self.fetcher.staged.contains(content)
             || self.holders.contains_key(content)
-            || self.kept.contains_key(content);
+            || self.kept_holders(content).next().is_some();
         if !is_here {
             self.want(*content, *length, path);
         }
