@@ -318,6 +318,7 @@ impl Engine {
         let is_to_stay = doubts.value(path).is_some_and(|value| value.content() == record.content);
         let is_it = |to: &SyncPath| {
             to != path
+                && !contents.missing.contains(to)
                 && doubts.was_to_hold(to, record.content)
                 && contents.at(to).is_none_or(|content| content == record.content)
         };
