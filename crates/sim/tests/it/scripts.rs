@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s3_what_is_ignored_and_was_found_not_to_be_there_is_in_doubt_no_longer
     l1_what_a_stop_left_in_the_store_is_still_the_engines_after_a_second_stop
     s1_what_a_life_that_is_gone_had_not_told_yet_is_told_by_the_next
     l1_no_copy_goes_before_what_it_follows_from_is_durable
