@@ -26,7 +26,12 @@ macro_rules! scripts {
 }
 
 scripts! {
+    v2_what_a_clone_alone_had_recorded_is_there_when_it_is_met
     s3_what_is_ignored_and_was_found_not_to_be_there_is_in_doubt_no_longer
+    l1_what_one_machine_put_back_shows_and_another_knows_to_be_deleted_goes
+    l1_what_a_machine_put_back_had_deleted_goes_where_that_was_not_heard_of
+    l1_a_directory_made_again_before_a_machine_put_back_finds_it_gone_goes_with_it
+    d1_what_each_of_two_clones_found_is_gone_only_where_both_were_seen
     l1_what_a_stop_left_in_the_store_is_still_the_engines_after_a_second_stop
     s1_what_a_life_that_is_gone_had_not_told_yet_is_told_by_the_next
     l1_no_copy_goes_before_what_it_follows_from_is_durable
