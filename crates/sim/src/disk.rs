@@ -24,6 +24,18 @@ pub enum Body {
     Fifo,
 }
 
+impl Body {
+    /// Kind and bytes; none for what is not synced.
+    pub fn content(&self) -> Option<Content> {
+        Some(match self {
+            Body::File(bytes) => Content::File(ContentHash::of(bytes)),
+            Body::Directory => Content::Directory,
+            Body::Symlink(target) => Content::Symlink(ContentHash::of(target)),
+            Body::Fifo => return None,
+        })
+    }
+}
+
 /// One item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Item {
@@ -42,12 +54,7 @@ pub struct Item {
 impl Item {
     /// Kind and bytes; none for what is not synced.
     pub fn content(&self) -> Option<Content> {
-        Some(match &self.body {
-            Body::File(bytes) => Content::File(ContentHash::of(bytes)),
-            Body::Directory => Content::Directory,
-            Body::Symlink(target) => Content::Symlink(ContentHash::of(target)),
-            Body::Fifo => return None,
-        })
+        self.body.content()
     }
 
     /// What `statx` says.

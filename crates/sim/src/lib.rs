@@ -25,6 +25,7 @@ mod settings;
 mod shrink;
 mod stats;
 mod trace;
+mod unheard;
 mod user;
 mod watch;
 mod work;

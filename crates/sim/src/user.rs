@@ -183,7 +183,8 @@ impl World {
         if let Some(item) = machine.disk.get(at).cloned() {
             let how = Destroyed { device, life: machine.life, is_partial: true, is_rested: false };
             // A directory that is made while no engine looks may be taken for one that was there before: all are alike.
-            let may_go = item.body == Body::Directory && machine.engine.is_none();
+            let is_unlooked_at = item.body == Body::Directory && machine.engine.is_none();
+            let may_go = is_unlooked_at || self.is_to_be_found_gone(&item, at);
             self.oracle.made(&item.body, at, device);
             if may_go {
                 self.oracle.destroyed(&item, at, how);

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use file_sync_core::path::SyncPath;
+use file_sync_core::version::Content;
 
 use super::{Destroyed, Oracle, Told, What, family, home_of, key_of};
 use crate::disk::{Body, Disk};
+use crate::unheard::Left;
 
 /// What a disk shows, by the family that it belongs to.
 pub(crate) type Shown = BTreeSet<(Body, SyncPath)>;
@@ -73,6 +75,31 @@ impl Oracle {
         around.for_each(|(_, fate)| fate.destroyed.push(how));
     }
 
+    /// A machine that was put back has this, of a version that nobody else knows to be replaced.
+    ///
+    /// If nobody else has heard of it, it is made once more: who destroys what there was otherwise has not seen it. Else it
+    /// may be the one that there was.
+    pub(crate) fn made_and_left(&mut self, left: &Left, device: usize, withheld: &Withheld) {
+        let Left { token, path, is_unheard_of, may_be_replaced } = left;
+        let is_counted = withheld.contains(&(token.clone(), home_of(token, path)));
+        let fate = self.fate(token, path);
+        let is_new = fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty();
+        fate.n_made += u32::from(is_new || (*is_unheard_of && !is_counted));
+        if *may_be_replaced {
+            fate.destroyed.push(Destroyed { device, life: 0, is_partial: true, is_rested: false });
+        }
+    }
+
+    /// A machine that was put back knows that this was replaced, or deleted, and nobody else does.
+    pub(crate) fn replaced_unheard_of(&mut self, content: Content, path: &SyncPath, device: usize) {
+        let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
+        let is_it = |(token, home): &(Body, SyncPath)| {
+            token.content() == Some(content) && *home == home_of(token, path)
+        };
+        let known = self.fates.iter_mut().filter(|(key, _)| is_it(key));
+        known.for_each(|(_, fate)| fate.destroyed.push(how));
+    }
+
     /// A machine goes on as it was: what it alone had is asked for again.
     pub(crate) fn turn(&mut self, withheld: &Withheld) {
         for key in withheld {
@@ -82,7 +109,12 @@ impl Oracle {
         }
     }
 
-    /// True if a machine was ever put back to what it was.
+    /// True if this machine was ever put back to what it was.
+    pub(crate) fn was_reverted(&self, device: usize) -> bool {
+        self.reverted.contains(&device)
+    }
+
+    /// True if any machine was ever put back to what it was.
     pub fn had_reverts(&self) -> bool {
         !self.reverted.is_empty()
     }

@@ -135,15 +135,20 @@ impl Engine {
         below.into_iter().for_each(|path| self.found_missing(path));
     }
 
-    /// Nothing is there and nothing is recorded: whatever comes there next is no work of the engine's.
+    /// Nothing is there and nothing is recorded: whatever comes there next is no work of the engine's. Until all else was
+    /// looked at, the doubt has a say in what that is.
     fn nothing_is_in_doubt_at(&mut self, path: &SyncPath) {
-        if !self.observer.is_ready || self.planner.doubts.is_empty() {
+        if self.planner.doubts.is_empty() {
             return;
         }
         let below = self.tree.below(path).map(|(path, _)| path).chain([path]);
         let is_told = |at: &&SyncPath| self.tree.record(at).is_none() && !self.busy.contains(*at);
         let told: Vec<SyncPath> = below.filter(is_told).cloned().collect();
-        self.planner.doubts.end(&told);
+        if self.observer.is_ready {
+            self.planner.doubts.end(&told);
+        } else {
+            self.planner.doubts.are_empty(told);
+        }
     }
 
     /// True while it is being found out what is at a path.

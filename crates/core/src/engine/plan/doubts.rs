@@ -33,6 +33,8 @@ pub(in crate::engine) struct Doubts {
     stored: BTreeSet<SyncPath>,
     /// What is in doubt at copies' names, by the paths that they are copies of.
     by_origin: BTreeMap<SyncPath, BTreeSet<SyncPath>>,
+    /// Of these it was found, since the start, that nothing is there.
+    empty: BTreeSet<SyncPath>,
     /// Stored doubts that are over: in no commit yet, and in the one under way.
     over: BTreeSet<SyncPath>,
     over_under_way: BTreeSet<SyncPath>,
@@ -93,9 +95,15 @@ impl Doubts {
         if !self.is_empty() {
             for path in paths {
                 self.of.remove(path);
+                self.empty.remove(path);
                 self.over.extend(self.stored.take(path));
             }
         }
+    }
+
+    /// Nothing is at these paths.
+    pub(in crate::engine) fn are_empty(&mut self, paths: Vec<SyncPath>) {
+        self.empty.extend(paths.into_iter().filter(|path| self.of.contains_key(path)));
     }
 
     /// True if a stored doubt is over.
@@ -180,12 +188,13 @@ impl Engine {
         }
     }
 
-    /// True if it cannot be told at present what is at a path.
+    /// True if it cannot be told at present what is at a path. Of what is ignored a look tells only whether anything is there.
     fn is_untold(&self, path: &SyncPath) -> bool {
         let is_troubled = |above: SyncPath| self.troubles.contains_key(&above);
+        let is_empty = self.planner.doubts.empty.contains(path);
         self.is_hidden(path)
             || self.is_left_alone(path)
-            || self.is_recorded_ignored(path)
+            || (self.is_recorded_ignored(path) && !is_empty)
             || self.troubles.contains_key(path)
             || path.ancestors().any(is_troubled)
     }
