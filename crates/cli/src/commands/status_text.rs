@@ -1,6 +1,6 @@
 //! `status` as people read it.
 
-use file_sync_server::api::types::{DirectoryStatus, State, Status};
+use file_sync_server::api::types::{DirectoryStatus, PathMessage, State, Status};
 
 use super::remote_ls::remotes_table;
 use super::{shown, shown_path};
@@ -49,12 +49,19 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
     text.push_str(&held(directory, console));
     let errors: Vec<String> =
-        directory.errors.iter().map(|error| line(&error.path.path, &error.message)).collect();
+        directory.errors.iter().map(|error| line(&error.path.path, &error_text(error))).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
     let left: Vec<String> =
         directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
     text.push_str(&lines(&left, |line| format!("left alone: {line}")));
     text
+}
+
+fn error_text(error: &PathMessage) -> String {
+    match error.retry_in_seconds {
+        Some(seconds) => format!("{} (tried again within {seconds} s)", error.message),
+        None => error.message.clone(),
+    }
 }
 
 /// What waits for a word, and how to say it.

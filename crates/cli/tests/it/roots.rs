@@ -123,7 +123,9 @@ fn a_directory_whose_root_is_gone_can_be_paused_and_taken_down() {
         device.stop();
         device.begin();
         directory_becomes(device, "state", "error");
-        assert_ne!(device.directory()["errors"], serde_json::json!([]), "it says what is wrong");
+        let errors = device.directory()["errors"].clone();
+        assert_ne!(errors, serde_json::json!([]), "it says what is wrong");
+        assert!(errors[0]["retry_in_seconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{errors}");
     }
     beta.ok(["sync", "resume", "docs"]);
     beta.ok(["sync", "down", "docs"]);

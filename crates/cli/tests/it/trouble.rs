@@ -45,6 +45,15 @@ fn listed(device: &Device, path: &str, expected: bool) {
     });
 }
 
+/// Within how many seconds the first of a directory's errors is tried again, which the text says as well.
+fn tried_again_within(device: &Device) -> u64 {
+    let errors = device.directory()["errors"].clone();
+    let seconds = errors[0]["retry_in_seconds"].as_u64().unwrap_or_else(|| panic!("{errors}"));
+    let text = device.ok(["status"]);
+    assert!(text.contains("(tried again within "), "{text}");
+    seconds
+}
+
 #[test]
 fn l6_an_unreadable_file_is_listed_and_tried_again() {
     let Some((alpha, beta)) = sharing_as("an unreadable file", [Some(NOBODY), None]) else { return };
@@ -53,6 +62,7 @@ fn l6_an_unreadable_file_is_listed_and_tried_again() {
     alpha.user().write_as("secret", "after", 0o600, (FEBRUARY, 0));
     alpha.user().write("beside", "no trouble", JANUARY);
     listed(&alpha, "secret", true);
+    assert!(tried_again_within(&alpha) <= 10);
     eventually(PATIENCE, || if beta.user().has("beside") { Ok(()) } else { Err("it keeps others away") });
     alpha.refused(3, ["sync", "wait", "--timeout", "2s"]);
     holds(&beta.root(), "secret \"before\"\nbeside \"no trouble\"");

@@ -30,6 +30,8 @@ pub struct Problem {
     pub path: Vec<u8>,
     /// One line.
     pub message: String,
+    /// When it is tried again at the latest, in monotonic milliseconds; none: when something else changes.
+    pub retry_at_ms: Option<u64>,
 }
 
 /// A directory's figures.
@@ -75,7 +77,11 @@ impl Engine {
             left_alone: self
                 .unsupported
                 .iter()
-                .map(|(path, message)| Problem { path: path.clone(), message: message.clone() })
+                .map(|(path, message)| Problem {
+                    path: path.clone(),
+                    message: message.clone(),
+                    retry_at_ms: None,
+                })
                 .collect(),
             root_hash: ContentHash([0; 32]),
         };
@@ -131,12 +137,13 @@ impl Engine {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let RootState::Lost(reason) = &self.root {
-            problems.push(Problem { path: Vec::new(), message: reason.clone() });
+            problems.push(Problem { path: Vec::new(), message: reason.clone(), retry_at_ms: None });
         }
         let troubles = self.troubles.iter().filter(|(_, (trouble, _))| trouble.kind != TroubleKind::NotEmpty);
-        problems.extend(troubles.map(|(path, (trouble, _))| Problem {
+        problems.extend(troubles.map(|(path, (trouble, at))| Problem {
             path: path.as_bytes().to_vec(),
             message: trouble.message.clone(),
+            retry_at_ms: Some(*at),
         }));
         problems.extend(self.refused().map(|(path, refusal)| Problem {
             path: path.as_bytes().to_vec(),
@@ -149,10 +156,12 @@ impl Engine {
                 }
             }
             .to_owned(),
+            retry_at_ms: None,
         }));
         problems.extend(self.pending_for_long().iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),
             message: "no connected member has its bytes; it comes when one that has them is back".to_owned(),
+            retry_at_ms: None,
         }));
         problems
     }

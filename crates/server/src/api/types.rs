@@ -259,6 +259,16 @@ pub struct PathMessage {
     pub path: ShownPath,
     /// One line.
     pub message: String,
+    /// In how many seconds it is tried again at the latest; none: when something else changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_seconds: Option<u64>,
+}
+
+impl PathMessage {
+    /// What is not tried again by itself, or nobody knows when.
+    pub fn new(path: impl Into<ShownPath>, message: impl Into<String>) -> PathMessage {
+        PathMessage { path: path.into(), message: message.into(), retry_in_seconds: None }
+    }
 }
 
 /// `remote ls`.
@@ -646,7 +656,7 @@ mod tests {
             local_changes: 6,
             held: 1,
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
-            errors: vec![PathMessage { path: b"a".as_slice().into(), message: "m".into() }],
+            errors: vec![PathMessage::new(b"a".as_slice(), "m")],
             unsupported: vec![],
             root_hash: None,
         };

@@ -44,6 +44,13 @@ pub(super) struct Failure {
     n_in_a_row: u32,
 }
 
+impl Dormant {
+    /// In how long it is tried again, at the latest.
+    pub(super) fn retry_within(&self) -> Duration {
+        self.not_before.saturating_duration_since(Instant::now()) + WAKE_EVERY
+    }
+}
+
 impl House {
     /// The disk may not be what a directory's engine would take it for: it is started again in a while, from what is
     /// stored, and finds out.

@@ -101,9 +101,9 @@ impl Rehearsal {
         }
         let files: Vec<ForeseenFile> = engine.foresee(told.entries).into_iter().map(shown).collect();
         let errors = engine.status().problems.into_iter();
-        let errors = errors.map(|problem| PathMessage {
-            path: if problem.path.is_empty() { b".".as_slice() } else { &problem.path[..] }.into(),
-            message: problem.message,
+        let errors = errors.map(|problem| {
+            let path = if problem.path.is_empty() { b".".as_slice() } else { &problem.path };
+            PathMessage::new(path, problem.message)
         });
         Ok(Preview {
             remote: self.remote,

@@ -1,5 +1,7 @@
 //! `status`: everything at a glance.
 
+use std::time::Duration;
+
 use file_sync_core::engine;
 use file_sync_core::version::DeviceId;
 use file_sync_index::{Directory, Role};
@@ -7,14 +9,15 @@ use file_sync_index::{Directory, Role};
 use super::House;
 use crate::api::command::Refusal;
 use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status};
-use crate::room::Room;
+use crate::clock;
+use crate::room::{PROVE_EVERY, Room};
 
 impl House {
     pub(super) fn status(&self) -> Result<Status, Refusal> {
         let at_work = self.rooms.values().map(|resident| self.directory_status(&resident.room));
         let dormant = self.dormant.values().map(|dormant| {
             let mut status = empty(&dormant.row, self.remote_of(&dormant.row));
-            status.errors.push(root_message(dormant.message.clone()));
+            status.errors.push(root_message(dormant.message.clone(), Some(dormant.retry_within())));
             status
         });
         let mut directories: Vec<DirectoryStatus> = at_work.chain(dormant).collect();
@@ -34,12 +37,16 @@ impl House {
 
     fn directory_status(&self, room: &Room) -> DirectoryStatus {
         let status = room.engine().status();
+        let now_ms = clock::now().monotonic_ms;
         let message = |problem: &engine::Problem| match problem.path.is_empty() {
-            true => root_message(problem.message.clone()),
-            false => PathMessage { path: problem.path.as_slice().into(), message: problem.message.clone() },
+            true => root_message(problem.message.clone(), Some(PROVE_EVERY)),
+            false => PathMessage {
+                retry_in_seconds: problem.retry_at_ms.map(|at| at.saturating_sub(now_ms).div_ceil(1_000)),
+                ..PathMessage::new(problem.path.as_slice(), problem.message.clone())
+            },
         };
         let failure = self.failure_of(&room.id(), status.state);
-        let own = room.troubles().into_iter().chain(failure).map(root_message);
+        let own = room.troubles().into_iter().chain(failure).map(|message| root_message(message, None));
         DirectoryStatus {
             state: state_of(status.state),
             files: status.files,
@@ -58,8 +65,9 @@ impl House {
     }
 }
 
-fn root_message(message: String) -> PathMessage {
-    PathMessage { path: b".".as_slice().into(), message }
+fn root_message(message: String, retry_within: Option<Duration>) -> PathMessage {
+    let retry_in_seconds = retry_within.map(|within| within.as_secs_f64().ceil() as u64);
+    PathMessage { retry_in_seconds, ..PathMessage::new(b".".as_slice(), message) }
 }
 
 fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {

@@ -89,13 +89,13 @@ fn read_again(
     let mut damaged = Vec::new();
     if let Err(error) = editor.root.prove() {
         let message = error.to_string();
-        found.errors.push(PathMessage { path: b".".as_slice().into(), message });
+        found.errors.push(PathMessage::new(b".".as_slice(), message));
         return (found, damaged); // What can still be read there is not the directory.
     }
     for (path, record) in recorded {
         if editor.is_ending() {
             let message = "the directory was stopped while it was read".to_owned();
-            found.errors.push(PathMessage { path: b".".as_slice().into(), message });
+            found.errors.push(PathMessage::new(b".".as_slice(), message));
             break;
         }
         match find_out(editor, &path, record.clone()) {
@@ -110,7 +110,7 @@ fn read_again(
             }
             Finding::Changed => found.changed += 1,
             Finding::Trouble(trouble) => {
-                found.errors.push(PathMessage { path: (&path).into(), message: trouble.message });
+                found.errors.push(PathMessage::new(&path, trouble.message));
             }
         }
     }

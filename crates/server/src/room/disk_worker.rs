@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::input::{Reports, RoomEvent};
 
 /// How often the root is proved when there is nothing to do.
-const PROVE_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const PROVE_EVERY: Duration = Duration::from_secs(3);
 
 /// What this thread does.
 #[derive(Debug)]

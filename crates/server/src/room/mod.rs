@@ -24,6 +24,7 @@ use file_sync_disk::Root;
 use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
+pub(crate) use disk_worker::PROVE_EVERY;
 pub(crate) use editor::{Editor, Settled};
 pub(crate) use looker::Looker;
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
