@@ -85,6 +85,15 @@ impl Console {
         }
     }
 
+    /// Writes over the last line of a terminal's stderr, for people alone; with an empty line it is cleared.
+    pub fn progress(self, line: &str) {
+        if !self.json && !self.quiet && io::stderr().is_terminal() {
+            let mut stderr = io::stderr().lock();
+            // A line that nobody can read is none.
+            let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
+        }
+    }
+
     /// `text` in a colour, on a terminal.
     pub fn coloured(self, colour: Colour, text: &str) -> String {
         let code = match colour {

@@ -1,6 +1,6 @@
 //! `status` as people read it.
 
-use file_sync_server::api::types::{DirectoryStatus, PathMessage, State, Status};
+use file_sync_server::api::types::{DirectoryStatus, PathMessage, Reading, State, Status};
 
 use super::remote_ls::remotes_table;
 use super::{shown, shown_path};
@@ -47,6 +47,9 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     let mut text = format!("\n{name}: {state}  ({origin}{read_only})\n  {path}\n");
     let files = counted(directory.files, "file", "files");
     text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
+    if let Some(reading) = &directory.verifying {
+        text.push_str(&format!("  verify: {}\n", progress(reading)));
+    }
     text.push_str(&held(directory, console));
     let errors: Vec<String> =
         directory.errors.iter().map(|error| line(&error.path.path, &error_text(error))).collect();
@@ -55,6 +58,12 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
         directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
     text.push_str(&lines(&left, |line| format!("left alone: {line}")));
     text
+}
+
+/// How far a reading is.
+pub(super) fn progress(reading: &Reading) -> String {
+    let of_bytes = size(reading.of_bytes);
+    format!("{} of {} files read, {} of {of_bytes}", reading.files, reading.of_files, size(reading.bytes))
 }
 
 fn error_text(error: &PathMessage) -> String {

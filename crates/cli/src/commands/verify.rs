@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use file_sync_server::api::command::Conflicts;
-use file_sync_server::api::types::{Verified, VerifiedDirectory, Waited};
+use file_sync_server::api::types::{Reading, Status, Verified, VerifiedDirectory, Waited};
 use serde::Serialize;
 
-use super::status_text::{counted, size};
+use super::status_text::{counted, progress, size};
 use super::sync_wait::wait;
 use super::{shown, shown_path, sync_wait};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
+
+/// How often a terminal is told how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// What `verify --json` prints.
 #[derive(Serialize)]
@@ -43,13 +46,45 @@ pub async fn run(
         Err(failure) => return Err(failure),
     };
     console.hint("reading every file again");
-    let verified: Verified = client.post("/v1/verify", &Conflicts { target: request.target }).await?;
+    let verified = read_again(&Conflicts { target: request.target }, client, console).await?;
     let verification = Verification { in_sync: waited.is_some(), waited, verified };
     console.result(&verification, text)?;
     match wrong(&verification) {
         None => Ok(()),
         Some(wrong) => Err(Failure::refused(wrong)),
     }
+}
+
+/// Has all files read; how far it is stands on a terminal's last line meanwhile.
+async fn read_again(request: &Conflicts, client: &Client, console: Console) -> Result<Verified, Failure> {
+    let reading = client.post("/v1/verify", request);
+    tokio::pin!(reading);
+    loop {
+        tokio::select! {
+            verified = &mut reading => {
+                console.progress("");
+                return verified;
+            }
+            () = tokio::time::sleep(PROGRESS_EVERY) => {
+                // Who cannot say how far it is will say what came of it.
+                if let Ok(status) = client.get::<Status>("/v1/status").await {
+                    console.progress(&progress_line(&status));
+                }
+            }
+        }
+    }
+}
+
+fn progress_line(status: &Status) -> String {
+    let sum = |count: fn(&Reading) -> u64| {
+        status.directories.iter().filter_map(|one| one.verifying.as_ref()).map(count).sum()
+    };
+    progress(&Reading {
+        files: sum(|reading| reading.files),
+        of_files: sum(|reading| reading.of_files),
+        bytes: sum(|reading| reading.bytes),
+        of_bytes: sum(|reading| reading.of_bytes),
+    })
 }
 
 fn text(verification: &Verification) -> String {

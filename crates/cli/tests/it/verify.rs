@@ -10,7 +10,9 @@ use serde_json::json;
 
 use crate::device::{Device, new_base};
 use crate::trouble::Mount;
-use crate::world::{JANUARY, PATIENCE, check, eventually, introduce, join, offer, settle, sharing};
+use crate::world::{
+    JANUARY, PATIENCE, check, directory_becomes, eventually, introduce, join, offer, settle, sharing,
+};
 
 /// Writes a byte through a memory map, and, once told to, another one: in a file of a tmpfs only the first leaves a trace in
 /// its stat, so that the second is like a disk that rots.
@@ -135,4 +137,28 @@ fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
     );
     let history = beta.json(["history", beta.root().join("d/f").to_str().expect("UTF-8")]);
     assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "what was damaged is kept: {history}");
+}
+
+#[test]
+fn how_far_a_verify_is_shows_in_status() {
+    const BYTES: u64 = 2 << 30;
+    let alpha = Device::start("alpha");
+    offer(&alpha, &[]);
+    let file = std::fs::File::create(alpha.user().path("sparse")).expect("a file");
+    file.set_len(BYTES).expect("a file system with holes");
+    alpha.user().write("small", "bytes", JANUARY);
+    directory_becomes(&alpha, "files", 2);
+    assert!(alpha.directory().get("verifying").is_none(), "nothing is read again");
+    let mut verify = alpha.command();
+    let mut verify = verify.arg("verify").stdout(Stdio::null()).spawn().expect("the client starts");
+    eventually(PATIENCE, || {
+        let reading = alpha.directory()["verifying"].clone();
+        let of = (reading["of_files"].as_u64(), reading["of_bytes"].as_u64());
+        if of == (Some(2), Some(BYTES + 5)) { Ok(()) } else { Err(format!("{reading}")) }
+    });
+    assert!(
+        alpha.ok(["status"]).contains("verify: ") || verify.try_wait().is_ok_and(|ended| ended.is_some())
+    );
+    assert!(verify.wait().expect("a child").success());
+    assert!(alpha.directory().get("verifying").is_none(), "it is over");
 }

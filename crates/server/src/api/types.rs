@@ -190,12 +190,28 @@ pub struct DirectoryStatus {
     /// The first hundred of them.
     #[serde(default)]
     pub held_paths: Vec<HeldPath>,
+    /// How far `verify` is; left out while none is at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifying: Option<Reading>,
     /// Trouble, each with its path below the root (`.` for the root itself).
     pub errors: Vec<PathMessage>,
     /// What is left alone (pipes, sockets, devices, other file systems), and why.
     pub unsupported: Vec<PathMessage>,
     /// The fingerprint of the whole tree; null until it is known. Equal on two members means equal trees.
     pub root_hash: Option<String>,
+}
+
+/// How far a reading of all files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Files and symlinks read.
+    pub files: u64,
+    /// Of so many.
+    pub of_files: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Of so many.
+    pub of_bytes: u64,
 }
 
 /// A file or symlink whose deletion is held.
@@ -656,6 +672,7 @@ mod tests {
             local_changes: 6,
             held: 1,
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
+            verifying: None,
             errors: vec![PathMessage::new(b"a".as_slice(), "m")],
             unsupported: vec![],
             root_hash: None,

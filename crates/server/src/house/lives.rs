@@ -4,6 +4,7 @@
 //! last is at work any more, which the lock on its root sees to.
 
 use std::collections::BTreeSet;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::{Event, State};
@@ -206,7 +207,9 @@ impl House {
         self.provider.insert(id, room.serving());
         room.sweep_kept(known.is_unlisted);
         let (scanned, is_holding) = (Instant::now(), known.was_holding);
-        let resident = Resident { room, deadline_ms: None, scanned, is_boot_noted: false, is_holding };
+        let reading = Weak::new();
+        let resident =
+            Resident { room, deadline_ms: None, scanned, is_boot_noted: false, is_holding, reading };
         self.rooms.insert(id, resident);
         self.drive(&id, RoomEvent::Engine(Event::Tick));
         self.complete_members(&id);

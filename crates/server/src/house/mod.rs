@@ -20,7 +20,7 @@ mod waits;
 mod why;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
@@ -84,6 +84,8 @@ struct Resident {
     is_boot_noted: bool,
     /// Deletions are held here, and the home knows it.
     is_holding: bool,
+    /// How far the last `verify` is, while it is at work.
+    reading: Weak<verify::Progress>,
 }
 
 impl House {

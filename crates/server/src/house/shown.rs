@@ -45,6 +45,7 @@ impl House {
                 ..PathMessage::new(problem.path.as_slice(), problem.message.clone())
             },
         };
+        let reading = self.rooms.get(&room.id()).and_then(|resident| resident.reading.upgrade());
         let failure = self.failure_of(&room.id(), status.state);
         let own = room.troubles().into_iter().chain(failure).map(|message| root_message(message, None));
         DirectoryStatus {
@@ -57,6 +58,7 @@ impl House {
             local_changes: status.local_changes.len() as u64,
             held: status.held,
             held_paths: super::holds::held_paths(room),
+            verifying: reading.map(|reading| reading.shown()),
             errors: own.chain(status.problems.iter().map(message)).collect(),
             unsupported: status.left_alone.iter().map(message).collect(),
             root_hash: Some(status.root_hash.to_string()),
@@ -91,6 +93,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         local_changes: 0,
         held: 0,
         held_paths: Vec::new(),
+        verifying: None,
         errors: Vec::new(),
         unsupported: Vec::new(),
         root_hash: None,

@@ -1,5 +1,8 @@
 //! `verify`: every byte is read again and compared with what is recorded (promises P2, C6).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use file_sync_core::effect::Trouble;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record};
@@ -10,7 +13,7 @@ use tokio::sync::mpsc;
 use super::House;
 use crate::api::command::{Refusal, Reply};
 use crate::api::names::Target;
-use crate::api::types::{PathMessage, Verified, VerifiedDirectory};
+use crate::api::types::{PathMessage, Reading, Verified, VerifiedDirectory};
 use crate::input::{Input, RoomEvent, answer};
 use crate::room::Editor;
 
@@ -28,6 +31,37 @@ enum Finding {
     Trouble(Trouble),
 }
 
+/// How far a reading is, for whoever asks meanwhile.
+#[derive(Default)]
+pub(super) struct Progress {
+    files: AtomicU64,
+    of_files: AtomicU64,
+    bytes: AtomicU64,
+    of_bytes: AtomicU64,
+}
+
+impl Progress {
+    fn begins(&self, recorded: &[(SyncPath, Record)]) {
+        self.of_files.store(recorded.len() as u64, Ordering::Relaxed);
+        self.of_bytes.store(recorded.iter().map(|(_, record)| bytes_of(record)).sum(), Ordering::Relaxed);
+    }
+
+    fn has_read(&self, record: &Record) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes_of(record), Ordering::Relaxed);
+    }
+
+    pub(super) fn shown(&self) -> Reading {
+        let [files, of_files, bytes, of_bytes] = [&self.files, &self.of_files, &self.bytes, &self.of_bytes]
+            .map(|number| number.load(Ordering::Relaxed));
+        Reading { files, of_files, bytes, of_bytes }
+    }
+}
+
+fn bytes_of(record: &Record) -> u64 {
+    if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 }
+}
+
 impl House {
     /// Reads all files of one directory again, or of all; has what is damaged healed.
     pub(super) fn verify(&mut self, target: Option<&Target>, reply: Reply<Verified>) {
@@ -37,7 +71,9 @@ impl House {
         };
         let editors = rows.and_then(|rows| {
             rows.into_iter()
-                .map(|row| Ok((self.editor(&row)?, self.rooms[&row.directory].room.life, row)))
+                .map(|row| {
+                    Ok((self.editor(&row)?, self.is_read(&row), self.rooms[&row.directory].room.life, row))
+                })
                 .collect::<Result<Vec<_>, Refusal>>()
         });
         let inputs = self.context.inputs.clone();
@@ -46,20 +82,29 @@ impl House {
             Ok(editors) => _ = tokio::spawn(verify_all(editors, inputs, reply)),
         }
     }
+
+    /// A reading of a directory begins: how far it is shows in `status`.
+    fn is_read(&mut self, row: &Directory) -> Arc<Progress> {
+        let progress = Arc::new(Progress::default());
+        if let Some(resident) = self.rooms.get_mut(&row.directory) {
+            resident.reading = Arc::downgrade(&progress);
+        }
+        progress
+    }
 }
 
 /// Each directory by itself, so that nobody waits for another's to be ended.
 async fn verify_all(
-    editors: Vec<(Editor, u64, Directory)>,
+    editors: Vec<(Editor, Arc<Progress>, u64, Directory)>,
     inputs: mpsc::Sender<Input>,
     reply: Reply<Verified>,
 ) {
     let tasks: Vec<_> = editors
         .into_iter()
-        .map(|(editor, life, row)| {
+        .map(|(editor, progress, life, row)| {
             let name = row.name.clone();
             let path = row.path.as_path().into();
-            (tokio::task::spawn_blocking(move || read_again(&editor, name, path)), life, row)
+            (tokio::task::spawn_blocking(move || read_again(&editor, &progress, name, path)), life, row)
         })
         .collect();
     let mut directories = Vec::new();
@@ -80,10 +125,12 @@ async fn verify_all(
 
 fn read_again(
     editor: &Editor,
+    progress: &Progress,
     name: String,
     path: crate::api::types::ShownPath,
 ) -> (VerifiedDirectory, Vec<(SyncPath, Record)>) {
     let recorded = editor.recorded();
+    progress.begins(&recorded);
     let mut found =
         VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
     let mut damaged = Vec::new();
@@ -98,7 +145,9 @@ fn read_again(
             found.errors.push(PathMessage::new(b".".as_slice(), message));
             break;
         }
-        match find_out(editor, &path, record.clone()) {
+        let finding = find_out(editor, &path, record.clone());
+        progress.has_read(&record);
+        match finding {
             Finding::Same(bytes) => {
                 found.files += 1;
                 found.bytes += bytes;
