@@ -241,7 +241,7 @@ impl Tree {
     }
 
     /// All that stands at a path: its own versions, then others' values shown at this name.
-    fn standing(&self, path: &SyncPath) -> Vec<&Version> {
+    pub(crate) fn standing(&self, path: &SyncPath) -> Vec<&Version> {
         let landed = self.landed(path).into_values();
         let Some(node) = self.nodes.get(path) else { return landed.collect() };
         let is_others = |version: &&Version| node.register.get(&version.dot).is_none();

@@ -140,34 +140,46 @@ impl Root {
     /// # Errors
     /// When the file system fails to; then nothing is known to be durable.
     pub fn sync_paths(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
-        self.sync_directories(paths.iter().flat_map(|path| path.parent().into_iter().chain([path.clone()])))
+        let items: BTreeSet<&SyncPath> = paths.iter().collect();
+        let parents: BTreeSet<SyncPath> = paths.iter().filter_map(SyncPath::parent).collect();
+        let only_items = items.into_iter().filter(|item| !parents.contains(*item)).cloned();
+        let (n_parents, items): (usize, Vec<SyncPath>) = (parents.len(), only_items.collect());
+        if n_parents + items.len() > N_SINGLE_SYNCS_MAX {
+            return rustix::fs::syncfs(self.fd())
+                .map_err(|errno| trouble("make the file system durable", errno));
+        }
+        for item in items {
+            match self.sync_directory(&item) {
+                Err(Errno::XDEV) => {} // A mount came over it: the engine will look again.
+                result => result.map_err(|errno| trouble("make the directory durable", errno))?,
+            }
+        }
+        self.sync_directories(parents)
     }
 
     /// Makes the names of items durable: where they are, or are no longer.
     pub(crate) fn sync_names(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
-        self.sync_directories(paths.iter().filter_map(SyncPath::parent))
+        self.sync_directories(paths.iter().filter_map(SyncPath::parent).collect())
     }
 
-    /// Syncs those of these that are directories.
-    fn sync_directories(&self, paths: impl Iterator<Item = SyncPath>) -> Result<(), Trouble> {
-        let directories: BTreeSet<SyncPath> = paths.collect();
+    fn sync_directories(&self, directories: BTreeSet<SyncPath>) -> Result<(), Trouble> {
         if directories.len() > N_SINGLE_SYNCS_MAX {
             return rustix::fs::syncfs(self.fd())
                 .map_err(|errno| trouble("make the file system durable", errno));
         }
-        for directory in &directories {
-            match at::open_directory(self.fd(), directory, LISTED).and_then(rustix::fs::fsync) {
-                Ok(()) => {}
-                Err(errno) if at::is_absence(errno) => {}
-                // It may be entered but not listed, so it cannot be opened for syncing.
-                Err(Errno::ACCESS) => {
-                    rustix::fs::syncfs(self.fd())
-                        .map_err(|errno| trouble("make the file system durable", errno))?;
-                }
-                Err(errno) => return Err(trouble("make the directory durable", errno)),
-            }
+        let sync = |directory: &SyncPath| self.sync_directory(directory);
+        let synced = directories.iter().try_for_each(sync);
+        synced.map_err(|errno| trouble("make the directory durable", errno))
+    }
+
+    /// Syncs a directory; what is none, or is gone, is passed over.
+    fn sync_directory(&self, path: &SyncPath) -> Result<(), Errno> {
+        match at::open_directory(self.fd(), path, LISTED).and_then(rustix::fs::fsync) {
+            Err(errno) if at::is_absence(errno) => Ok(()),
+            // It may be entered but not listed, so it cannot be opened for syncing.
+            Err(Errno::ACCESS) => rustix::fs::syncfs(self.fd()),
+            result => result,
         }
-        Ok(())
     }
 }
 

@@ -35,17 +35,22 @@ impl Root {
 }
 
 impl Root {
-    /// Opens a kept version to send its content. Somebody may have written into it since: who gets it compares the hash.
+    /// Opens a kept version to send its content, if nothing says that somebody has written into it since it was kept. Who
+    /// gets it compares the hash.
     ///
     /// # Errors
-    /// When it is not there, is no file, or cannot be opened.
-    pub fn open_kept_content(&self, name: &str) -> Result<ContentFile, Trouble> {
+    /// When it is not there, is no file, cannot be opened, or has other bytes by now.
+    pub fn open_kept_content(&self, name: &str, kept: &Stat) -> Result<ContentFile, Trouble> {
         let open = || {
             let fd = self.open_kept(name)?;
             let stat = at::stat_fd(fd.as_fd())?.stat;
             Ok(ContentFile { fd, stat })
         };
-        open().map_err(|errno| trouble("open a kept version", errno))
+        let file = open().map_err(|errno| trouble("open a kept version", errno))?;
+        if (file.stat.size, file.stat.mtime) != (kept.size, kept.mtime) {
+            return Err(other("somebody has written into this kept version; another one is tried"));
+        }
+        Ok(file)
     }
 }
 

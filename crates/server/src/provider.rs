@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use file_sync_core::effect::ChunkList;
 use file_sync_core::engine::Engine;
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::Record;
+use file_sync_core::record::{Record, Stat};
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use file_sync_disk::{ContentFile, Root};
 use file_sync_index::DirectoryReader;
@@ -74,11 +74,13 @@ impl Serving {
                 Err(trouble) => tracing::debug!(%path, %trouble, "cannot serve a content from here"),
             }
         }
-        let kept: Vec<String> = {
+        let kept: Vec<(String, Stat)> = {
             let engine = lock(&self.engine);
-            engine.kept_holders(content).take(HOLDERS_MAX).map(str::to_owned).collect()
+            let kept = engine.kept_holders(content).take(HOLDERS_MAX);
+            kept.map(|(name, stat)| (name.to_owned(), *stat)).collect()
         };
-        kept.iter().find_map(|name| self.root.open_kept_content(name).ok()).ok_or(FetchError::NotHeld)
+        let open = |(name, stat): &(String, Stat)| self.root.open_kept_content(name, stat).ok();
+        kept.iter().find_map(open).ok_or(FetchError::NotHeld)
     }
 }
 

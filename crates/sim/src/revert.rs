@@ -51,6 +51,7 @@ impl World {
         let machine = &mut self.devices[device];
         (machine.disk, machine.durable, machine.backup) = (disk, durable, None);
         machine.config.may_have_fallen_back = true; // The machine was started anew.
+        machine.is_put_back = true;
         self.tell_what_it_alone_knows(device, &withheld);
         self.forget_unknown();
         self.is_durable(device);

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::conflict::origins;
-use file_sync_core::engine::Engine;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{Content, Version};
@@ -106,13 +105,12 @@ impl World {
     /// True if a machine that was put back has still to find that what it has recorded at a path has gone: its engine will
     /// take that for its user's act, who had seen these bytes, and so replace whatever equals them there by then.
     pub(crate) fn is_to_be_found_gone(&self, item: &Item, path: &SyncPath) -> bool {
-        self.devices.iter().enumerate().any(|(index, device)| {
+        self.devices.iter().any(|device| {
             let is_recorded = || {
                 let row = device.durable.rows.get(path);
                 row.and_then(|(_, record, _)| record.as_ref()).map(|record| record.content) == item.content()
             };
-            self.oracle.was_reverted(index)
-                && !device.engine.as_ref().is_some_and(Engine::is_ready)
+            device.is_put_back
                 && device.disk.get(path).is_none_or(|other| other.body != item.body)
                 && is_recorded()
         })

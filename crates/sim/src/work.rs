@@ -330,7 +330,7 @@ impl World {
         let machine = &self.devices[device];
         let engine = machine.engine.as_ref()?;
         let held = engine.holders(content).filter_map(|(path, _)| machine.disk.get(path));
-        let kept = engine.kept_holders(content).filter_map(|name| machine.disk.kept.get(name));
+        let kept = engine.kept_holders(content).filter_map(|(name, _)| machine.disk.kept.get(name));
         held.chain(kept).find_map(|item| match &item.body {
             Body::File(bytes) if ContentHash::of(bytes) == *content => Some(bytes.clone()),
             _ => None,

@@ -220,6 +220,7 @@ impl World {
                 is_paused: false,
                 is_root_lost: false,
                 is_root_told_lost: false,
+                is_put_back: false,
                 is_other_home: false,
                 is_away: false,
                 backup: None,
@@ -430,6 +431,8 @@ impl World {
         let now = self.devices[device].now(self.now_us);
         if let Some(engine) = &mut self.devices[device].engine {
             let effects = call(engine, now);
+            let is_ready = engine.is_ready();
+            self.devices[device].is_put_back &= !is_ready;
             self.follow(device, effects);
         }
     }

@@ -38,8 +38,13 @@ fn text(preview: &Preview) -> String {
     if preview.files.is_empty() {
         return format!("{remote}:{name} and {path} hold no files\n");
     }
-    let counts: String = preview.counts.iter().map(|count| count_line(count, &remote)).collect();
-    let row = |file: &ForeseenFile| [word(file.what).to_owned(), shown_path(&file.path), remark(file)];
+    let mut counts: String = preview.counts.iter().map(|count| count_line(count, &remote)).collect();
+    if preview.held {
+        counts.push_str("           so much that it would be held until `file-sync sync approve`\n");
+    }
+    let row = |file: &ForeseenFile| {
+        [word(file.what).to_owned(), shown_path(&file.path), remark(file, preview.mode)]
+    };
     let files: Vec<_> = preview.files.iter().filter(|file| file.what != Foreseen::Adopt).map(row).collect();
     if files.is_empty() {
         return format!("joining {remote}:{name} at {path}, {}, would\n{counts}", preview.mode.as_str());
@@ -51,7 +56,9 @@ fn text(preview: &Preview) -> String {
 fn count_line(count: &ForeseenCount, remote: &str) -> String {
     let files = if count.files == 1 { "1 file".to_owned() } else { format!("{} files", count.files) };
     let what = match count.what {
-        Foreseen::Adopt => "equal on both sides: kept as they are, no bytes are sent".to_owned(),
+        Foreseen::Adopt => {
+            "equal on both sides: no bytes are sent; mode and time become the later ones".to_owned()
+        }
         Foreseen::Fetch => format!("only at {remote}, or newer there: fetched"),
         Foreseen::Send => format!("only here: sent to {remote}"),
         Foreseen::Conflict => {
@@ -77,10 +84,11 @@ fn word(what: Foreseen) -> &'static str {
     }
 }
 
-fn remark(file: &ForeseenFile) -> String {
+fn remark(file: &ForeseenFile, mode: Mode) -> String {
     let Some(named_here) = file.named_here else { return size(file.bytes) };
     let copies: Vec<String> = file.copies.iter().map(shown_path).collect();
     match (named_here, copies.is_empty()) {
+        _ if mode == Mode::SendOnly => "stays as it is here; the others see both".to_owned(),
         (true, _) => format!("this one has the name; the other: {}", copies.join(", ")),
         (false, true) => "the remote's has the name; this one stays beside it, here alone".to_owned(),
         (false, false) => format!("the remote's has the name; this one: {}", copies.join(", ")),

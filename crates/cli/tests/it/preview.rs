@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::device::Device;
+use crate::device::{Device, text};
 use crate::tree::tree_of;
-use crate::world::{FEBRUARY, JANUARY, MARCH, directory_becomes, equal, join, offer, paired, settle};
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, PATIENCE, copy_name, directory_becomes, equal, eventually, introduce, join,
+    offer, paired, settle, trio,
+};
 
 /// Two devices that have not joined yet, with all that can meet in a first merge.
 fn apart(options: &[&str]) -> (Device, Device) {
@@ -119,6 +123,13 @@ fn a_preview_knows_modes_and_read_only_offers() {
     for line in ["fetch only there", "local only here", "conflict d/differs.txt (there)"] {
         assert!(receiving.iter().any(|one| one == line), "no {line:?} in {receiving:?}");
     }
+    let (said, before) = (preview(&beta, &["--mode", "receive-only"]), alpha.user().has("only here"));
+    join(&beta, &alpha, &["--mode", "receive-only"]);
+    settle(&[&alpha, &beta]);
+    assert!(!before && !alpha.user().has("only here"), "it receives only");
+    let local: Vec<String> =
+        lines(&said).into_iter().filter_map(|line| line.strip_prefix("local ").map(str::to_owned)).collect();
+    assert!(local.iter().all(|path| beta.user().has(path)), "{local:?} stay");
     drop((alpha, beta));
     let (_alpha, beta) = apart(&["--read-only"]);
     let said = preview(&beta, &[]);
@@ -148,4 +159,58 @@ fn a_preview_of_what_cannot_be_joined_is_refused() {
     join(&beta, &alpha, &[]);
     let said = beta.refused(1, ["sync", "up", "alpha:docs", new.to_str().expect("UTF-8"), "--dry-run"]);
     assert!(said.contains("is taken by"), "{said}");
+}
+
+#[test]
+fn a_preview_of_a_conflict_among_others_is_none_of_this_device() {
+    let (alpha, beta, gamma) = trio();
+    introduce(&alpha, &beta);
+    introduce(&alpha, &gamma);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    beta.ok(["sync", "pause", "docs"]);
+    alpha.user().write("f", "from alpha", JANUARY);
+    beta.user().write("f", "from beta", FEBRUARY);
+    beta.ok(["sync", "resume", "docs"]);
+    settle(&[&alpha, &beta]);
+    let copy = copy_name("f", "20200101-000000", &alpha, "");
+    let all = |what: &str| vec![format!("{what} f"), format!("{what} {copy}")];
+    assert_eq!(lines(&preview(&gamma, &[])), all("fetch"));
+    // A copy of the whole tree, the conflict copy included.
+    for name in ["f", &copy] {
+        gamma.user().write(name, alpha.user().read(name), JANUARY);
+    }
+    assert_eq!(lines(&preview(&gamma, &[])), all("adopt"));
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    equal(&[&alpha, &beta, &gamma]);
+    assert_eq!(files_of(&gamma).len(), 2);
+}
+
+#[test]
+fn a_preview_given_up_or_beside_a_join_disturbs_nothing() {
+    let (alpha, beta) = apart(&[]);
+    let root = beta.root();
+    let root = root.to_str().expect("a root in UTF-8");
+    let mut previews: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = beta.command();
+            command.args(["sync", "up", "alpha:docs", root, "--dry-run"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the client starts")
+        })
+        .collect();
+    for preview in previews.iter_mut().skip(4) {
+        preview.kill().expect("a child can be ended");
+    }
+    // One at a time is made, and a join that is under way is in the way of a preview; neither of a join.
+    eventually(PATIENCE, || {
+        let output = beta.run(["sync", "up", "alpha:docs", root]);
+        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+    });
+    for mut preview in previews {
+        preview.wait().expect("a child");
+    }
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
 }

@@ -6,10 +6,9 @@ use super::{Engine, Mode};
 use crate::conflict::origins;
 use crate::message::{Entry, Page};
 use crate::path::SyncPath;
-use crate::projection::Projection;
 use crate::size::entry_bytes_max;
 use crate::tree::Node;
-use crate::version::{Content, Value};
+use crate::version::{Content, Value, Version};
 
 /// What a first merge does about one file or symlink.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,10 +49,12 @@ pub struct Foreseen {
 const PAGE_BYTES: usize = 256 << 10;
 
 impl Engine {
-    /// What this device knows of the paths after one, or from the first on: for a device that thinks of joining.
+    /// What this device knows, durably, of the paths after one, or from the first on: for a device that thinks of joining.
     pub fn page(&self, after: Option<&SyncPath>) -> Page {
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (path, node) in self.tree.after(after).filter(|(_, node)| !node.register.is_empty()) {
+        let durable = self.commits.announced();
+        let is_told = |node: &Node| !node.register.is_empty() && node.sequence <= durable;
+        for (path, node) in self.tree.after(after).filter(|(_, node)| is_told(node)) {
             if bytes >= PAGE_BYTES {
                 return Page { only_author: self.config.only_author, entries, is_last: false };
             }
@@ -84,62 +85,85 @@ impl Engine {
     }
 
     fn foresee_at(&self, path: &SyncPath, node: Option<&Node>) -> Option<Foreseen> {
-        let own = node.map(|node| node.register.versions()).unwrap_or_default();
-        let local = self.local_changes.get(path).and_then(Option::as_ref);
-        let here = local.or_else(|| node?.record.as_ref());
-        if own.is_empty() && here.is_none() && !origins(path).is_empty() {
-            return None; // A copy, told with what it is a copy of.
-        }
-        let then = self.tree.project(path);
         if self.is_unknown(path) {
             return None; // Told as trouble.
         }
-        if self.is_left_alone(path) || self.is_ignored(path, here.is_none()) {
-            let is_there = here.is_none() && then.value.content().is_bytes();
-            return is_there.then(|| Foreseen { path: path.clone(), outcome: Outcome::Left, bytes: 0 });
-        }
-        let here_bytes = here.map_or(0, |record| record.stat.size);
-        let here = here.map_or(Content::Absent, |record| record.content);
-        let is_there_too =
-            own.iter().any(|version| version.value.content() == here && !self.is_own(&version.dot.actor));
-        let outcome = self.outcome(here, local.is_some(), is_there_too, then.clone())?;
-        let bytes = match then.value {
+        let local = self.local_changes.get(path).and_then(Option::as_ref);
+        let here = local.or_else(|| node?.record.as_ref());
+        let then = self.tree.project(path).value;
+        let told = |outcome, bytes| Some(Foreseen { path: path.clone(), outcome, bytes });
+        let bytes = match then {
             Value::File { length, .. } => length,
-            _ => here_bytes,
+            _ => here.map_or(0, |record| record.stat.size),
         };
-        Some(Foreseen { path: path.clone(), outcome, bytes })
+        let here = here.map_or(Content::Absent, |record| record.content);
+        let is_directory = here == Content::Directory || then.content() == Content::Directory;
+        if self.is_left_alone(path) || self.is_ignored(path, is_directory) {
+            let is_only_there = here == Content::Absent && then.content().is_bytes();
+            return if is_only_there { told(Outcome::Left, bytes) } else { None };
+        }
+        if let Some(conflict) = self.conflict_at(path, here, local.is_some()) {
+            return told(conflict, bytes);
+        }
+        let is_copy_of_conflict = |origin: &SyncPath| {
+            let record = self.local_changes.get(origin).and_then(Option::as_ref);
+            let record = record.or_else(|| self.tree.record(origin));
+            let content = record.map_or(Content::Absent, |record| record.content);
+            self.conflict_at(origin, content, false).is_some()
+        };
+        if here == Content::Absent && origins(path).iter().any(is_copy_of_conflict) {
+            return None; // Told with what it is a copy of.
+        }
+        told(self.outcome(path, here, local.is_some(), then.content())?, bytes)
+    }
+
+    /// What differs on both sides.
+    fn conflict_at(&self, path: &SyncPath, here: Content, is_local: bool) -> Option<Outcome> {
+        let then = self.tree.project(path);
+        let named = then.value.content();
+        if here == Content::Absent || named == Content::Absent {
+            return None;
+        }
+        let is_there_too = self.is_there(path, here);
+        let has_lost_the_name = named != here
+            && here.is_bytes()
+            && (is_local || then.losers.iter().any(|loser| loser.value.content() == here));
+        let others = then.losers.into_iter().filter(|loser| {
+            let record = self.tree.record(&loser.copy);
+            record.is_none_or(|record| record.content != loser.value.content())
+        });
+        let copies: Vec<SyncPath> = others.map(|loser| loser.copy).collect();
+        let gives_a_copy = named == here && !is_there_too && !copies.is_empty();
+        (has_lost_the_name || gives_a_copy)
+            .then_some(Outcome::Conflict { copies, is_named_here: gives_a_copy })
+    }
+
+    /// True if a remote has this at a path, or at the copy's name that it is.
+    fn is_there(&self, path: &SyncPath, content: Content) -> bool {
+        let is_others = |version: &&Version| !self.is_own(&version.dot.actor);
+        self.tree
+            .standing(path)
+            .into_iter()
+            .filter(is_others)
+            .any(|version| version.value.content() == content)
     }
 
     fn is_unknown(&self, path: &SyncPath) -> bool {
         self.troubles.contains_key(path) || path.ancestors().any(|above| self.troubles.contains_key(&above))
     }
 
-    fn outcome(
-        &self,
-        here: Content,
-        is_local: bool,
-        is_there_too: bool,
-        then: Projection,
-    ) -> Option<Outcome> {
-        let named = then.value.content();
-        if !here.is_bytes() && !named.is_bytes() && then.losers.is_empty() {
+    fn outcome(&self, path: &SyncPath, here: Content, is_local: bool, named: Content) -> Option<Outcome> {
+        if !here.is_bytes() && !named.is_bytes() {
             return None; // Directories merge.
         }
-        Some(if is_local && named != Content::Absent && named != here {
-            Outcome::Conflict { copies: Vec::new(), is_named_here: false }
-        } else if is_local && named == Content::Absent {
-            Outcome::Local
-        } else if !then.losers.is_empty() {
-            let copies = then.losers.into_iter().map(|loser| loser.copy).collect();
-            Outcome::Conflict { copies, is_named_here: named == here }
-        } else if here == named {
-            if is_there_too { Outcome::Adopted } else { Outcome::Sent }
-        } else if self.config.mode == Mode::SendOnly {
+        Some(if here == named {
+            if self.is_there(path, here) { Outcome::Adopted } else { Outcome::Sent }
+        } else if is_local || self.config.mode == Mode::SendOnly {
             if here == Content::Absent { Outcome::Left } else { Outcome::Local }
-        } else if named == Content::Absent {
-            Outcome::Removed
-        } else {
+        } else if named.is_bytes() {
             Outcome::Fetched
+        } else {
+            Outcome::Removed
         })
     }
 }

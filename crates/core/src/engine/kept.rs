@@ -1,5 +1,7 @@
 //! The kept versions that this engine knows of: what became of them while nobody asked.
 
+use std::collections::BTreeSet;
+
 use super::{Effect, Engine, Hint, Now};
 use crate::effect::Kept;
 use crate::path::SyncPath;
@@ -19,14 +21,13 @@ impl Engine {
     /// Takes note of what was done to kept versions.
     pub fn kept_was_swept(&mut self, now: Now, sweep: KeptSweep) -> Vec<Effect> {
         self.now = now;
-        for name in sweep.removed {
-            self.kept.retain(|(_, held)| *held != name);
-            self.commits.note_kept_removed(name);
+        let names = sweep.removed.iter().chain(sweep.changed.iter().map(|kept| &kept.name));
+        let names: BTreeSet<&String> = names.collect();
+        if !names.is_empty() {
+            self.kept.retain(|(_, name), _| !names.contains(name));
         }
-        for kept in sweep.changed {
-            self.kept.retain(|(_, held)| *held != kept.name);
-            self.commits.note_kept(kept);
-        }
+        sweep.removed.into_iter().for_each(|name| self.commits.note_kept_removed(name));
+        sweep.changed.into_iter().for_each(|kept| self.commits.note_kept(kept));
         self.on_hints(sweep.restored.into_iter().map(Hint::Path).collect());
         self.settle()
     }

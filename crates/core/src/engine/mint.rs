@@ -194,7 +194,9 @@ impl Engine {
         };
         let is_known = self.is_shown_or_held(path, record.content) && !is_made(Mistake::AdoptionForgotten);
         let replaces = before != Content::Absent && self.tree.holds_content(path, before);
-        let is_old = old.is_none() && self.observer.is_first_scan() && self.is_deleted(path, record.content);
+        // Who may not send keeps what only is here, whether it looks first or hears first (promise S4).
+        let may_be_old = old.is_none() && self.observer.is_first_scan() && self.may_send();
+        let is_old = may_be_old && self.is_deleted(path, record.content);
         if fallback == Fallback::Certain {
             self.note_fallback(path, before, &record);
         }
@@ -265,12 +267,13 @@ impl Engine {
         if own.iter().any(|version| version.value.content() == recorded.content) {
             return false; // Its user gave it this name.
         }
-        let other = self.inodes.get(&recorded.stat.inode).filter(|other| origins(copy).contains(other));
+        let is_same =
+            |record: &Record| record.content == recorded.content && record.stat.inode == recorded.stat.inode;
         let is_it = |other: &SyncPath| {
-            self.tree.record(other).is_some_and(|record| record.content == recorded.content)
+            self.tree.record(other).is_some_and(is_same)
                 && self.tree.project(other).value.content() != recorded.content
         };
-        other.is_some_and(is_it)
+        recorded.content.is_bytes() && origins(copy).iter().any(is_it)
     }
 
     /// True for what is in doubt and may have been moved here by the engine, which had still to give it its mode and time.
@@ -322,8 +325,9 @@ impl Engine {
                 && doubts.was_to_hold(to, record.content)
                 && contents.at(to).is_none_or(|content| content == record.content)
         };
-        let seen = self.observer.seen_in_doubt.get(&record.stat.inode);
-        record.content.is_bytes() && !is_to_stay && seen.is_some_and(|seen| seen.iter().any(is_it))
+        record.content.is_bytes()
+            && !is_to_stay
+            && self.observer.seen_in_doubt.at(record.stat.inode).any(is_it)
     }
 
     /// True if what was at a conflict copy's name is by now at the path that it is a copy of.

@@ -45,7 +45,7 @@ use crate::ignore::Rules;
 use crate::message::Members;
 use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
-use crate::record::Record;
+use crate::record::{Record, Stat};
 use crate::register::Register;
 use crate::tree::Tree;
 use crate::version::{Content, ContentHash, DeviceId};
@@ -82,8 +82,9 @@ pub struct Engine {
     holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
     inodes: HashMap<u64, SyncPath>,
-    /// Which kept versions hold a content: somebody may have written into one of them, and not into another.
-    kept: BTreeSet<(ContentHash, String)>,
+    /// Which kept versions hold a content, as they were when they were kept: somebody may have written into one of them,
+    /// and not into another.
+    kept: BTreeMap<(ContentHash, String), Stat>,
     /// What was at a path before it fell back to nothing, and that nobody could give back yet.
     fallen_back: BTreeMap<SyncPath, Content>,
     /// What was displaced, and from where, as far as a fallback may show it: until the first scan is done.
@@ -167,7 +168,7 @@ impl Engine {
                 .kept
                 .iter()
                 .filter(|kept| matches!(kept.content, Content::File(_)))
-                .map(|kept| (kept.content.hash(), kept.name.clone()))
+                .map(|kept| ((kept.content.hash(), kept.name.clone()), kept.stat))
                 .collect(),
             fallen_back: BTreeMap::new(),
             displaced: stored
@@ -312,6 +313,11 @@ impl Engine {
         self.observer.is_ready
     }
 
+    /// True once the whole disk was looked through, in this life and when the directory was new.
+    pub fn has_looked_through(&self) -> bool {
+        self.observer.is_ready && !self.observer.is_first_scan()
+    }
+
     /// True once all that was found at the start is durable.
     pub fn has_found_out(&self) -> bool {
         self.observer.is_ready && self.commits.is_idle()
@@ -351,10 +357,11 @@ impl Engine {
         paths.filter_map(|path| Some((path, self.tree.record(path)?)))
     }
 
-    /// The kept versions that hold this content. Somebody may have written into some since.
-    pub fn kept_holders(&self, content: &ContentHash) -> impl Iterator<Item = &str> {
+    /// The kept versions that hold this content, as they were then. Somebody may have written into some since.
+    pub fn kept_holders(&self, content: &ContentHash) -> impl Iterator<Item = (&str, &Stat)> {
         let kept = self.kept.range((*content, String::new())..);
-        kept.take_while(move |(held, _)| held == content).map(|(_, name)| name.as_str())
+        let kept = kept.take_while(move |((held, _), _)| held == content);
+        kept.map(|((_, name), stat)| (name.as_str(), stat))
     }
 
     fn may_send(&self) -> bool {

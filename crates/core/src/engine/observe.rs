@@ -82,8 +82,36 @@ pub(super) struct Observer {
     trusted_from: u64,
     /// The last such walk that told which of what was under way at the start was done.
     doubted_after: u64,
-    /// Where files were seen while anything was in doubt, by their inodes; whether they could be read or not.
-    pub(super) seen_in_doubt: BTreeMap<u64, BTreeSet<SyncPath>>,
+    /// Which files and symlinks were seen, by inode, where the engine may have put something; whether they could be read or
+    /// not.
+    pub(super) seen_in_doubt: SeenInDoubt,
+}
+
+/// Where files and symlinks were seen, and their inodes.
+#[derive(Debug, Default)]
+pub(super) struct SeenInDoubt {
+    inodes: BTreeMap<SyncPath, u64>,
+    paths: BTreeSet<(u64, SyncPath)>,
+}
+
+impl SeenInDoubt {
+    fn note(&mut self, path: &SyncPath, inode: u64) {
+        self.forget(path);
+        self.inodes.insert(path.clone(), inode);
+        self.paths.insert((inode, path.clone()));
+    }
+
+    fn forget(&mut self, path: &SyncPath) {
+        if let Some(inode) = self.inodes.remove(path) {
+            self.paths.remove(&(inode, path.clone()));
+        }
+    }
+
+    /// The paths where an inode was seen.
+    pub(super) fn at(&self, inode: u64) -> impl Iterator<Item = &SyncPath> {
+        let later = self.paths.range((inode, SyncPath::root())..);
+        later.take_while(move |(other, _)| *other == inode).map(|(_, path)| path)
+    }
 }
 
 #[derive(Debug)]

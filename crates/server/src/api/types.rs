@@ -426,6 +426,8 @@ pub struct Preview {
     pub mode: Mode,
     /// True if changes made here would stay here.
     pub read_only: bool,
+    /// True if so much would be taken away that the join would ask before (`sync approve`).
+    pub held: bool,
     /// How many files and symlinks meet which end, in the order of [`Foreseen`]'s kinds; those with none are left out.
     pub counts: Vec<ForeseenCount>,
     /// Each of them, in the order of their paths.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use file_sync_core::message::{Message, Page, Terms};
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::Root;
 use file_sync_index::{Directory, Mode, Role};
@@ -75,7 +76,12 @@ impl House {
     }
 
     pub(super) fn sync_preview(&mut self, request: SyncUp, reply: Reply<Preview>) {
-        self.begin_join(request, Goal::Preview(reply, Told::default()));
+        match self.begin_preview() {
+            Some(told) => self.begin_join(request, Goal::Preview(reply, told)),
+            None => {
+                answer(reply, Err(Refusal::new("another preview is being made; try again when it has ended")))
+            }
+        }
     }
 
     fn begin_join(&mut self, request: SyncUp, goal: Goal) {
@@ -138,7 +144,7 @@ impl House {
                     match &mut join.goal {
                         Goal::Join(_) => Message::Join { directory },
                         Goal::Preview(_, told) => {
-                            *told = Told::default();
+                            told.begin_anew();
                             Message::Peek { directory, after: None }
                         }
                     },
@@ -201,10 +207,12 @@ impl House {
         directory: DirectoryId,
         result: Result<Terms, String>,
     ) {
-        let is_meant = |join: &Join| join.device == device && join.stage == Stage::Asked(directory);
+        let is_meant = |join: &Join| {
+            let is_join = matches!(join.goal, Goal::Join(_));
+            is_join && join.device == device && join.stage == Stage::Asked(directory)
+        };
         let Some(index) = self.joins.iter().position(is_meant) else { return };
         let mut join = self.joins.swap_remove(index);
-        let Goal::Join(_) = join.goal else { return self.joins.push(join) };
         let started = result
             .map_err(|reason| Refusal::new(format!("{} refused: {reason}", join.request.remote.as_str())))
             .and_then(|terms| self.start_joined(&join, directory, &terms));
@@ -218,10 +226,17 @@ impl House {
     }
 
     /// A remote tells, part by part, what a directory holds that might be joined.
-    pub(super) fn on_peeked(&mut self, device: DeviceId, directory: DirectoryId, page: Result<Page, String>) {
+    pub(super) fn on_peeked(
+        &mut self,
+        device: DeviceId,
+        directory: DirectoryId,
+        after: Option<&SyncPath>,
+        page: Result<Page, String>,
+    ) {
         let is_meant = |join: &Join| {
-            let is_preview = matches!(join.goal, Goal::Preview(..));
-            is_preview && join.device == device && join.stage == Stage::Asked(directory)
+            // Another answer is a late one, to a question that was given up.
+            let is_asked = matches!(&join.goal, Goal::Preview(_, told) if told.last() == after);
+            is_asked && join.device == device && join.stage == Stage::Asked(directory)
         };
         let Some(index) = self.joins.iter().position(is_meant) else { return };
         let mut join = self.joins.swap_remove(index);
@@ -230,15 +245,16 @@ impl House {
         }
         let page = page.map_err(|reason| format!("{} refused: {reason}", join.request.remote.as_str()));
         let Goal::Preview(_, told) = &mut join.goal else { return };
-        let bytes_max = self.config.announced_bytes_max / 4 * 3;
+        let bytes_max = self.announced_free_bytes() / 4 * 3;
         match page.and_then(|page| told.take_in(page, bytes_max)) {
             Err(reason) => join.goal.refuse(Refusal::new(reason)),
-            Ok(Some(after)) => {
-                self.send(&device, Message::Peek { directory, after: Some(after) });
-                join.deadline = Instant::now() + JOIN_WITHIN;
+            Ok(false) => {
+                let after = told.last().cloned();
+                join.deadline = (Instant::now() + JOIN_WITHIN).min(told.deadline());
+                self.send(&device, Message::Peek { directory, after });
                 self.joins.push(join);
             }
-            Ok(None) => {
+            Ok(true) => {
                 let Goal::Preview(reply, told) = join.goal else { return };
                 self.rehearse(&join.request, join.path, told, reply);
             }

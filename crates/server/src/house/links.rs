@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
-use file_sync_core::message::{Message, Offer, Terms};
+use file_sync_core::message::{Message, Offer, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
@@ -23,6 +24,10 @@ use crate::room::{Room, add_member};
 const OUTBOX_MESSAGES: usize = 4_096;
 /// Their bytes, once for each directory that the remote takes part in and once more.
 const OUTBOX_BYTES: usize = 64 << 20;
+/// A remote that has more than this many bytes to read is not told what a directory holds.
+const PEEK_OUTBOX_BYTES: usize = 4 << 20;
+/// The least time between two such answers.
+const PEEK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A remote that is connected.
 pub(super) struct Connected {
@@ -33,6 +38,9 @@ pub(super) struct Connected {
     /// The highest barrier that it was asked for, and that it reached.
     pub(super) barrier_asked: u64,
     pub(super) barrier_reached: u64,
+    /// What it wants to know of a directory and after which path, and before when it is not told.
+    peek: Option<(DirectoryId, Option<SyncPath>)>,
+    peek_not_before: Instant,
     /// The directories whose engines have been told that it is up.
     up_in: std::collections::BTreeSet<DirectoryId>,
 }
@@ -40,8 +48,16 @@ pub(super) struct Connected {
 impl Connected {
     fn new(link: Link) -> Connected {
         let outbox = Outbox::new(link.clone());
-        let up_in = Default::default();
-        Connected { link, outbox, offers: None, barrier_asked: 0, barrier_reached: 0, up_in }
+        Connected {
+            link,
+            outbox,
+            offers: None,
+            barrier_asked: 0,
+            barrier_reached: 0,
+            peek: None,
+            peek_not_before: Instant::now(),
+            up_in: BTreeSet::new(),
+        }
     }
 }
 
@@ -242,8 +258,10 @@ impl House {
             }
             Message::Join { directory } => self.on_join(device, directory),
             Message::Joined { directory, result } => self.on_joined(device, directory, result),
-            Message::Peek { directory, after } => self.on_peek(&device, directory, after),
-            Message::Peeked { directory, result, .. } => self.on_peeked(device, directory, result),
+            Message::Peek { directory, after } => self.on_peek(device, directory, after),
+            Message::Peeked { directory, after, result } => {
+                self.on_peeked(device, directory, after.as_ref(), result);
+            }
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
                 self.remember_joined(&device, &directory);
@@ -278,12 +296,17 @@ impl House {
 
     /// Tells a directory's engine how much memory is left for what remotes announce, of all that the server has for it.
     fn limit_announced(&self, directory: &DirectoryId) {
-        let announced = |room: &Room| room.engine().tree().announced_bytes() as u64;
-        let taken: u64 = self.rooms.values().map(|resident| announced(&resident.room)).sum();
+        let free_bytes = self.announced_free_bytes();
         if let Some(resident) = self.rooms.get(directory) {
-            let free_bytes = self.config.announced_bytes_max.saturating_sub(taken);
             resident.room.engine().limit_announced(free_bytes);
         }
+    }
+
+    /// How much memory is left for what remotes announce, of all that the server has for it.
+    pub(super) fn announced_free_bytes(&self) -> u64 {
+        let announced = |room: &Room| room.engine().tree().announced_bytes() as u64;
+        let taken: u64 = self.rooms.values().map(|resident| announced(&resident.room)).sum();
+        self.config.announced_bytes_max.saturating_sub(taken + self.previewed_bytes())
     }
 
     fn is_up_in(&self, device: &DeviceId, directory: &DirectoryId) -> bool {
@@ -317,15 +340,55 @@ impl House {
         self.connect_members(&directory);
     }
 
-    /// A remote that may join a directory wants to know what it holds.
-    fn on_peek(&self, device: &DeviceId, directory: DirectoryId, after: Option<SyncPath>) {
-        let resident = self.rooms.get(&directory);
-        let offered = resident.filter(|resident| is_offered_to(&resident.room.row, device));
-        let result = match offered {
-            Some(resident) => Ok(resident.room.engine().page(after.as_ref())),
-            None => Err("it is not offered to this device".to_owned()),
+    /// A remote that may join a directory wants to know what it holds. Its last question alone counts.
+    fn on_peek(&mut self, device: DeviceId, directory: DirectoryId, after: Option<SyncPath>) {
+        if let Some(connected) = self.links.get_mut(&device) {
+            connected.peek = Some((directory, after));
+            self.answer_peeks();
+        }
+    }
+
+    /// Answers what remotes want to know, at a pace, and no faster than they read.
+    pub(super) fn answer_peeks(&mut self) {
+        let now = Instant::now();
+        let may_hear = |connected: &Connected| {
+            connected.peek_not_before <= now
+                && connected.outbox.bytes.load(Ordering::Relaxed) <= PEEK_OUTBOX_BYTES
         };
-        self.send(device, Message::Peeked { directory, after, result });
+        let due = self.links.iter_mut().filter(|(_, connected)| may_hear(connected));
+        let due = due.filter_map(|(device, connected)| {
+            connected.peek_not_before = now + PEEK_PAUSE;
+            Some((*device, connected.peek.take()?))
+        });
+        for (device, (directory, after)) in due.collect::<Vec<_>>() {
+            let result = self.page(&device, &directory, after.as_ref());
+            self.send(&device, Message::Peeked { directory, after, result });
+        }
+    }
+
+    /// When the next question of a remote's may be answered.
+    pub(super) fn peek_due(&self) -> Option<Instant> {
+        let waiting = self.links.values().filter(|connected| connected.peek.is_some());
+        let at = waiting.map(|connected| connected.peek_not_before).min()?;
+        Some(at.max(Instant::now() + PEEK_PAUSE))
+    }
+
+    fn page(
+        &self,
+        device: &DeviceId,
+        directory: &DirectoryId,
+        after: Option<&SyncPath>,
+    ) -> Result<Page, String> {
+        let is_offered = |row: &Directory| row.directory == *directory && is_offered_to(row, device);
+        if !self.rows().into_iter().any(is_offered) {
+            return Err("it is not offered to this device".to_owned());
+        }
+        let engine = self.rooms.get(directory).map(|resident| resident.room.engine());
+        let engine = engine.ok_or("it is not at work there; its `file-sync status` says why")?;
+        if !engine.has_looked_through() {
+            return Err("it is still looking through its files; try again in a while".to_owned());
+        }
+        Ok(engine.page(after))
     }
 
     /// Takes a device in again that has joined and that a crash right afterwards made this one forget: it is in the list

@@ -64,6 +64,8 @@ pub(crate) struct House {
     dormant: BTreeMap<DirectoryId, Dormant>,
     links: BTreeMap<DeviceId, Connected>,
     joins: Vec<Join>,
+    /// What a preview that is being made takes in memory.
+    preview: Weak<preview::Weight>,
     waits: BTreeMap<u64, ApiWait>,
     failures: BTreeMap<DirectoryId, Failure>,
     n_lives: u64,
@@ -108,6 +110,7 @@ impl House {
             dormant: BTreeMap::new(),
             links: BTreeMap::new(),
             joins: Vec::new(),
+            preview: Weak::new(),
             waits: BTreeMap::new(),
             failures: BTreeMap::new(),
             n_lives: 0,
@@ -123,6 +126,7 @@ impl House {
     /// # Errors
     /// When a database is damaged or of a newer version. A root that is not there is no error: it may come.
     pub(crate) fn open_directories(&mut self) -> Result<(), IndexError> {
+        preview::remove_leftovers(&self.context.home);
         for row in self.home.directories()?.into_iter().filter(|row| !row.deleted) {
             self.wake(row)?;
         }
@@ -236,7 +240,8 @@ impl House {
             self.joins.iter().map(|join| join.deadline).chain(self.waits.values().map(|wait| wait.deadline));
         let api = api.min().map(|at| at.saturating_duration_since(instant));
         let dormant = (!self.dormant.is_empty()).then_some(WAKE_EVERY);
-        [engine, api, dormant, Some(SLEEP_MAX)].into_iter().flatten().min().unwrap_or(SLEEP_MAX)
+        let peek = self.peek_due().map(|at| at.saturating_duration_since(instant));
+        [engine, api, peek, dormant, Some(SLEEP_MAX)].into_iter().flatten().min().unwrap_or(SLEEP_MAX)
     }
 
     fn on_time(&mut self) {
@@ -271,6 +276,7 @@ impl House {
             self.dormant_tried = now;
             self.wake_dormant();
         }
+        self.answer_peeks();
         self.end_waits(now);
         self.advance_joins(now);
     }

@@ -3,9 +3,13 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use file_sync_core::engine::{self, Config, Counters, Effect, Engine, Event, Now, Outcome, Stored};
+use file_sync_core::engine::{
+    self, Config, Counters, Effect, Engine, Event, HoldLimit, Now, Outcome, Stored,
+};
 use file_sync_core::message::{Entry, Page};
 use file_sync_core::path::SyncPath;
 use file_sync_core::size::announced_bytes;
@@ -18,49 +22,107 @@ use crate::api::names::printable;
 use crate::api::types::{Foreseen, ForeseenCount, ForeseenFile, Mode, PathMessage, Preview};
 use crate::clock;
 use crate::input::answer;
-use crate::room::Looker;
+use crate::room::{Looker, RoomError, random};
 
 /// Time goes faster for an engine that is only asked: what it would wait for is not waited for.
 const TICK_MS: u64 = 50;
 /// How long a tick takes here, and how many there are: files that change all the time are not waited for longer.
 const TICK: Duration = Duration::from_millis(2);
 const TICKS_MAX: u64 = 10_000;
+/// Within this time the remote has to tell all.
+const TOLD_WITHIN: Duration = Duration::from_secs(600);
+/// How the directories are called that previews work in, below the home.
+const SCRATCH_PREFIX: &str = "preview-";
+
+/// What a preview takes in memory, in bytes, while it is being made.
+#[derive(Default)]
+pub(super) struct Weight(AtomicU64);
 
 /// What a remote has told of a directory so far.
-#[derive(Default)]
 pub(super) struct Told {
     only_author: Option<DeviceId>,
     entries: Vec<Entry>,
-    bytes: u64,
+    weight: Arc<Weight>,
+    deadline: Instant,
 }
 
 impl Told {
-    /// Takes a page in. Returns after which path more has to be asked for; none: that was all.
-    pub(super) fn take_in(&mut self, page: Page, bytes_max: u64) -> Result<Option<SyncPath>, String> {
+    /// Nothing is told yet: the question is put from the beginning.
+    pub(super) fn begin_anew(&mut self) {
+        self.entries.clear();
+        self.weight.0.store(0, Ordering::Relaxed);
+    }
+
+    /// The last path that was told of.
+    pub(super) fn last(&self) -> Option<&SyncPath> {
+        self.entries.last().map(|entry| &entry.path)
+    }
+
+    /// When all has to be told.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Takes a page in, of at most so many bytes more. True if that was all.
+    pub(super) fn take_in(&mut self, page: Page, bytes_max: u64) -> Result<bool, String> {
         let weigh = |entry: &Entry| announced_bytes(&entry.path, &entry.register, None) as u64;
-        self.bytes += page.entries.iter().map(weigh).sum::<u64>();
-        if self.bytes > bytes_max {
-            return Err(
-                "it holds more than there is memory for; restart the server with a higher --announced-max"
-                    .to_owned(),
-            );
+        let bytes = page.entries.iter().map(weigh).sum::<u64>();
+        if bytes > bytes_max {
+            let message =
+                "it holds more than there is memory for; restart the server with a higher --announced-max";
+            return Err(message.to_owned());
         }
-        let last = self.entries.last().map(|entry| entry.path.clone());
-        let next = page.entries.last().map(|entry| entry.path.clone());
-        let is_going_on =
-            page.is_last || next.as_ref().is_some_and(|next| last.is_none_or(|last| *next > last));
-        if !is_going_on {
-            return Err("its answers do not come to an end".to_owned());
+        let told = page.entries.iter().map(|entry| &entry.path);
+        let paths: Vec<&SyncPath> = self.last().into_iter().chain(told).collect();
+        let is_in_order = paths.windows(2).all(|pair| pair[0] < pair[1]);
+        if !is_in_order || (page.entries.is_empty() && !page.is_last) {
+            return Err("its answers make no sense".to_owned());
         }
+        self.weight.0.fetch_add(bytes, Ordering::Relaxed);
         self.only_author = page.only_author;
         self.entries.extend(page.entries);
-        Ok(next.filter(|_| !page.is_last))
+        Ok(page.is_last)
+    }
+}
+
+/// Ends a rehearsal whose task is gone, whatever has become of it.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Removes what previews have left in a home whose server was stopped or killed while they were made.
+pub(crate) fn remove_leftovers(home: &Path) {
+    for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH_PREFIX.as_bytes())
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%error, path = %entry.path().display(), "cannot remove what a preview has left");
+        }
     }
 }
 
 impl House {
+    /// None: one is being made already.
+    pub(super) fn begin_preview(&mut self) -> Option<Told> {
+        if self.preview.upgrade().is_some() {
+            return None;
+        }
+        let weight = Arc::new(Weight::default());
+        self.preview = Arc::downgrade(&weight);
+        let deadline = Instant::now() + TOLD_WITHIN;
+        Some(Told { only_author: None, entries: Vec::new(), weight, deadline })
+    }
+
+    pub(super) fn previewed_bytes(&self) -> u64 {
+        self.preview.upgrade().map_or(0, |weight| weight.0.load(Ordering::Relaxed))
+    }
+
     /// Looks the directory through, on a thread of its own, and answers what would follow.
-    pub(super) fn rehearse(&self, request: &SyncUp, path: PathBuf, told: Told, reply: Reply<Preview>) {
+    pub(super) fn rehearse(&self, request: &SyncUp, path: PathBuf, told: Told, mut reply: Reply<Preview>) {
         let rehearsal = Rehearsal {
             remote: printable(request.remote.as_str().as_ref()),
             name: request.name.as_str().to_owned(),
@@ -69,9 +131,19 @@ impl House {
             home: self.context.home.clone(),
             device: self.context.identity.device_id(),
         };
-        tokio::task::spawn_blocking(move || {
-            let result = rehearsal.run(told, &|| reply.is_closed());
-            answer(reply, result);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let end = CancelOnDrop(cancel.clone());
+        let work = tokio::task::spawn_blocking(move || rehearsal.run(told, &cancel));
+        tokio::spawn(async move {
+            let result = tokio::select! {
+                result = work => Some(result),
+                () = reply.closed() => None,
+            };
+            if let Some(result) = result {
+                let failed = |_| Err(Refusal::new("the preview has failed; the server's log says why"));
+                answer(reply, result.unwrap_or_else(failed));
+            }
+            drop(end);
         });
     }
 }
@@ -86,16 +158,14 @@ struct Rehearsal {
 }
 
 impl Rehearsal {
-    fn run(self, told: Told, is_given_up: &dyn Fn() -> bool) -> Result<Preview, Refusal> {
+    fn run(self, told: Told, cancel: &AtomicBool) -> Result<Preview, Refusal> {
         let refused =
             |error: &dyn std::fmt::Display| Refusal::new(format!("{}: {error}", self.path.display()));
-        let scratch = tempfile::Builder::new().prefix("preview-").tempdir_in(&self.home);
+        let scratch = tempfile::Builder::new().prefix(SCRATCH_PREFIX).tempdir_in(&self.home);
         let scratch = scratch.map_err(|error| refused(&error))?;
-        let mut engine = self.engine(told.only_author);
+        let mut engine = self.engine(told.only_author).map_err(|error| refused(&error))?;
         match peek(&self.path, scratch.path()) {
-            Ok(Some(root)) => {
-                look_through(&mut engine, &root, is_given_up).map_err(|reason| refused(&reason))?
-            }
+            Ok(Some(root)) => look_through(&mut engine, &root, cancel).map_err(|reason| refused(&reason))?,
             Ok(None) => {}
             Err(error) => return Err(Refusal::new(error.to_string())),
         }
@@ -111,13 +181,16 @@ impl Rehearsal {
             path: self.path.as_path().into(),
             mode: self.mode,
             read_only: told.only_author.is_some(),
+            held: would_be_held(&files),
             counts: counts(&files),
             files,
             errors: errors.collect(),
         })
     }
 
-    fn engine(&self, only_author: Option<DeviceId>) -> Engine {
+    fn engine(&self, only_author: Option<DeviceId>) -> Result<Engine, RoomError> {
+        // As a join's would be: nobody can have replaced anything in its name.
+        let epoch = random(&self.path)?;
         let config = Config {
             directory: DirectoryId([0; 16]),
             device: self.device,
@@ -136,14 +209,14 @@ impl Rehearsal {
         };
         let stored = Stored {
             rows: Vec::new(),
-            counters: Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 },
+            counters: Counters { index_id: 1, epoch, counter: 0, sequence: 0 },
             members: Default::default(),
             peers: Default::default(),
             kept: Vec::new(),
             doubts: Default::default(),
             first_scan_done: false,
         };
-        Engine::new(config, stored, false, clock::now())
+        Ok(Engine::new(config, stored, false, clock::now()))
     }
 }
 
@@ -157,21 +230,17 @@ fn peek(path: &Path, scratch: &Path) -> Result<Option<Root>, RootError> {
 }
 
 /// Answers what the engine asks of the disk until it has found out everything.
-fn look_through(
-    engine: &mut Engine,
-    root: &Root,
-    is_given_up: &dyn Fn() -> bool,
-) -> Result<(), &'static str> {
+fn look_through(engine: &mut Engine, root: &Root, cancel: &AtomicBool) -> Result<(), &'static str> {
     let started = clock::now();
-    let mut looker = Looker::new(root);
+    let looker = Looker { root, cancel };
     for tick in 0..TICKS_MAX {
         let now = Now { monotonic_ms: started.monotonic_ms + tick * TICK_MS, ..started };
         let mut effects = VecDeque::from(engine.step(now, Event::Tick));
         while let Some(effect) = effects.pop_front() {
-            if is_given_up() {
+            if cancel.load(Ordering::Relaxed) {
                 return Err("nobody waits for it any more");
             }
-            carry_out(effect, &mut looker, &mut |event| effects.extend(engine.step(now, event)));
+            carry_out(effect, &looker, &mut |event| effects.extend(engine.step(now, event)));
             if let Some(commit) = engine.take_commit() {
                 effects.extend(engine.step(now, Event::Committed { sequence: commit.counters.sequence }));
             }
@@ -184,7 +253,7 @@ fn look_through(
     Err("files in it change all the time; try again when they rest")
 }
 
-fn carry_out(effect: Effect, looker: &mut Looker<'_>, tell: &mut dyn FnMut(Event)) {
+fn carry_out(effect: Effect, looker: &Looker<'_>, tell: &mut dyn FnMut(Event)) {
     match effect {
         Effect::Walk { walk, from, rules } => {
             looker.walk(&from, rules.0, &mut |listing| tell(Event::Listed { walk, listing }));
@@ -192,7 +261,7 @@ fn carry_out(effect: Effect, looker: &mut Looker<'_>, tell: &mut dyn FnMut(Event
         }
         Effect::Look(paths) => tell(Event::Looked(looker.look(paths))),
         Effect::Hash { batch, items, .. } => tell(Event::Hashed { batch, outcomes: looker.hash(items) }),
-        // Nothing is made durable for a question.
+        // Names need not be durable for a question; bytes are made so by the hashing, which does no harm.
         Effect::Sync { batch, .. } => tell(Event::Synced { batch, result: Ok(()) }),
         Effect::Apply(_)
         | Effect::Fetch(_)
@@ -215,6 +284,15 @@ fn shown(foreseen: engine::Foreseen) -> ForeseenFile {
     };
     let copies = copies.iter().map(Into::into).collect();
     ForeseenFile { path: (&foreseen.path).into(), what, bytes: foreseen.bytes, named_here, copies }
+}
+
+/// True if the join would wait for its user's word before it takes so much away (promise L6).
+fn would_be_held(files: &[ForeseenFile]) -> bool {
+    let limit = HoldLimit::default();
+    let count = |is_it: fn(Foreseen) -> bool| files.iter().filter(|file| is_it(file.what)).count() as u64;
+    let n_removed = count(|what| what == Foreseen::Remove);
+    let n_here = count(|what| what != Foreseen::Left);
+    n_removed > limit.files && n_removed * 100 > limit.percent * n_here
 }
 
 fn counts(files: &[ForeseenFile]) -> Vec<ForeseenCount> {

@@ -1,7 +1,7 @@
 //! Looking a directory through without watching it, and without changing anything in it.
 
 use std::cell::RefCell;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use file_sync_core::effect::{HashItem, HashOutcome, Trouble};
 use file_sync_core::engine::Listing;
@@ -14,22 +14,19 @@ use super::scan_worker::listed;
 
 /// Answers an engine's questions about a root, on the thread that asks.
 pub(crate) struct Looker<'a> {
-    root: &'a Root,
-    cancel: AtomicBool,
+    pub(crate) root: &'a Root,
+    /// Set when nobody waits for the answers any more.
+    pub(crate) cancel: &'a AtomicBool,
 }
 
 impl Looker<'_> {
-    pub(crate) fn new(root: &Root) -> Looker<'_> {
-        Looker { root, cancel: AtomicBool::new(false) }
-    }
-
     /// Lists everything from a directory on, by the rules and those that it meets.
     pub(crate) fn walk(&self, from: &SyncPath, rules: Rules, tell: &mut dyn FnMut(Listing)) {
         let rules = RefCell::new(rules);
         let skip = |directory: &SyncPath| rules.borrow().is_ignored(directory, true);
         self.root.walk(from, None, &skip, &mut |listing| {
             tell(listed(listing, &rules));
-            Flow::Continue
+            if self.cancel.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
         });
     }
 
@@ -42,7 +39,7 @@ impl Looker<'_> {
     }
 
     pub(crate) fn hash(&self, items: Vec<HashItem>) -> Vec<(SyncPath, HashOutcome)> {
-        let outcomes = self.root.hash(&items, &self.cancel);
+        let outcomes = self.root.hash(&items, self.cancel);
         items.into_iter().map(|item| item.path).zip(outcomes).collect()
     }
 }

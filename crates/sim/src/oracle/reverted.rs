@@ -109,11 +109,6 @@ impl Oracle {
         }
     }
 
-    /// True if this machine was ever put back to what it was.
-    pub(crate) fn was_reverted(&self, device: usize) -> bool {
-        self.reverted.contains(&device)
-    }
-
     /// True if any machine was ever put back to what it was.
     pub fn had_reverts(&self) -> bool {
         !self.reverted.is_empty()

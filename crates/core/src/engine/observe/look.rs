@@ -73,11 +73,11 @@ impl Engine {
     }
 
     fn note_seen_in_doubt(&mut self, path: &SyncPath, seen: &Seen) {
-        let seen_in_doubt = &mut self.observer.seen_in_doubt;
-        if self.planner.doubts.is_empty() {
-            seen_in_doubt.clear();
-        } else if seen.kind == Kind::File {
-            seen_in_doubt.entry(seen.stat.inode).or_default().insert(path.clone());
+        let is_bytes = matches!(seen.kind, Kind::File | Kind::Symlink(_));
+        if is_bytes && self.planner.doubts.is_about_name(path) {
+            self.observer.seen_in_doubt.note(path, seen.stat.inode);
+        } else {
+            self.observer.seen_in_doubt.forget(path);
         }
     }
 
@@ -117,6 +117,7 @@ impl Engine {
 
     pub(super) fn found_nothing(&mut self, path: &SyncPath) {
         self.is_over_trouble(path);
+        self.observer.seen_in_doubt.forget(path);
         if path.name() == IGNORE_NAME {
             let parent = path.parent().unwrap_or_else(SyncPath::root);
             self.set_rules(&parent, None, false);

@@ -195,7 +195,7 @@ impl Engine {
             by: self.planner.origin(&kept.path).unwrap_or(self.config.device),
         });
         if matches!(kept.content, Content::File(_)) {
-            self.kept.insert((kept.content.hash(), kept.name.clone()));
+            self.kept.insert((kept.content.hash(), kept.name.clone()), kept.stat);
         }
         self.commits.note_kept(kept);
     }

@@ -50,6 +50,14 @@ impl Doubts {
         self.of.contains_key(path)
     }
 
+    /// True if what is found at a path, or at a copy's name, may be the engine's own work.
+    pub(in crate::engine) fn is_about_name(&self, path: &SyncPath) -> bool {
+        self.is_about(path) || {
+            let mut later = self.copies.range((path.clone(), Content::Absent)..);
+            later.next().is_some_and(|(copy, _)| copy == path)
+        }
+    }
+
     /// The paths in doubt strictly below a directory.
     pub(in crate::engine) fn below(&self, directory: &SyncPath) -> impl Iterator<Item = &SyncPath> {
         let later = self.of.range(directory.clone()..).map(|(path, _)| path);
@@ -146,8 +154,8 @@ impl Engine {
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
     /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
     ///
-    /// To what follows from the rows comes what was stored because it does not. `in_store`: what a stop had left
-    /// unlisted among the kept versions, where it was, its inode and content.
+    /// To what follows from the rows comes what was stored because it does not. `in_store`: the kept versions, where
+    /// they were, their inodes and contents.
     pub(in crate::engine) fn doubt_what_was_under_way(
         &mut self,
         in_store: &BTreeSet<(SyncPath, u64, ContentHash)>,
@@ -185,6 +193,7 @@ impl Engine {
         doubts.end(&told);
         if doubts.is_empty() {
             doubts.copies.clear();
+            self.observer.seen_in_doubt = Default::default();
         }
     }
 

@@ -352,7 +352,7 @@ impl Engine {
         if let Some(local) = local {
             return Some(Source::Local { path: local.clone() });
         }
-        self.kept_holders(content).next().map(|name| Source::Kept { name: name.to_owned() })
+        self.kept_holders(content).next().map(|(name, _)| Source::Kept { name: name.to_owned() })
     }
 
     fn remove_what_is_left(&mut self, round: &mut Round) {
