@@ -347,7 +347,13 @@ fn h3_a_member_that_floods_costs_bounded_memory_and_others_go_on() {
     done("paths", flood_paths(&enemy, 1_000, n_batches, tiny));
     done("long paths", flood_paths(&enemy, 1_001, n_batches, long));
     done("deep paths", flood_paths(&enemy, 1_002, n_batches, deep));
-    let floods: [(&'static str, Flood); 5] = [
+    let floods: [(&'static str, Flood); 7] = [
+        ("peeks", |_, directory, _| Message::Peek { directory, after: None }),
+        ("answers to no peek", |_, directory, _| Message::Peeked {
+            directory,
+            after: None,
+            result: Err("no".to_owned()),
+        }),
         ("attaches", |_, directory, _| Message::Attach(attach(directory))),
         ("checks", |_, directory, token| Message::Check { directory, token }),
         ("barriers", |_, _, token| Message::Barrier { token }),

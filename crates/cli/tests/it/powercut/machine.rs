@@ -125,9 +125,14 @@ impl Machine {
             false => Err("the disk is busy"),
         });
         assert!(did("losetup", ["-d".as_ref(), OsStr::new(&self.device)]), "the loop device can be detached");
-        // It was used and unmounted: this shows that an earlier cut had left a file system in order.
-        let check = did("e2fsck", ["-f".as_ref(), "-n".as_ref(), self.image.as_os_str()]);
-        assert!(check, "e2fsck finds faults in {}", self.image.display());
+        // It was used and unmounted: this shows that an earlier cut had left a file system in order. Where another test has
+        // just begun a mount namespace of its own, it is in use there until that ends.
+        eventually(PATIENCE, || {
+            match did("e2fsck", ["-f".as_ref(), "-n".as_ref(), self.image.as_os_str()]) {
+                true => Ok(()),
+                false => Err(format!("e2fsck finds faults in {}", self.image.display())),
+            }
+        });
         fs::remove_file(&self.image).expect("an image can be removed");
         self.image = cut.0;
         eventually(PATIENCE, || if self.attach() { Ok(()) } else { Err("the cut cannot be mounted") });
