@@ -1,6 +1,6 @@
 //! `status` as people read it.
 
-use file_sync_server::api::types::{DirectoryStatus, PathMessage, Reading, State, Status};
+use file_sync_server::api::types::{DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status};
 
 use super::remote_ls::remotes_table;
 use super::{shown, shown_path};
@@ -47,6 +47,12 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     let mut text = format!("\n{name}: {state}  ({origin}{read_only})\n  {path}\n");
     let files = counted(directory.files, "file", "files");
     text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
+    if let Some(merge) = &directory.first_merge {
+        let FirstMerge { adopted, fetched, sent, conflicts, removed } = merge;
+        text.push_str(&format!(
+            "  first merge: {adopted} equal, {fetched} fetched, {sent} sent, {conflicts} in conflict, {removed} replaced or removed here\n"
+        ));
+    }
     if let Some(reading) = &directory.verifying {
         text.push_str(&format!("  verify: {}\n", progress(reading)));
     }

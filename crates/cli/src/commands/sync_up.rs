@@ -25,6 +25,7 @@ pub async fn run(
     let RemoteDirectory { remote, name } = source;
     let request = SyncUp { remote, name, path: local_path(directory)?, mode };
     let synced: Synced = client.post("/v1/syncs", &request).await?;
+    console.hint("`file-sync status` says what the first merge did, once it has ended");
     console.result(&synced, |synced| {
         let (remote, name, path) = (shown(&synced.remote), shown(&synced.name), shown_path(&synced.path));
         let read_only =

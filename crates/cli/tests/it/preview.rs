@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::tree::tree_of;
@@ -110,6 +110,12 @@ fn a_preview_says_what_the_first_merge_then_does() {
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
     assert_eq!(files_of(&beta), promised(&said));
+    let did = json!({"adopted": 2, "fetched": 3, "sent": 1, "conflicts": 2, "removed": 2});
+    directory_becomes(&beta, "first_merge", did);
+    assert!(
+        beta.ok(["status"])
+            .contains("first merge: 2 equal, 3 fetched, 1 sent, 2 in conflict, 2 replaced or removed here")
+    );
 }
 
 #[test]

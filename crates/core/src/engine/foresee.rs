@@ -139,7 +139,7 @@ impl Engine {
     }
 
     /// True if a remote has this at a path, or at the copy's name that it is.
-    fn is_there(&self, path: &SyncPath, content: Content) -> bool {
+    pub(super) fn is_there(&self, path: &SyncPath, content: Content) -> bool {
         let is_others = |version: &&Version| !self.is_own(&version.dot.actor);
         self.tree
             .standing(path)

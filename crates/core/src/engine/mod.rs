@@ -13,6 +13,7 @@ mod commit;
 mod event;
 mod fallback;
 mod fetch;
+mod first_merge;
 mod foresee;
 mod heal;
 mod hold;
@@ -31,6 +32,7 @@ pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{ActRecord, Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
 pub use fetch::{FetchOutcome, FetchRequest};
+pub use first_merge::FirstMerge;
 pub use foresee::{Foreseen, Outcome};
 pub use hold::HoldLimit;
 pub use kept::KeptSweep;
@@ -100,6 +102,8 @@ pub struct Engine {
     epochs_pace: peer::Pace,
     /// What dots carry.
     epochs: life::Epochs,
+    /// How far the first merge is.
+    merging: first_merge::Merging,
 }
 
 #[derive(Debug, PartialEq)]
@@ -142,6 +146,7 @@ impl Engine {
         let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
         let epochs = life::Epochs::new(counters.epoch, &config.incarnations);
+        let merging = first_merge::Merging::begin(stored.first_scan_done || config.doubted);
         let mut engine = Engine {
             config,
             now,
@@ -184,6 +189,7 @@ impl Engine {
             members_pace: peer::Pace::default(),
             epochs_pace: peer::Pace::default(),
             epochs,
+            merging,
         };
         engine.load(stored.rows);
         engine.holds.note_contents(now.monotonic_ms, engine.n_contents());
@@ -262,6 +268,7 @@ impl Engine {
         self.advance_fetches();
         self.advance_peers();
         self.advance_waits();
+        self.advance_merging();
         std::mem::take(&mut self.effects)
     }
 

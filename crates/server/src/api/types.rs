@@ -190,6 +190,9 @@ pub struct DirectoryStatus {
     /// The first hundred of them.
     #[serde(default)]
     pub held_paths: Vec<HeldPath>,
+    /// What the first merge of a joined directory did; left out before it has ended, and after the server's next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_merge: Option<FirstMerge>,
     /// How far `verify` is; left out while none is at work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verifying: Option<Reading>,
@@ -199,6 +202,21 @@ pub struct DirectoryStatus {
     pub unsupported: Vec<PathMessage>,
     /// The fingerprint of the whole tree; null until it is known. Equal on two members means equal trees.
     pub root_hash: Option<String>,
+}
+
+/// How many files and symlinks met which end in a first merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstMerge {
+    /// The same on both sides.
+    pub adopted: u64,
+    /// Brought here.
+    pub fetched: u64,
+    /// Told to the others, who did not have them.
+    pub sent: u64,
+    /// Conflict copies shown.
+    pub conflicts: u64,
+    /// Taken away here, because others had deleted or replaced them; they are kept.
+    pub removed: u64,
 }
 
 /// How far a reading of all files is.
@@ -674,6 +692,7 @@ mod tests {
             local_changes: 6,
             held: 1,
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
+            first_merge: None,
             verifying: None,
             errors: vec![PathMessage::new(b"a".as_slice(), "m")],
             unsupported: vec![],

@@ -58,6 +58,7 @@ impl House {
             local_changes: status.local_changes.len() as u64,
             held: status.held,
             held_paths: super::holds::held_paths(room),
+            first_merge: first_merge(room),
             verifying: reading.map(|reading| reading.shown()),
             errors: own.chain(status.problems.iter().map(message)).collect(),
             unsupported: status.left_alone.iter().map(message).collect(),
@@ -70,6 +71,13 @@ impl House {
 fn root_message(message: String, retry_within: Option<Duration>) -> PathMessage {
     let retry_in_seconds = retry_within.map(|within| within.as_secs_f64().ceil() as u64);
     PathMessage { retry_in_seconds, ..PathMessage::new(b".".as_slice(), message) }
+}
+
+/// An offer has no first merge of its own: who joins it has.
+fn first_merge(room: &Room) -> Option<types::FirstMerge> {
+    let merge = room.engine().first_merge().filter(|_| room.row.role == Role::Synced)?;
+    let engine::FirstMerge { adopted, fetched, sent, conflicts, removed } = merge;
+    Some(types::FirstMerge { adopted, fetched, sent, conflicts, removed })
 }
 
 fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
@@ -93,6 +101,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         local_changes: 0,
         held: 0,
         held_paths: Vec::new(),
+        first_merge: None,
         verifying: None,
         errors: Vec::new(),
         unsupported: Vec::new(),

@@ -128,6 +128,11 @@ impl Peer {
         self.is_up && self.has_attached && !self.has_detached
     }
 
+    /// True if it has told all that it knows, as far as it has said.
+    pub(in crate::engine) fn has_told_all(&self) -> bool {
+        self.is_attached() && self.merged >= self.latest
+    }
+
     pub(in crate::engine) fn is_detached(&self) -> bool {
         self.has_detached
     }

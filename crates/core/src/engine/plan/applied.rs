@@ -35,6 +35,7 @@ impl Engine {
     }
 
     fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
+        self.note_merging(op);
         let record = |content| stat.map(|stat| Record { content, stat });
         match op {
             Op::MakeDirectory { path, .. } => self.set_record(path, record(Content::Directory)),
