@@ -273,11 +273,17 @@ pub enum SyncVerb {
         #[command(flatten)]
         target: TargetArgument,
     },
+    /// List the files whose deletion is held
+    Held {
+        /// The directory's name, or where it is; a name wins over a path. Without it, all
+        #[arg(value_name = "DIR|NAME")]
+        target: Option<PathBuf>,
+    },
     /// Let deletions through that are held
     ///
     /// Many deletions at once are held: more than 100 within ten minutes, by this device's user or by others, after which
     /// fewer than half of the files would be left. Nothing is told to others and nothing is deleted here until `approve`
-    /// or `reject`; `status` lists them. Each member asks on its own. `approve` also accepts a directory whose marker
+    /// or `reject`; `sync held` lists them. Each member asks on its own. `approve` also accepts a directory whose marker
     /// `.file-sync/marker` was lost: what is missing in it is then fetched again, and nothing is deleted.
     Approve {
         /// Which directory

@@ -20,6 +20,7 @@ mod status;
 mod status_text;
 mod sync_answer;
 mod sync_down;
+mod sync_held;
 mod sync_ls;
 mod sync_pause;
 mod sync_preview;
@@ -108,6 +109,7 @@ async fn sync(verb: SyncVerb, client: &Client, console: Console) -> Result<(), F
         SyncVerb::Ls => sync_ls::run(client, console).await,
         SyncVerb::Pause { target } => sync_pause::run(target.target, client, console).await,
         SyncVerb::Resume { target } => sync_resume::run(target.target, client, console).await,
+        SyncVerb::Held { target } => sync_held::run(target, client, console).await,
         SyncVerb::Approve { target } => sync_answer::approve(target.target, client, console).await,
         SyncVerb::Reject { target } => sync_answer::reject(target.target, client, console).await,
         SyncVerb::Wait { target, timeout } => sync_wait::run(target, timeout, client, console).await,

@@ -59,6 +59,12 @@ fn l6_most_files_deleted_here_are_held_shown_and_let_through() {
     let paths = alpha.directory()["held_paths"].clone();
     assert_eq!(paths.as_array().map(Vec::len), Some(100));
     assert_eq!(paths[0], json!({"path": "d0/f0", "deleted_here": true}));
+    let all = alpha.json(["sync", "held"])["held"].clone();
+    assert_eq!(all.as_array().map(Vec::len), Some(150));
+    assert_eq!(all[0], json!({"directory": "docs", "path": "d0/f0", "deleted_here": true}));
+    assert!(alpha.ok(["sync", "held", "docs"]).lines().nth(1).is_some_and(|line| line.contains("here")));
+    assert_eq!(beta.json(["sync", "held"])["held"], json!([]));
+    alpha.refused(1, ["sync", "held", "nothing"]);
     let why: Value = alpha.json(["why", alpha.root().join("d0/f0").to_str().expect("UTF-8")]);
     assert_eq!(why["reason"], "held");
     assert_eq!((n_files(&alpha), n_files(&beta)), (50, N_FILES), "nothing is told");

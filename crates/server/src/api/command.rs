@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
 use super::types::HoldAnswered;
 use super::types::{
-    ConflictList, DirectoryDone, History, Invitation, Mode, Offered, OfferedList, Preview, Remote,
+    ConflictList, DirectoryDone, HeldList, History, Invitation, Mode, Offered, OfferedList, Preview, Remote,
     RemoteList, RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Verified, Waited, Why,
 };
 
@@ -45,6 +45,8 @@ pub enum Command {
     SyncPause(Target, Reply<DirectoryDone>),
     /// Go on with it.
     SyncResume(Target, Reply<DirectoryDone>),
+    /// List the deletions that are held, in one directory or all.
+    SyncHeld(Option<Target>, Reply<HeldList>),
     /// Let deletions through that are held.
     SyncApprove(Target, Reply<HoldAnswered>),
     /// Bring back what is held.
@@ -140,7 +142,7 @@ pub struct SyncWait {
     pub timeout_ms: u64,
 }
 
-/// `conflicts`, `verify`.
+/// `conflicts`, `sync held`, `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflicts {
     /// Of which directory; none: of all.

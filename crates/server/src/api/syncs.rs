@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 
-use super::command::{Command, OnDirectory};
+use super::command::{Command, Conflicts, OnDirectory};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{DirectoryDone, HoldAnswered, Preview, Synced, SyncedList, Waited};
+use super::types::{DirectoryDone, HeldList, HoldAnswered, Preview, Synced, SyncedList, Waited};
 
 pub(super) async fn up(commands: Commands, body: Bytes) -> Answer<Synced> {
     let request = parse(&body)?;
@@ -29,6 +29,11 @@ pub(super) async fn pause(commands: Commands, body: Bytes) -> Answer<DirectoryDo
 pub(super) async fn resume(commands: Commands, body: Bytes) -> Answer<DirectoryDone> {
     let OnDirectory { target } = parse(&body)?;
     ask(commands, |reply| Command::SyncResume(target, reply)).await
+}
+
+pub(super) async fn held(commands: Commands, body: Bytes) -> Answer<HeldList> {
+    let Conflicts { target } = parse(&body)?;
+    ask(commands, |reply| Command::SyncHeld(target, reply)).await
 }
 
 pub(super) async fn approve(commands: Commands, body: Bytes) -> Answer<HoldAnswered> {

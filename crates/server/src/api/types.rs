@@ -242,6 +242,23 @@ pub struct HeldPath {
     pub deleted_here: bool,
 }
 
+/// One of them, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The directory's name.
+    pub directory: String,
+    /// The file or symlink.
+    #[serde(flatten)]
+    pub held: HeldPath,
+}
+
+/// `sync held`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldList {
+    /// By directory and path.
+    pub held: Vec<Held>,
+}
+
 /// `sync approve` or `sync reject`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldAnswered {

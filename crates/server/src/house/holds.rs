@@ -7,12 +7,12 @@ use file_sync_index::Directory;
 use super::House;
 use crate::api::command::Refusal;
 use crate::api::names::Target;
-use crate::api::types::{HeldPath, HoldAnswered};
+use crate::api::types::{Held, HeldList, HeldPath, HoldAnswered};
 use crate::clock;
 use crate::room::Room;
 
 /// How many held paths `status` names.
-const N_NAMED: usize = 100;
+pub(super) const N_NAMED: usize = 100;
 
 impl House {
     /// Lets through what is held, or accepts a root without a marker.
@@ -25,6 +25,23 @@ impl House {
         let held = self.n_held(&row)?;
         self.with_engine(&row.directory, |engine| engine.approve(clock::now()));
         Ok(answered(&row, held, false))
+    }
+
+    /// All that is held.
+    pub(super) fn held(&self, target: Option<&Target>) -> Result<HeldList, Refusal> {
+        let only = target.map(|target| self.find(target)).transpose()?;
+        if let Some(row) = &only {
+            self.editor(row)?; // A directory that is not at work knows of none, and must not seem to have none.
+        }
+        let rooms = self.rooms.values().map(|resident| &resident.room);
+        let rooms = rooms.filter(|room| only.as_ref().is_none_or(|row| row.directory == room.id()));
+        let held = rooms.flat_map(|room| {
+            let named = |held| Held { directory: room.row.name.clone(), held };
+            held_paths(room, usize::MAX).into_iter().map(named).collect::<Vec<_>>()
+        });
+        let mut held: Vec<Held> = held.collect();
+        held.sort_by(|a, b| a.directory.cmp(&b.directory)); // Each directory's are in order.
+        Ok(HeldList { held })
     }
 
     /// Brings back what is held.
@@ -85,10 +102,10 @@ impl House {
     }
 }
 
-/// The first of the paths that are held.
-pub(super) fn held_paths(room: &Room) -> Vec<HeldPath> {
+/// The first so many of the paths that are held.
+pub(super) fn held_paths(room: &Room, n_max: usize) -> Vec<HeldPath> {
     let engine = room.engine();
-    let named = engine.held().take(N_NAMED);
+    let named = engine.held().take(n_max);
     named.map(|(path, deleted_here)| HeldPath { path: path.into(), deleted_here }).collect()
 }
 

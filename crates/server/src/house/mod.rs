@@ -198,6 +198,7 @@ impl House {
             Command::SyncApprove(target, reply) => crate::input::answer(reply, self.approve(&target)),
             Command::SyncReject(target, reply) => crate::input::answer(reply, self.reject(&target)),
             Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
+            Command::SyncHeld(target, reply) => crate::input::answer(reply, self.held(target.as_ref())),
             Command::Conflicts(target, reply) => {
                 crate::input::answer(reply, self.conflicts(target.as_ref()));
             }

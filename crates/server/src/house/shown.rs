@@ -7,6 +7,7 @@ use file_sync_core::version::DeviceId;
 use file_sync_index::{Directory, Role};
 
 use super::House;
+use super::holds::{N_NAMED, held_paths};
 use crate::api::command::Refusal;
 use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status};
 use crate::clock;
@@ -57,7 +58,7 @@ impl House {
             conflicts: status.conflicts,
             local_changes: status.local_changes.len() as u64,
             held: status.held,
-            held_paths: super::holds::held_paths(room),
+            held_paths: held_paths(room, N_NAMED),
             first_merge: first_merge(room),
             verifying: reading.map(|reading| reading.shown()),
             errors: own.chain(status.problems.iter().map(message)).collect(),
