@@ -38,6 +38,10 @@ use crate::world::{approve_held, eventually};
 /// How long members may take to rest once faults have ended.
 const REST_WITHIN: Duration = Duration::from_secs(300);
 
+/// Members ask each other again for bytes that nobody had, every ten seconds at the longest: what is still the same after
+/// this time does not come.
+const PENDING_FOR_GOOD: Duration = Duration::from_secs(30);
+
 type Figures = BTreeMap<String, u64>;
 
 /// How much of it.
@@ -214,8 +218,9 @@ fn work(plan: &Plan, seed: u64, world: &mut World, desks: &[Desk], works: &[Work
 /// are held.
 fn rest(devices: &[Device], had_home_trouble: bool, record: &Record) {
     let began = Instant::now();
+    let mut same = (BTreeSet::new(), Instant::now());
     eventually(REST_WITHIN, || {
-        let all = || {
+        let mut all = || {
             if approve_held(&devices.iter().collect::<Vec<_>>()) {
                 return Err("deletions were held".to_owned());
             }
@@ -224,6 +229,12 @@ fn rest(devices: &[Device], had_home_trouble: bool, record: &Record) {
             let trees = devices.iter().map(|device| try_tree_of(&device.root()));
             let trees = trees.collect::<std::io::Result<Vec<Tree>>>().map_err(|error| error.to_string())?;
             let pending = pending(devices, had_home_trouble);
+            if pending != same.0 {
+                same = (pending.clone(), Instant::now());
+            }
+            if !pending.is_empty() && same.1.elapsed() < PENDING_FOR_GOOD {
+                return Err(format!("bytes may still come: {pending:?}"));
+            }
             let trees: Vec<Tree> = trees.into_iter().map(|tree| without(tree, &pending)).collect();
             match trees.iter().find_map(|tree| difference(&trees[0], tree)) {
                 Some(difference) => Err(format!("members differ: {difference}")),
@@ -267,7 +278,8 @@ fn is_idle(device: &Device, had_home_trouble: bool) -> Result<(), String> {
     let errors = directory["errors"].as_array().ok_or("no errors")?;
     // Who replaced bytes that nobody else had, and lost the memory of it, leaves a version that nobody can show. It is
     // listed for as long as nobody deletes it.
-    match (is_idle && errors.is_empty()) || (had_home_trouble && errors.iter().all(is_for_want_of_bytes)) {
+    let is_for_want = had_home_trouble && !errors.is_empty() && errors.iter().all(is_for_want_of_bytes);
+    match (is_idle && errors.is_empty()) || is_for_want {
         true => Ok(()),
         false => Err(format!("{} is not idle: {directory}", device.name)),
     }
