@@ -63,9 +63,8 @@ pub(super) struct Fetcher {
     unheld: BTreeSet<ContentHash>,
     /// Staged, and not placed yet.
     pub(super) staged: BTreeSet<ContentHash>,
-    retry_at: Option<u64>,
-    /// How long the next want that nobody can serve is left alone; 0 before the first.
-    retry_in_ms: u64,
+    /// When which contents are asked for again.
+    retries: BTreeSet<(u64, ContentHash)>,
     /// What an earlier life has staged and nobody wants is gone.
     is_stage_cleaned: bool,
     /// Pieces of something that was given up may be in the staging area.
@@ -80,18 +79,20 @@ struct Want {
     in_flight: Option<DeviceId>,
     /// Who is asked has said something new meanwhile: that it does not hold it may be over.
     is_overtaken: bool,
+    /// How long it is left alone when nobody can serve it; 0 before the first time.
+    retry_in_ms: u64,
 }
 
 impl Fetcher {
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.retry_at
+        self.retries.first().map(|(at, _)| *at)
     }
 
-    /// Sets when to ask again, with back-off.
-    fn retry_later(&mut self, now_ms: u64) {
-        if self.retry_at.is_none() {
-            self.retry_in_ms = (2 * self.retry_in_ms).clamp(RETRY_FIRST_MS, RETRY_LONGEST_MS);
-            self.retry_at = Some(now_ms + self.retry_in_ms);
+    /// Nobody can serve a content: sets when to ask again, with back-off.
+    fn retry_later(&mut self, content: ContentHash, now_ms: u64) {
+        if let Some(want) = self.wants.get_mut(&content) {
+            want.retry_in_ms = (2 * want.retry_in_ms).clamp(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+            self.retries.insert((now_ms + want.retry_in_ms, content));
         }
     }
 
@@ -126,6 +127,7 @@ impl Engine {
                 refused_by: BTreeSet::new(),
                 in_flight: None,
                 is_overtaken: false,
+                retry_in_ms: 0,
             }
         });
         want.paths.insert(path.clone());
@@ -149,10 +151,7 @@ impl Engine {
     /// Asks everybody again for what nobody had, which may be somewhere by now.
     pub(super) fn ask_everybody_again(&mut self) {
         self.fetcher.unheld.clear();
-        self.retry_refused();
-    }
-
-    fn retry_refused(&mut self) {
+        self.fetcher.retries.clear();
         self.fetcher.queue.clear();
         for (content, want) in &mut self.fetcher.wants {
             want.refused_by.clear();
@@ -162,11 +161,21 @@ impl Engine {
         }
     }
 
-    pub(super) fn advance_fetches(&mut self) {
-        if self.fetcher.retry_at.is_some_and(|at| at <= self.now.monotonic_ms) {
-            self.fetcher.retry_at = None;
-            self.retry_refused();
+    /// Asks again for what it is time for.
+    fn retry_due(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        while self.fetcher.retries.first().is_some_and(|(at, _)| *at <= now_ms) {
+            let Some((_, content)) = self.fetcher.retries.pop_first() else { return };
+            let Some(want) = self.fetcher.wants.get_mut(&content) else { continue };
+            want.refused_by.clear();
+            if want.in_flight.is_none() {
+                self.fetcher.queue.push_back(content);
+            }
         }
+    }
+
+    pub(super) fn advance_fetches(&mut self) {
+        self.retry_due();
         if !self.may_change_disk() {
             return;
         }
@@ -203,8 +212,12 @@ impl Engine {
 
     /// Those of them that were asked for several times already: what is only moving is no news to users.
     pub(super) fn pending_for_long(&self) -> BTreeSet<SyncPath> {
-        let is_long = self.fetcher.retry_in_ms >= UNHELD_AFTER_MS;
-        if is_long { self.pending() } else { BTreeSet::new() }
+        let mut pending = self.pending();
+        let wants = || self.fetcher.unheld.iter().filter_map(|content| self.fetcher.wants.get(content));
+        let long = wants().filter(|want| want.retry_in_ms >= UNHELD_AFTER_MS);
+        let long: BTreeSet<&SyncPath> = long.flat_map(|want| &want.paths).collect();
+        pending.retain(|path| long.contains(path));
+        pending
     }
 
     /// What a remote is told of bytes that this device still expects from others: see
@@ -252,7 +265,7 @@ impl Engine {
         let refused_by = &self.fetcher.wants[&content].refused_by;
         let Some(from) = self.choose_source(&path, refused_by) else {
             self.fetcher.unheld.insert(content);
-            self.fetcher.retry_later(self.now.monotonic_ms);
+            self.fetcher.retry_later(content, self.now.monotonic_ms);
             return None;
         };
         let base = self.tree.record(&path).map(|record| record.content.hash());
@@ -289,7 +302,6 @@ impl Engine {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.unheld.remove(&content);
                 self.fetcher.staged.insert(content);
-                self.fetcher.retry_in_ms = 0;
                 self.note_chunks(content, chunks);
                 paths.into_iter().for_each(|path| self.planner.reconsider(path));
             }
@@ -300,8 +312,7 @@ impl Engine {
                 self.fetcher.queue.push_back(content);
             }
             FetchOutcome::Broken(_) => {
-                let at = self.now.monotonic_ms + BROKEN_RETRY_MS;
-                self.fetcher.retry_at = Some(self.fetcher.retry_at.map_or(at, |earlier| earlier.min(at)));
+                self.fetcher.retries.insert((self.now.monotonic_ms + BROKEN_RETRY_MS, content));
             }
             FetchOutcome::Trouble(trouble) => {
                 let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();

@@ -167,3 +167,25 @@ fn a_wait_is_for_bytes_that_come_through_others() {
         assert!(world.is_wait_done(3, 1) && has(&world, 3, "f = one"), "seed {seed}");
     }
 }
+
+/// One file's bytes are nowhere; another's are just not there when they are asked for the first time.
+#[test]
+fn s2_what_is_only_moving_does_not_wait_for_what_nobody_has() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+        world.start(0);
+        world.start(1);
+        world.write(1, "gone", "one");
+        world.run_us(2 * SECOND_US);
+        world.options.lost_hints_percent = 100;
+        world.delete(1, "gone"); // Which is not noticed before the next scan.
+        world.connect(0, 1);
+        world.run_us(60 * SECOND_US);
+        assert!(!has(&world, 0, "gone = one"), "nobody has it");
+        world.options.lost_hints_percent = 0;
+        world.options.failed_fetches_percent = 40;
+        world.write(1, "f", "two");
+        world.run_us(6 * SECOND_US);
+        assert!(has(&world, 0, "f = two"), "seed {seed}: {:?}", world.devices[0].disk.show());
+    }
+}
