@@ -141,6 +141,9 @@ fn lines(all: &[String], show: impl Fn(&str) -> String) -> String {
 /// Bytes for people.
 pub(super) fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes == 1 {
+        return "1 byte".to_owned();
+    }
     if bytes < 1024 {
         return format!("{bytes} bytes");
     }

@@ -56,9 +56,7 @@ fn text(preview: &Preview) -> String {
 fn count_line(count: &ForeseenCount, remote: &str) -> String {
     let files = if count.files == 1 { "1 file".to_owned() } else { format!("{} files", count.files) };
     let what = match count.what {
-        Foreseen::Adopt => {
-            "equal on both sides: no bytes are sent; mode and time become the later ones".to_owned()
-        }
+        Foreseen::Adopt => "equal on both sides: no bytes are sent, mode and time become the same".to_owned(),
         Foreseen::Fetch => format!("only at {remote}, or newer there: fetched"),
         Foreseen::Send => format!("only here: sent to {remote}"),
         Foreseen::Conflict => {
@@ -68,7 +66,7 @@ fn count_line(count: &ForeseenCount, remote: &str) -> String {
             format!("equal to what was deleted at {remote}: taken away here, and kept for 30 days")
         }
         Foreseen::Local => "only here: not sent".to_owned(),
-        Foreseen::Left => format!("only at {remote}: not fetched"),
+        Foreseen::Left => format!("at {remote}: not fetched, by the mode or an ignore rule here"),
     };
     format!("  {:<8} {files}, {}: {what}\n", word(count.what), size(count.bytes))
 }

@@ -162,6 +162,10 @@ fn a_preview_of_what_cannot_be_joined_is_refused() {
     let said = beta.json(["sync", "up", "alpha:docs", new.to_str().expect("UTF-8"), "--dry-run"]);
     assert_eq!(lines(&said), ["fetch f"]);
     assert!(!new.exists());
+    // A join that cannot work here is refused before the other counts on it.
+    let said = beta.refused(1, ["sync", "up", "alpha:docs", "/proc/file-sync"]);
+    assert!(said.contains("cannot make /proc/file-sync"), "{said}");
+    assert_eq!(alpha.json(["file", "ls"])["directories"][0]["members"], json!([]));
     join(&beta, &alpha, &[]);
     let said = beta.refused(1, ["sync", "up", "alpha:docs", new.to_str().expect("UTF-8"), "--dry-run"]);
     assert!(said.contains("is taken by"), "{said}");

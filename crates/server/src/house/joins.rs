@@ -3,7 +3,7 @@
 //! The remote may still be connecting; it is waited for. It is asked by the directory's id, says on what terms, and then
 //! the directory is started here. The command is answered once the two have begun to exchange.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use file_sync_core::message::{Message, Page, Terms};
@@ -11,6 +11,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::Root;
 use file_sync_index::{Directory, Mode, Role};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::House;
 use super::preview::Told;
@@ -78,9 +79,7 @@ impl House {
     pub(super) fn sync_preview(&mut self, request: SyncUp, reply: Reply<Preview>) {
         match self.begin_preview() {
             Some(told) => self.begin_join(request, Goal::Preview(reply, told)),
-            None => {
-                answer(reply, Err(Refusal::new("another preview is being made; try again when it has ended")))
-            }
+            None => answer(reply, Err(Refusal::new("another dry run is being made; try again in a moment"))),
         }
     }
 
@@ -138,6 +137,9 @@ impl House {
                 let Some(directory) = self.offered_as(join)? else { return Ok(None) };
                 if let Some(row) = self.rows().into_iter().find(|row| row.directory == directory) {
                     return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
+                }
+                if matches!(join.goal, Goal::Join(_)) {
+                    make_usable(&join.path)?; // Before the remote counts on this device.
                 }
                 self.send(
                     &join.device,
@@ -301,12 +303,23 @@ impl House {
     }
 }
 
+/// Makes a directory if it is missing, and refuses one in which nothing could be done.
+fn make_usable(path: &Path) -> Result<(), Refusal> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, path, wanted, AtFlags::EACCESS).map_err(|error| {
+        let path = path.display();
+        Refusal::new(format!("{path}: {error}; check its permissions and that it is not mounted read-only"))
+    })
+}
+
 fn is_done(goal: Goal, synced: Synced) {
     if let Goal::Join(reply) = goal {
         answer(reply, Ok(synced));
     }
 }
 
-fn overlaps(a: &std::path::Path, b: &std::path::Path) -> bool {
+fn overlaps(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
