@@ -11,6 +11,7 @@ use crate::api::command::{Refusal, Reply, SyncWait};
 use crate::api::types::{Absent, Waited};
 use crate::clock;
 use crate::input::answer;
+use crate::room::Room;
 
 /// Somebody who waits.
 pub(super) struct ApiWait {
@@ -18,7 +19,8 @@ pub(super) struct ApiWait {
     left: BTreeSet<DirectoryId>,
     pub(super) deadline: Instant,
     started: Instant,
-    remotes: u64,
+    /// Who took part when it began, and in what.
+    remotes: BTreeSet<(DirectoryId, DeviceId)>,
     paused: Vec<String>,
     reply: Option<Reply<Waited>>,
 }
@@ -40,8 +42,11 @@ impl House {
         let id = self.n_waits;
         let at_work = self.rooms.values().map(|resident| &resident.room);
         let waited_for = at_work.filter(|room| !room.row.paused && directories.contains(&room.id()));
-        let remotes: BTreeSet<DeviceId> = waited_for.flat_map(|room| room.engine().taking_part()).collect();
-        let remotes = remotes.len() as u64;
+        let taking_part = |room: &Room| {
+            let devices = room.engine().taking_part();
+            devices.into_iter().map(|device| (room.id(), device)).collect::<Vec<_>>()
+        };
+        let remotes = waited_for.flat_map(taking_part).collect();
         let rows = self.rows().into_iter().filter(|row| row.paused && directories.contains(&row.directory));
         let paused = rows.map(|row| row.name.clone()).collect();
         // A directory whose root is not there cannot be waited for, unless nobody is connected.
@@ -93,7 +98,8 @@ impl House {
                     self.members_in(&wait.directories, file_sync_core::engine::Engine::not_taking_part);
                 let mut away = self.members_in(&wait.directories, file_sync_core::engine::Engine::away);
                 away.retain(|away| !absent.contains(away));
-                Ok(Waited { remotes: wait.remotes, paused: wait.paused, absent, away, waited_ms })
+                let remotes = self.n_waited_for(&wait.remotes);
+                Ok(Waited { remotes, paused: wait.paused, absent, away, waited_ms })
             } else {
                 Err(Refusal::timed_out(format!(
                     "not everything is in sync yet: {}; `file-sync status` says what is missing",
@@ -102,6 +108,15 @@ impl House {
             };
             answer(reply, result);
         }
+    }
+
+    /// How many of those who took part at a wait's begin still do.
+    fn n_waited_for(&self, remotes: &BTreeSet<(DirectoryId, DeviceId)>) -> u64 {
+        let still = remotes.iter().filter(|(directory, device)| {
+            let room = self.rooms.get(directory).map(|resident| &resident.room);
+            room.is_some_and(|room| room.engine().taking_part().contains(device))
+        });
+        still.map(|(_, device)| device).collect::<BTreeSet<_>>().len() as u64
     }
 
     fn members_in(
