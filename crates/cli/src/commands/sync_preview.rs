@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use file_sync_server::api::command::SyncUp;
 use file_sync_server::api::types::{Foreseen, ForeseenCount, ForeseenFile, Mode, Preview};
 
 use super::status_text::size;
-use super::{local_path, shown, shown_path};
+use super::{shown, shown_path, sync_up};
 use crate::args::RemoteDirectory;
 use crate::client::Client;
 use crate::console::{Console, table};
@@ -23,11 +22,14 @@ pub async fn run(
     client: &Client,
     console: Console,
 ) -> Result<(), Failure> {
-    let RemoteDirectory { remote, name } = source;
-    let request = SyncUp { remote, name, path: local_path(directory)?, mode };
+    let request = sync_up::request(source, directory, mode)?;
     let preview: Preview = client.post("/v1/syncs/preview", &request).await?;
     for error in &preview.errors {
-        console.remark(&format!("{}: {}; not in the figures", shown_path(&error.path), error.message));
+        console.remark(&format!(
+            "{}: {}; not in the figures",
+            shown_path(&error.path),
+            shown(&error.message)
+        ));
     }
     console.hint("nothing was changed; without --dry-run it is joined");
     console.result(&preview, text)

@@ -22,8 +22,7 @@ pub async fn run(
     client: &Client,
     console: Console,
 ) -> Result<(), Failure> {
-    let RemoteDirectory { remote, name } = source;
-    let request = SyncUp { remote, name, path: local_path(directory)?, mode };
+    let request = request(source, directory, mode)?;
     let synced: Synced = client.post("/v1/syncs", &request).await?;
     console.hint("`file-sync status` says what the first merge did, once it has ended");
     console.result(&synced, |synced| {
@@ -32,4 +31,13 @@ pub async fn run(
             if synced.read_only { ", offered read-only: changes made here stay here" } else { "" };
         format!("joined {remote}:{name} at {path}, {}{read_only}\n", synced.mode.as_str())
     })
+}
+
+/// What is asked for.
+///
+/// # Errors
+/// When the directory can be no local one.
+pub(super) fn request(source: RemoteDirectory, directory: &Path, mode: Mode) -> Result<SyncUp, Failure> {
+    let RemoteDirectory { remote, name } = source;
+    Ok(SyncUp { remote, name, path: local_path(directory)?, mode })
 }

@@ -63,7 +63,7 @@ pub(super) struct Fetcher {
     unheld: BTreeSet<ContentHash>,
     /// Staged, and not placed yet.
     pub(super) staged: BTreeSet<ContentHash>,
-    /// When which contents are asked for again.
+    /// When which contents are asked for again, each once.
     retries: BTreeSet<(u64, ContentHash)>,
     /// What an earlier life has staged and nobody wants is gone.
     is_stage_cleaned: bool,
@@ -81,6 +81,8 @@ struct Want {
     is_overtaken: bool,
     /// How long it is left alone when nobody can serve it; 0 before the first time.
     retry_in_ms: u64,
+    /// When it is asked for again, if it is left alone.
+    retry_at: Option<u64>,
 }
 
 impl Fetcher {
@@ -92,8 +94,28 @@ impl Fetcher {
     fn retry_later(&mut self, content: ContentHash, now_ms: u64) {
         if let Some(want) = self.wants.get_mut(&content) {
             want.retry_in_ms = (2 * want.retry_in_ms).clamp(RETRY_FIRST_MS, RETRY_LONGEST_MS);
-            self.retries.insert((now_ms + want.retry_in_ms, content));
+            let at = now_ms + want.retry_in_ms;
+            self.retry_at(content, at);
         }
+    }
+
+    /// Sets when to ask again, whatever was set before: else each word of a remote's would begin another round of asking.
+    fn retry_at(&mut self, content: ContentHash, at: u64) {
+        let Some(want) = self.wants.get_mut(&content) else { return };
+        if let Some(before) = want.retry_at.replace(at) {
+            self.retries.remove(&(before, content));
+        }
+        self.retries.insert((at, content));
+    }
+
+    /// Nothing is wanted of it any more.
+    fn forget(&mut self, content: &ContentHash) -> Option<Want> {
+        self.unheld.remove(content);
+        let want = self.wants.remove(content)?;
+        if let Some(at) = want.retry_at {
+            self.retries.remove(&(at, *content));
+        }
+        Some(want)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -128,6 +150,7 @@ impl Engine {
                 in_flight: None,
                 is_overtaken: false,
                 retry_in_ms: 0,
+                retry_at: None,
             }
         });
         want.paths.insert(path.clone());
@@ -155,6 +178,7 @@ impl Engine {
         self.fetcher.queue.clear();
         for (content, want) in &mut self.fetcher.wants {
             want.refused_by.clear();
+            want.retry_at = None;
             if want.in_flight.is_none() {
                 self.fetcher.queue.push_back(*content);
             }
@@ -168,6 +192,7 @@ impl Engine {
             let Some((_, content)) = self.fetcher.retries.pop_first() else { return };
             let Some(want) = self.fetcher.wants.get_mut(&content) else { continue };
             want.refused_by.clear();
+            want.retry_at = None;
             if want.in_flight.is_none() {
                 self.fetcher.queue.push_back(content);
             }
@@ -257,8 +282,7 @@ impl Engine {
         let paths: Vec<SyncPath> =
             want.paths.iter().filter(|path| self.wants_content(path, content)).cloned().collect();
         let Some(path) = paths.first().cloned() else {
-            self.fetcher.wants.remove(&content);
-            self.fetcher.unheld.remove(&content);
+            self.fetcher.forget(&content);
             self.fetcher.has_leftovers = true;
             return None;
         };
@@ -299,8 +323,7 @@ impl Engine {
         self.fetcher.in_flight_bytes -= length;
         match outcome {
             FetchOutcome::Staged { chunks } => {
-                let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
-                self.fetcher.unheld.remove(&content);
+                let paths = self.fetcher.forget(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.staged.insert(content);
                 self.note_chunks(content, chunks);
                 paths.into_iter().for_each(|path| self.planner.reconsider(path));
@@ -312,11 +335,10 @@ impl Engine {
                 self.fetcher.queue.push_back(content);
             }
             FetchOutcome::Broken(_) => {
-                self.fetcher.retries.insert((self.now.monotonic_ms + BROKEN_RETRY_MS, content));
+                self.fetcher.retry_at(content, self.now.monotonic_ms + BROKEN_RETRY_MS);
             }
             FetchOutcome::Trouble(trouble) => {
-                let paths = self.fetcher.wants.remove(&content).map(|want| want.paths).unwrap_or_default();
-                self.fetcher.unheld.remove(&content);
+                let paths = self.fetcher.forget(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.has_leftovers = true;
                 for path in paths {
                     let message = match trouble.kind {

@@ -13,6 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::names::to_hex;
 
+mod merge;
+mod versions;
+
+pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenFile, Preview};
+pub use versions::{
+    Conflict, ConflictList, History, Item, KeptVersion, Resolved, Restored, StandingVersion, Why,
+};
+
 /// A time as the documents carry it, such as `2026-03-01T12:00:00Z`; held within the years that RFC 3339 can write.
 pub fn rfc3339(time: Time) -> String {
     let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
@@ -202,21 +210,6 @@ pub struct DirectoryStatus {
     pub unsupported: Vec<PathMessage>,
     /// The fingerprint of the whole tree; null until it is known. Equal on two members means equal trees.
     pub root_hash: Option<String>,
-}
-
-/// How many files and symlinks met which end in a first merge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstMerge {
-    /// The same on both sides.
-    pub adopted: u64,
-    /// Brought here.
-    pub fetched: u64,
-    /// Told to the others, who did not have them.
-    pub sent: u64,
-    /// Conflict copies shown.
-    pub conflicts: u64,
-    /// Taken away here, because others had deleted or replaced them; they are kept.
-    pub removed: u64,
 }
 
 /// How far a reading of all files is.
@@ -446,228 +439,6 @@ pub struct Absent {
     pub remote: String,
     /// The directory's name.
     pub directory: String,
-}
-
-/// `sync up --dry-run`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preview {
-    /// Who offers the directory, and by which name.
-    pub remote: String,
-    /// Its name there.
-    pub name: String,
-    /// Where it would be kept.
-    pub path: ShownPath,
-    /// How.
-    pub mode: Mode,
-    /// True if changes made here would stay here.
-    pub read_only: bool,
-    /// True if so much would be taken away that the join would ask before (`sync approve`).
-    pub held: bool,
-    /// How many files and symlinks meet which end, in the order of [`Foreseen`]'s kinds; those with none are left out.
-    pub counts: Vec<ForeseenCount>,
-    /// Each of them, in the order of their paths.
-    pub files: Vec<ForeseenFile>,
-    /// What cannot be read, and is not in the figures.
-    pub errors: Vec<PathMessage>,
-}
-
-/// What a first merge does about a file or symlink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Foreseen {
-    /// It is the same on both sides.
-    Adopt,
-    /// It is only there, or newer there, and comes here.
-    Fetch,
-    /// It is only here, and goes there.
-    Send,
-    /// It differs: one has the name, the other stands beside it.
-    Conflict,
-    /// It equals what was deleted there: it goes, and is kept.
-    Remove,
-    /// It stays here alone.
-    Local,
-    /// It stays there alone.
-    Left,
-}
-
-/// How many files and symlinks meet one end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForeseenCount {
-    /// Which end.
-    pub what: Foreseen,
-    /// How many.
-    pub files: u64,
-    /// Bytes of what has the names afterwards, or of what goes.
-    pub bytes: u64,
-}
-
-/// What a first merge does about one path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForeseenFile {
-    /// Which, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// What.
-    pub what: Foreseen,
-    /// Bytes of what has the name afterwards, or of what goes.
-    pub bytes: u64,
-    /// Of a conflict: true if this side has the name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub named_here: Option<bool>,
-    /// Of a conflict: where the other stands; none if it stays on this device.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub copies: Vec<ShownPath>,
-}
-
-/// One conflict copy that is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// The directory's name.
-    pub directory: String,
-    /// The directory's root on this machine.
-    pub root: ShownPath,
-    /// The path that is in conflict, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// The copy, below the root.
-    pub copy: ShownPath,
-    /// Whose version the copy shows, by this device's name for it.
-    pub by: String,
-    /// When that version was made, by that device's clock.
-    pub at: String,
-}
-
-/// `conflicts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConflictList {
-    /// By directory and copy.
-    pub conflicts: Vec<Conflict>,
-}
-
-/// `resolve`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// The directory's name.
-    pub directory: String,
-    /// The path that was in conflict, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// The copies that there were, below the root; none of them is shown any more.
-    pub copies: Vec<ShownPath>,
-    /// The names that they have now, where both were kept.
-    pub renamed: Vec<ShownPath>,
-    /// True if the copy has its path's place now, and what was there is kept.
-    pub taken: bool,
-    /// Other copies of the same path, which are still in conflict.
-    pub left: Vec<ShownPath>,
-}
-
-/// A version that is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptVersion {
-    /// What `restore --version` takes; the first characters do, as far as no other version has the same.
-    pub id: String,
-    /// The path that it was at, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// True for a symlink, false for a file.
-    pub symlink: bool,
-    /// Its bytes.
-    pub bytes: u64,
-    /// Its modification time.
-    pub modified: String,
-    /// When it was replaced or deleted: until then it was at the path.
-    pub replaced: String,
-}
-
-/// `history`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
-    /// The directory's name.
-    pub directory: String,
-    /// The path asked for, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// True if something is at the path now.
-    pub present: bool,
-    /// The newest first.
-    pub versions: Vec<KeptVersion>,
-}
-
-/// `restore`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restored {
-    /// The directory's name.
-    pub directory: String,
-    /// The path asked for, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// What is in place now, below the root.
-    pub restored: Vec<KeptVersion>,
-    /// What was left as it is, below the root: something is there.
-    pub left: Vec<ShownPath>,
-    /// Where it was written instead.
-    pub to: Option<ShownPath>,
-}
-
-/// A file, directory, symlink or nothing, as `why` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// `file`, `directory`, `symlink`, `nothing`, or what else it is.
-    pub kind: String,
-    /// A file's bytes.
-    pub bytes: Option<u64>,
-    /// Permission bits, in octal.
-    pub mode: Option<String>,
-    /// Modification time, of a file.
-    pub modified: Option<String>,
-    /// The first 16 hexadecimal digits of the content's BLAKE3 hash: of a symlink, of its target.
-    pub content: Option<String>,
-}
-
-/// A version that stands: nobody who knew it has replaced it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StandingVersion {
-    /// Who made it, by this device's name for it.
-    pub by: String,
-    /// When, by that device's clock; of several the latest has the name.
-    pub at: String,
-    /// What it is.
-    #[serde(flatten)]
-    pub item: Item,
-    /// Where it is shown, below the root; null where it is not.
-    pub shown_at: Option<ShownPath>,
-}
-
-/// `why`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Why {
-    /// The directory's name.
-    pub directory: String,
-    /// The path, below the root.
-    #[serde(flatten)]
-    pub path: ShownPath,
-    /// What is on the disk now; null where that cannot be told.
-    pub disk: Option<Item>,
-    /// What was there when it was last looked at.
-    pub index: Item,
-    /// What all versions together say.
-    pub wanted: Item,
-    /// The versions that stand.
-    pub versions: Vec<StandingVersion>,
-    /// The path that it is a conflict copy of.
-    pub copy_of: Option<ShownPath>,
-    /// One word for what follows, such as `in-step`.
-    pub reason: String,
-    /// The same in a sentence.
-    pub explanation: String,
-    /// Connected remotes that have not been told yet how it is here.
-    pub untold: Vec<String>,
-    /// Members that are not connected or take no part now: whether they have it is not known.
-    pub away: Vec<String>,
-    /// How many versions `history` lists.
-    pub kept: u64,
 }
 
 /// What a refused request answers with.

@@ -32,6 +32,8 @@ pub(super) struct Join {
     stage: Stage,
     pub(super) deadline: Instant,
     goal: Goal,
+    /// The directory was made for it.
+    is_made: bool,
 }
 
 /// What is wanted.
@@ -97,7 +99,8 @@ impl House {
             Ok((device, path)) => {
                 self.network.dial_now(device);
                 let deadline = Instant::now() + JOIN_WITHIN;
-                self.joins.push(Join { request, device, path, stage: Stage::Connecting, deadline, goal });
+                let stage = Stage::Connecting;
+                self.joins.push(Join { request, device, path, stage, deadline, goal, is_made: false });
             }
         }
     }
@@ -139,6 +142,7 @@ impl House {
                     return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
                 }
                 if matches!(join.goal, Goal::Join(_)) {
+                    join.is_made |= !join.path.exists();
                     make_usable(&join.path)?; // Before the remote counts on this device.
                 }
                 self.send(
@@ -219,7 +223,12 @@ impl House {
             .map_err(|reason| Refusal::new(format!("{} refused: {reason}", join.request.remote.as_str())))
             .and_then(|terms| self.start_joined(&join, directory, &terms));
         match started {
-            Err(refusal) => join.goal.refuse(refusal),
+            Err(refusal) => {
+                if join.is_made {
+                    let _ = std::fs::remove_dir(&join.path); // Only if nobody has put anything into it.
+                }
+                join.goal.refuse(refusal);
+            }
             Ok(()) => {
                 join.stage = Stage::Started(directory);
                 self.joins.push(join);
@@ -267,8 +276,6 @@ impl House {
         let request = &join.request;
         self.check_name(request.name.as_str())?;
         let path = self.joinable(&join.path)?;
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
         let (root, found) = Root::offer(&path, directory).map_err(|error| Refusal::new(error.to_string()))?;
         if found != directory {
             root.adopt_marker(directory).map_err(|error| Refusal::new(error.to_string()))?;

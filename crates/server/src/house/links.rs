@@ -28,6 +28,8 @@ const OUTBOX_BYTES: usize = 64 << 20;
 const PEEK_OUTBOX_BYTES: usize = 4 << 20;
 /// The least time between two such answers.
 const PEEK_PAUSE: Duration = Duration::from_millis(2);
+/// How often it is looked whether a remote has read enough to be told more.
+const PEEK_UNREAD_PAUSE: Duration = Duration::from_millis(100);
 
 /// A remote that is connected.
 pub(super) struct Connected {
@@ -58,6 +60,13 @@ impl Connected {
             peek_not_before: Instant::now(),
             up_in: BTreeSet::new(),
         }
+    }
+}
+
+impl Connected {
+    /// True if little enough waits to be read that the remote may be told what a directory holds.
+    fn reads(&self) -> bool {
+        self.outbox.bytes.load(Ordering::Relaxed) <= PEEK_OUTBOX_BYTES
     }
 }
 
@@ -351,14 +360,12 @@ impl House {
     /// Answers what remotes want to know, at a pace, and no faster than they read.
     pub(super) fn answer_peeks(&mut self) {
         let now = Instant::now();
-        let may_hear = |connected: &Connected| {
-            connected.peek_not_before <= now
-                && connected.outbox.bytes.load(Ordering::Relaxed) <= PEEK_OUTBOX_BYTES
-        };
+        let may_hear = |connected: &Connected| connected.peek_not_before <= now && connected.reads();
         let due = self.links.iter_mut().filter(|(_, connected)| may_hear(connected));
         let due = due.filter_map(|(device, connected)| {
+            let peek = connected.peek.take()?;
             connected.peek_not_before = now + PEEK_PAUSE;
-            Some((*device, connected.peek.take()?))
+            Some((*device, peek))
         });
         for (device, (directory, after)) in due.collect::<Vec<_>>() {
             let result = self.page(&device, &directory, after.as_ref());
@@ -369,8 +376,12 @@ impl House {
     /// When the next question of a remote's may be answered.
     pub(super) fn peek_due(&self) -> Option<Instant> {
         let waiting = self.links.values().filter(|connected| connected.peek.is_some());
-        let at = waiting.map(|connected| connected.peek_not_before).min()?;
-        Some(at.max(Instant::now() + PEEK_PAUSE))
+        let now = Instant::now();
+        let at = |connected: &Connected| match connected.reads() {
+            true => connected.peek_not_before.max(now + PEEK_PAUSE),
+            false => now + PEEK_UNREAD_PAUSE,
+        };
+        waiting.map(at).min()
     }
 
     fn page(

@@ -370,6 +370,7 @@ fn c6_what_has_rotted_and_nobody_has_is_said_and_a_chmod_does_not_spread_it() {
     assert_eq!(world.devices[A].disk.items[&path].mode, 0o600);
 }
 
+/// Promise H6.
 #[test]
 fn h6_the_hash_of_a_tree_is_no_xor_of_its_parts() {
     let hash_of = |names: &[&str]| {

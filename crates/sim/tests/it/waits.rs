@@ -189,3 +189,27 @@ fn s2_what_is_only_moving_does_not_wait_for_what_nobody_has() {
         assert!(has(&world, 0, "f = two"), "seed {seed}: {:?}", world.devices[0].disk.show());
     }
 }
+
+/// However often the other says something new meanwhile, bytes that nobody has are asked for at one pace.
+#[test]
+fn h3_bytes_that_nobody_has_are_asked_for_no_more_often_for_what_is_said() {
+    let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    world.start(0);
+    world.start(1);
+    world.write(1, "gone", "one");
+    world.run_us(2 * SECOND_US);
+    world.options.lost_hints_percent = 100;
+    world.delete(1, "gone"); // Which is not noticed before the next scan.
+    world.connect(0, 1);
+    world.run_us(2 * SECOND_US);
+    world.options.lost_hints_percent = 0;
+    for number in 0..40 {
+        world.write(1, &format!("f{number}"), &format!("{number}"));
+        world.run_us(SECOND_US);
+    }
+    world.run_us(20 * SECOND_US);
+    let before = world.stats.n_fetches;
+    world.run_us(100 * SECOND_US);
+    let asked = world.stats.n_fetches - before;
+    assert!((5..=15).contains(&asked), "asked {asked} times in 100 s");
+}

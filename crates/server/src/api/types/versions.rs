@@ -1,0 +1,155 @@
+//! What there is, and was, of a path: conflicts, history, and why it is as it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::ShownPath;
+
+/// One conflict copy that is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The directory's name.
+    pub directory: String,
+    /// The directory's root on this machine.
+    pub root: ShownPath,
+    /// The path that is in conflict, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// The copy, below the root.
+    pub copy: ShownPath,
+    /// Whose version the copy shows, by this device's name for it.
+    pub by: String,
+    /// When that version was made, by that device's clock.
+    pub at: String,
+}
+
+/// `conflicts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictList {
+    /// By directory and copy.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// `resolve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The directory's name.
+    pub directory: String,
+    /// The path that was in conflict, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// The copies that there were, below the root; none of them is shown any more.
+    pub copies: Vec<ShownPath>,
+    /// The names that they have now, where both were kept.
+    pub renamed: Vec<ShownPath>,
+    /// True if the copy has its path's place now, and what was there is kept.
+    pub taken: bool,
+    /// Other copies of the same path, which are still in conflict.
+    pub left: Vec<ShownPath>,
+}
+
+/// A version that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVersion {
+    /// What `restore --version` takes; the first characters do, as far as no other version has the same.
+    pub id: String,
+    /// The path that it was at, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// True for a symlink, false for a file.
+    pub symlink: bool,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its modification time.
+    pub modified: String,
+    /// When it was replaced or deleted: until then it was at the path.
+    pub replaced: String,
+}
+
+/// `history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The directory's name.
+    pub directory: String,
+    /// The path asked for, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// True if something is at the path now.
+    pub present: bool,
+    /// The newest first.
+    pub versions: Vec<KeptVersion>,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The directory's name.
+    pub directory: String,
+    /// The path asked for, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What is in place now, below the root.
+    pub restored: Vec<KeptVersion>,
+    /// What was left as it is, below the root: something is there.
+    pub left: Vec<ShownPath>,
+    /// Where it was written instead.
+    pub to: Option<ShownPath>,
+}
+
+/// A file, directory, symlink or nothing, as `why` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// `file`, `directory`, `symlink`, `nothing`, or what else it is.
+    pub kind: String,
+    /// A file's bytes.
+    pub bytes: Option<u64>,
+    /// Permission bits, in octal.
+    pub mode: Option<String>,
+    /// Modification time, of a file.
+    pub modified: Option<String>,
+    /// The first 16 hexadecimal digits of the content's BLAKE3 hash: of a symlink, of its target.
+    pub content: Option<String>,
+}
+
+/// A version that stands: nobody who knew it has replaced it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingVersion {
+    /// Who made it, by this device's name for it.
+    pub by: String,
+    /// When, by that device's clock; of several the latest has the name.
+    pub at: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub item: Item,
+    /// Where it is shown, below the root; null where it is not.
+    pub shown_at: Option<ShownPath>,
+}
+
+/// `why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// The directory's name.
+    pub directory: String,
+    /// The path, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What is on the disk now; null where that cannot be told.
+    pub disk: Option<Item>,
+    /// What was there when it was last looked at.
+    pub index: Item,
+    /// What all versions together say.
+    pub wanted: Item,
+    /// The versions that stand.
+    pub versions: Vec<StandingVersion>,
+    /// The path that it is a conflict copy of.
+    pub copy_of: Option<ShownPath>,
+    /// One word for what follows, such as `in-step`.
+    pub reason: String,
+    /// The same in a sentence.
+    pub explanation: String,
+    /// Connected remotes that have not been told yet how it is here.
+    pub untold: Vec<String>,
+    /// Members that are not connected or take no part now: whether they have it is not known.
+    pub away: Vec<String>,
+    /// How many versions `history` lists.
+    pub kept: u64,
+}
