@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use file_sync_server::api::command::Keep;
 use file_sync_server::api::names::{DirectoryName, RemoteName};
 use file_sync_server::api::types::Mode;
+use file_sync_server::config::KeptMax;
 
 use crate::duration::{parse_expiry, parse_moment, parse_timeout};
 use crate::failure::Failure;
@@ -126,6 +127,19 @@ pub enum Verb {
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
+    /// List what was done to the bytes at a path, the newest first: when, why, and on whose word
+    ///
+    /// The list is only ever added to, and says of each change, replacement, removal and rename the hash of what was there
+    /// before and after. Of a directory, it has all that is below it. A file that is new does nothing to anybody's bytes, and
+    /// is not in it; neither are changes of mode and time alone.
+    Log {
+        /// A path in an offered or synced directory
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// The most to list
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u64,
+    },
     /// Look whether this machine is set up as it should be, and say what mends what is not
     ///
     /// Home and its permissions, databases, clock, the kernel's limits, the network, and of each directory its marker, file
@@ -177,6 +191,12 @@ pub struct Server {
     /// How much memory what remotes announce may take, as 512M or 4G [default: half of this machine's, at least 1G]
     #[arg(long, value_name = "SIZE", value_parser = crate::size::parse_size)]
     pub announced_max: Option<u64>,
+    /// How much room the kept versions of each directory may take: a share of its file system, or a size
+    ///
+    /// What is over it goes within the hour: first what there is a newer version of, then the oldest, and what is younger than a
+    /// day last, which `status` tells.
+    #[arg(long, value_name = "PERCENT|SIZE", default_value = "10%", value_parser = crate::size::parse_kept_max)]
+    pub kept_max: KeptMax,
 }
 
 /// `file`.

@@ -234,12 +234,13 @@ impl DirectoryIndex {
         log::kept_for(&self.connection, path).map_err(|error| self.failed(error))
     }
 
-    /// The latest acts, at most `limit`, newest first.
+    /// The latest acts of all, at most `limit`, newest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn acts(&self, limit: usize) -> Result<Vec<Act>, IndexError> {
-        log::acts(&self.connection, &self.actors, limit).map_err(|error| self.failed(error))
+        log::acts(&self.connection, &self.actors, &SyncPath::root(), limit)
+            .map_err(|error| self.failed(error))
     }
 
     /// The doubts that are stored.

@@ -4,11 +4,12 @@ use file_sync_core::effect::Kept;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{ContentHash, DeviceId, Time};
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::actors::Actors;
 use crate::codec::{self, Malformed};
-use crate::paths::{ParentNumbers, stored_path};
+use crate::paths::{self, ParentNumbers, stored_path};
 
 /// One act on a user's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,7 +22,7 @@ pub struct Act {
     pub before: Option<ContentHash>,
     /// What is there now.
     pub after: Option<ContentHash>,
-    /// What was done, in a word or two.
+    /// What was done, in a word.
     pub what: String,
     /// Why, in one line.
     pub why: String,
@@ -56,14 +57,34 @@ pub(crate) fn put_act(
     Ok(())
 }
 
-/// The newest acts, newest first.
-pub(crate) fn acts(connection: &Connection, actors: &Actors, limit: usize) -> rusqlite::Result<Vec<Act>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by FROM acts
-         ORDER BY id DESC LIMIT ?1",
-    )?;
+/// The acts at a path, at what lies below it, and at the directories above; the newest first, at most `limit`.
+///
+/// Reads the whole table: nobody asks often, and an index would cost every act.
+pub(crate) fn acts(
+    connection: &Connection,
+    actors: &Actors,
+    path: &SyncPath,
+    limit: usize,
+) -> rusqlite::Result<Vec<Act>> {
+    let above: Vec<(i64, Vec<u8>)> = paths::places_to(connection, path)?;
+    let places = vec!["(?, ?)"; above.len()].join(", ");
+    let is_at =
+        if above.is_empty() { String::new() } else { format!("OR (parent, name) IN (VALUES {places})") };
+    let sql = format!(
+        "WITH RECURSIVE below (id) AS (
+             SELECT ? UNION SELECT parents.id FROM parents JOIN below ON parents.parent = below.id
+             WHERE parents.id <> 0
+         )
+         SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by FROM acts
+         WHERE parent IN below {is_at} ORDER BY id DESC LIMIT ?"
+    );
+    let mut statement = connection.prepare(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let acts = statement.query_map([limit], |row| {
+    let below = paths::number_of(connection, path)?;
+    let above = above.into_iter().flat_map(|(parent, name)| [Value::Integer(parent), Value::Blob(name)]);
+    let below = below.map_or(Value::Null, Value::Integer);
+    let values: Vec<Value> = std::iter::once(below).chain(above).chain([limit.into()]).collect();
+    let acts = statement.query_map(params_from_iter(values), |row| {
         let by = match row.get::<_, Option<i64>>(8)? {
             Some(number) => Some(actors.device(number).ok_or_else(|| Malformed.in_column(8))?),
             None => None,

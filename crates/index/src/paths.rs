@@ -70,12 +70,15 @@ impl ParentNumbers {
     }
 }
 
-fn find_or_insert(connection: &Connection, parent: i64, name: &[u8]) -> rusqlite::Result<i64> {
-    let found = connection
+fn find(connection: &Connection, parent: i64, name: &[u8]) -> rusqlite::Result<Option<i64>> {
+    connection
         .prepare_cached("SELECT id FROM parents WHERE parent = ?1 AND name = ?2")?
         .query_row(params![parent, name], |row| row.get(0))
-        .optional()?;
-    if let Some(number) = found {
+        .optional()
+}
+
+fn find_or_insert(connection: &Connection, parent: i64, name: &[u8]) -> rusqlite::Result<i64> {
+    if let Some(number) = find(connection, parent, name)? {
         return Ok(number);
     }
     connection
@@ -153,6 +156,27 @@ pub(crate) fn stored_path(connection: &Connection, parent: i64, name: &[u8]) -> 
     }
     names.reverse();
     codec::path(&names.join(&b'/')).map_err(|malformed| malformed.in_column(1))
+}
+
+/// The number that a path has as a parent, if anything was ever stored below it.
+pub(crate) fn number_of(connection: &Connection, path: &SyncPath) -> rusqlite::Result<Option<i64>> {
+    match places_to(connection, path)?.pop() {
+        None if path.is_root() => Ok(Some(ROOT)),
+        Some((parent, name)) if divide(path.as_bytes()).1 == name => find(connection, parent, &name),
+        _ => Ok(None),
+    }
+}
+
+/// Where a path and everything above it is stored, downwards from the root, as far as there are numbers.
+pub(crate) fn places_to(connection: &Connection, path: &SyncPath) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+    let mut places = Vec::new();
+    let mut parent = Some(ROOT);
+    for name in path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        let Some(number) = parent else { break };
+        places.push((number, name.to_owned()));
+        parent = find(connection, number, name)?;
+    }
+    Ok(places)
 }
 
 /// Forgets parents that nothing is stored below of.

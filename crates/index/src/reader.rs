@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use file_sync_core::effect::{ChunkList, Kept};
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use rusqlite::Connection;
 
+use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::each_kept;
+use crate::log::{Act, acts, each_kept};
 use crate::open::{self, DIRECTORY};
 
 /// A directory's database, open for reading: may be moved to another thread than its writer's.
@@ -43,6 +45,17 @@ impl DirectoryReader {
         each_kept(&self.connection, |one| kept.push(one))
             .map_err(|error| IndexError::sql(&self.path, error))?;
         Ok(kept)
+    }
+
+    /// The latest committed acts at a path, at what lies below it, and at the directories above; at most `limit`, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, IndexError> {
+        let acts =
+            Actors::read(&self.connection).and_then(|actors| acts(&self.connection, &actors, path, limit));
+        acts.map_err(|error| IndexError::sql(&self.path, error))
     }
 
     /// Gives every committed chunk list to `each`, with the hash of its content.

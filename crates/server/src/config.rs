@@ -14,4 +14,31 @@ pub struct ServerConfig {
     pub name: String,
     /// How much memory what remotes announce may take, of all directories together, in bytes.
     pub announced_bytes_max: u64,
+    /// How much room the kept versions of a directory may take.
+    pub kept_max: KeptMax,
+}
+
+/// How much room the kept versions of a directory may take (promise L3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptMax {
+    /// So many hundredths of the file system that it is on.
+    Percent(u8),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl Default for KeptMax {
+    fn default() -> KeptMax {
+        KeptMax::Percent(10)
+    }
+}
+
+impl KeptMax {
+    /// In bytes, on a file system of `total_bytes`.
+    pub fn bytes_of(self, total_bytes: u64) -> u64 {
+        match self {
+            KeptMax::Percent(percent) => total_bytes / 100 * u64::from(percent),
+            KeptMax::Bytes(bytes) => bytes,
+        }
+    }
 }

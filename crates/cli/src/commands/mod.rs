@@ -8,6 +8,7 @@ mod file_down;
 mod file_ls;
 mod file_up;
 mod history;
+mod log;
 mod man;
 mod remote_add;
 mod remote_invite;
@@ -70,6 +71,7 @@ pub async fn run(arguments: Arguments, console: Console) -> Result<(), Failure> 
             verify::run(target, timeout, &Client::new(global.home()?), console).await
         }
         Verb::Why { path } => why::run(&path, &Client::new(global.home()?), console).await,
+        Verb::Log { path, limit } => log::run(&path, limit, &Client::new(global.home()?), console).await,
         Verb::Doctor { listen } => doctor::run(listen, global.home()?, console).await,
         Verb::Demo { keep } => demo::run(keep, console).await,
         Verb::Completions { shell } => completions::run(shell, console),

@@ -15,7 +15,8 @@ use crate::failure::Failure;
 pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
     let name = arguments.name.map_or_else(host_name, String::from);
     let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
-    let config = ServerConfig { home, listen: arguments.listen, name, announced_bytes_max };
+    let (listen, kept_max) = (arguments.listen, arguments.kept_max);
+    let config = ServerConfig { home, listen, name, announced_bytes_max, kept_max };
     let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
     file_sync_server::run(config, stop(interrupt, terminate))
         .await

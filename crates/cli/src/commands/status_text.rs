@@ -57,6 +57,12 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
         text.push_str(&format!("  verify: {}\n", progress(reading)));
     }
     text.push_str(&held(directory, console));
+    if directory.kept_gone_young > 0 {
+        let gone = counted(directory.kept_gone_young, "kept version", "kept versions");
+        let why =
+            "of the last day had to go for want of room (server --kept-max); `file-sync log` says which";
+        text.push_str(&format!("  {}\n", console.coloured(Colour::Red, &format!("{gone} {why}"))));
+    }
     let errors: Vec<String> =
         directory.errors.iter().map(|error| line(&error.path.path, &error_text(error))).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
@@ -96,7 +102,7 @@ fn held(directory: &DirectoryStatus, console: Console) -> String {
     let mut named: String = paths.collect();
     if directory.held > N_LINES_MAX as u64 {
         let n_more = directory.held - N_LINES_MAX as u64;
-        named.push_str(&format!("  … and {n_more} more; the first hundred with --json\n"));
+        named.push_str(&format!("  … and {n_more} more; `file-sync sync held` lists them\n"));
     }
     format!("  {}\n{named}", console.coloured(Colour::Red, &question))
 }

@@ -18,6 +18,7 @@ mod homes;
 mod hostile;
 mod ignored;
 mod kinds;
+mod log;
 mod modes;
 mod names;
 mod powercut;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::device::Device;
-use crate::world::{FEBRUARY, JANUARY, MARCH, check, copy_name, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, check, copy_name, directory_becomes, settle, sharing};
 
 fn path_of(device: &Device, name: &str) -> String {
     device.root().join(name).to_str().expect("UTF-8").to_owned()
@@ -185,4 +185,31 @@ fn what_cannot_be_restored_or_resolved_is_said_and_nothing_changes() {
         assert_eq!(beta.run(&wrong).status.code(), Some(2), "{wrong:?}");
     }
     check(&[&alpha, &beta], "f/");
+}
+
+#[test]
+fn l3_kept_versions_take_no_more_room_than_they_may_and_status_says_what_had_to_go() {
+    let (alpha, mut beta) = sharing();
+    for (bytes, at) in [("first", JANUARY), ("second", FEBRUARY), ("third", MARCH)] {
+        alpha.user().write("f", bytes, at);
+        settle(&[&alpha, &beta]);
+    }
+    let file = path_of(&beta, "f");
+    assert_eq!(beta.json(["history", &file])["versions"].as_array().map(Vec::len), Some(2));
+    beta.stop();
+    // Room for the younger one, which is the longer, alone.
+    beta.begin_under(&["sh", "-c", "exec \"$@\" --kept-max 6", "sh"].map(Into::into));
+    beta.await_ready();
+    directory_becomes(&beta, "kept_gone_young", 1);
+    let versions = beta.json(["history", &file])["versions"].clone();
+    assert_eq!(
+        (versions.as_array().map(Vec::len), &versions[0]["bytes"]),
+        (Some(1), &json!(6)),
+        "{versions}"
+    );
+    let newest = beta.json(["log", &file])["acts"][0].clone();
+    assert_eq!(newest["what"], "expired", "{newest}");
+    let status = beta.ok(["status"]);
+    assert!(status.contains("1 kept version of the last day had to go for want of room"), "{status}");
+    check(&[&alpha, &beta], "f \"third\"");
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
+use super::acts::ActRecord;
 use super::peer::PeerProgress;
 use super::plan::Doubt;
 use crate::conflict::origins;
@@ -15,7 +16,7 @@ use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::register::Register;
-use crate::version::{ContentHash, DeviceId, Dot, Signature, Time, Version};
+use crate::version::{ContentHash, DeviceId, Dot, Signature, Version};
 
 /// The numbers that are never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,23 +29,6 @@ pub struct Counters {
     pub counter: u64,
     /// The last sequence number.
     pub sequence: u64,
-}
-
-/// One act on a user's bytes, for the append-only record (promise P3).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ActRecord {
-    /// When.
-    pub at: Time,
-    /// Where.
-    pub path: SyncPath,
-    /// The bytes before.
-    pub before: Option<ContentHash>,
-    /// The bytes after.
-    pub after: Option<ContentHash>,
-    /// What was done, and why.
-    pub what: String,
-    /// On whose word.
-    pub by: DeviceId,
 }
 
 /// One transaction for the index.

@@ -5,7 +5,7 @@
 //! word may show older bytes. Neither is a user's edit (promise C4): what is known to be nobody's is replaced by what
 //! the record says, and kept; where that is not known, nothing is replaced by it and both are shown.
 
-use super::{ActRecord, Engine};
+use super::Engine;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::Record;
@@ -53,18 +53,6 @@ impl Engine {
         } else {
             Fallback::Possible
         }
-    }
-
-    /// Says in the record of acts why the bytes at a path are about to be replaced.
-    pub(super) fn note_fallback(&mut self, path: &SyncPath, before: Content, found: &Record) {
-        self.commits.note_act(ActRecord {
-            at: self.now.wall,
-            path: path.clone(),
-            before: before.is_bytes().then(|| before.hash()),
-            after: Some(found.content.hash()),
-            what: "fell back when the machine stopped: not taken for an edit".to_owned(),
-            by: self.config.device,
-        });
     }
 
     /// A path has fallen back: until its bytes come from somewhere, whoever edits or deletes what is left there has to do

@@ -170,7 +170,8 @@ impl Engine {
     fn make_anew(&mut self, path: &SyncPath, record: &Record) {
         let rank = record.stat.mtime.min(self.now.wall);
         let value = super::mint::value_of(record, None);
-        self.act(path, Content::Absent, value, Changed::ALL, rank, "kept here, though deleted elsewhere");
+        self.act(path, Content::Absent, value, Changed::ALL, rank);
+        self.note_own_act(path, (record.content, record.content), super::Deed::Revived, None);
         self.commits.note_row(path);
     }
 

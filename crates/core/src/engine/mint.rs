@@ -8,7 +8,7 @@ use std::mem::discriminant;
 
 use super::fallback::Fallback;
 use super::observe::{Found, Transaction};
-use super::{ActRecord, Engine};
+use super::{Deed, Engine};
 use crate::conflict::origins;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
@@ -142,7 +142,8 @@ impl Engine {
             Missing::Deleted(record) if self.tree.holds_content(path, record.content) => {
                 let is_directory = record.content == Content::Directory;
                 let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
-                self.act(path, record.content, value, Changed::ALL, self.now.wall, "deleted here");
+                self.act(path, record.content, value, Changed::ALL, self.now.wall);
+                self.note_own_act(path, (record.content, Content::Absent), Deed::Deleted, None);
             }
             Missing::Deleted(_) => {}
         }
@@ -178,8 +179,9 @@ impl Engine {
         let recorded = recorded.filter(|_| !is_doubted).cloned();
         let recorded = recorded.map(|recorded| self.before_fallback(path, recorded));
         let old = self.what_was_there(path, recorded, &record, contents);
-        let old = old
-            .map(|old| if self.is_as_moved(path, &old, &record, moved_from) { record.clone() } else { old });
+        let old = old.map(|old| {
+            if self.is_as_moved(path, &old, &record, moved_from.as_ref()) { record.clone() } else { old }
+        });
         // Who puts a conflict copy back at its name and something else in its place has replaced neither.
         let old = old.filter(|old| old.content == record.content || !self.is_put_back(path));
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
@@ -214,7 +216,10 @@ impl Engine {
             if let (Value::File { mtime, .. }, Some(old)) = (&mut value, &old) {
                 *mtime = self.pending_touch(path, old).filter(|pending| pending > mtime).unwrap_or(*mtime);
             }
-            self.act(path, before, value, changed, rank, "changed here");
+            let content = value.content();
+            self.act(path, before, value, changed, rank);
+            let from = moved_from.as_ref().map(|(from, _)| from);
+            self.note_own_act(path, (before, content), Deed::Changed, from);
         }
         self.local_changes.remove(path);
         self.set_record(path, Some(record));
@@ -277,8 +282,15 @@ impl Engine {
     }
 
     /// True for what is in doubt and may have been moved here by the engine, which had still to give it its mode and time.
-    fn is_as_moved(&self, path: &SyncPath, old: &Record, found: &Record, moved_from: Option<Stat>) -> bool {
-        let is_kept = |from: Stat| (from.mode, from.mtime) == (found.stat.mode, found.stat.mtime);
+    fn is_as_moved(
+        &self,
+        path: &SyncPath,
+        old: &Record,
+        found: &Record,
+        moved_from: Option<&(SyncPath, Stat)>,
+    ) -> bool {
+        let is_kept =
+            |(_, from): &(SyncPath, Stat)| (from.mode, from.mtime) == (found.stat.mode, found.stat.mtime);
         self.planner.doubts.is_about(path) && old.content == found.content && moved_from.is_some_and(is_kept)
     }
 
@@ -383,14 +395,8 @@ impl Engine {
         let is_directory = record.content == Content::Directory;
         let value = Value::Absent { directory_mode: is_directory.then_some(record.stat.mode) };
         let rank = self.now.wall;
-        self.act(
-            path,
-            record.content,
-            value,
-            Changed::ALL,
-            rank,
-            "deleted elsewhere before it was found here",
-        );
+        self.act(path, record.content, value, Changed::ALL, rank);
+        self.note_own_act(path, (record.content, Content::Absent), Deed::FoundDeleted, None);
     }
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {
@@ -409,20 +415,10 @@ impl Engine {
         value: Value,
         changed: Changed,
         rank: Time,
-        what: &str,
     ) {
         let dot = self.next_dot();
         self.planner.is_changed_here(path);
-        let after = value.content();
         self.tree.act(Act { path: path.clone(), before, value, changed, rank, dot });
-        self.commits.note_act(ActRecord {
-            at: self.now.wall,
-            path: path.clone(),
-            before: before.is_bytes().then(|| before.hash()),
-            after: after.is_bytes().then(|| after.hash()),
-            what: what.to_owned(),
-            by: self.config.device,
-        });
     }
 
     pub(super) fn next_dot(&mut self) -> Dot {

@@ -6,8 +6,9 @@
 //!
 //! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
 //! bytes, `hold` keeps back deletions of too much, `heal` replaces what has rotted, `peer` exchanges registers, `wait`
-//! answers "is all of it done?", `commit` says what has to be durable first.
+//! answers "is all of it done?", `commit` says what has to be durable first, `acts` writes down what was done to whose bytes.
 
+mod acts;
 mod ask;
 mod commit;
 mod event;
@@ -28,8 +29,9 @@ mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use acts::{ActRecord, Deed};
 pub use ask::{Conflict, Explanation, Reason, Standing};
-pub use commit::{ActRecord, Commit, Counters};
+pub use commit::{Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
 pub use fetch::{FetchOutcome, FetchRequest};
 pub use first_merge::FirstMerge;
@@ -76,6 +78,8 @@ pub struct Engine {
     /// Where a member that may not send differs: what is there instead (none: nothing).
     local_changes: BTreeMap<SyncPath, Option<Record>>,
     holds: hold::Holds,
+    /// Kept versions younger than a day that had to go since the start.
+    kept_gone_young: u64,
     /// Files whose bytes are not those that are recorded, though their stats are.
     damaged: BTreeSet<SyncPath>,
     /// How many symlinks are recorded.
@@ -165,6 +169,7 @@ impl Engine {
             unsupported: BTreeMap::new(),
             local_changes: BTreeMap::new(),
             holds,
+            kept_gone_young: 0,
             damaged: BTreeSet::new(),
             n_symlinks: 0,
             holders: HashMap::new(),

@@ -129,8 +129,8 @@ pub(super) struct Found {
     pub(super) record: Record,
     pub(super) target: Option<Box<[u8]>>,
     pub(super) chunks: Option<ChunkList>,
-    /// As it was recorded at another path when it was found here.
-    pub(super) moved_from: Option<Stat>,
+    /// Where it was recorded when it was found here, and how, if at another path.
+    pub(super) moved_from: Option<(SyncPath, Stat)>,
 }
 
 /// What is minted in one step.

@@ -51,6 +51,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Files and symlinks whose deletion waits for a word.
     pub held: u64,
+    /// Kept versions younger than a day that had to go since the start, for want of room.
+    pub kept_gone_young: u64,
     /// Paths that differ here and are not sent.
     pub local_changes: Vec<SyncPath>,
     /// Paths in trouble, and the root's.
@@ -72,6 +74,7 @@ impl Engine {
             need_bytes: 0,
             conflicts: 0,
             held: self.n_held(),
+            kept_gone_young: self.kept_gone_young,
             local_changes: self.local_changes.keys().cloned().collect(),
             problems: self.problems(),
             left_alone: self
@@ -160,10 +163,20 @@ impl Engine {
         }));
         problems.extend(self.pending_for_long().iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),
-            message: "no connected member has its bytes; it comes when one that has them is back".to_owned(),
+            message: self.why_pending(path).to_owned(),
             retry_at_ms: None,
         }));
         problems
+    }
+
+    /// Why bytes do not come that everybody connected lacks.
+    fn why_pending(&self, path: &SyncPath) -> &'static str {
+        let wanted = self.tree.project(path).value.content();
+        if self.fallen_back.get(path).is_some_and(|before| *before == wanted) {
+            return "the machine stopped before its bytes were on the disk, and nobody connected has them; what is left \
+                    of it is not sent: save it again, delete it, or restore a version that `history` lists";
+        }
+        "no connected member has its bytes; it comes when one that has them is back"
     }
 
     pub(super) fn is_troubled(&self) -> bool {

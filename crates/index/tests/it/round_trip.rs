@@ -193,3 +193,26 @@ fn an_act_on_the_root_has_the_root_for_a_path() {
     index.commit(&Batch { acts: samples::acts(), ..Batch::default() }).expect("committed");
     assert_eq!(index.acts(1).expect("read")[0].path, SyncPath::root());
 }
+
+#[test]
+fn acts_are_found_at_a_path_below_it_and_at_what_is_above() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let acts = ["d", "d/e/f", "d/e/g", "d/ee", "x/d/e/f"]
+        .map(|at| file_sync_index::Act { path: samples::path(at.as_bytes()), ..samples::acts().remove(0) });
+    index.commit(&Batch { acts: acts.to_vec(), ..Batch::default() }).expect("committed");
+    let reader = DirectoryReader::open(&path).expect("opened");
+    let at = |path: &str, limit| -> Vec<String> {
+        let acts = reader.acts(&samples::path(path.as_bytes()), limit).expect("read");
+        acts.iter().map(|act| act.path.to_string()).collect()
+    };
+    assert_eq!(at("d/e/f", 9), ["d/e/f", "d"]);
+    assert_eq!(at("d/e", 9), ["d/e/g", "d/e/f", "d"]);
+    assert_eq!(at("d", 9), ["d/ee", "d/e/g", "d/e/f", "d"]);
+    assert_eq!(at("x", 9), ["x/d/e/f"]);
+    assert_eq!(at("nowhere/f", 9), [""; 0]);
+    assert_eq!(at(&vec!["d"; 1500].join("/"), 9), ["d"]);
+    let all = reader.acts(&SyncPath::root(), 3).expect("read");
+    assert_eq!(all.iter().map(|act| act.path.to_string()).collect::<Vec<_>>(), ["x/d/e/f", "d/ee", "d/e/g"]);
+}

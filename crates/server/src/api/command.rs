@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::names::{DirectoryName, LocalPath, RemoteName, Target};
-use super::types::HoldAnswered;
+use super::types::{self, HoldAnswered};
 use super::types::{
     ConflictList, DirectoryDone, HeldList, History, Invitation, Mode, Offered, OfferedList, Preview, Remote,
     RemoteList, RemoteOfferList, Resolved, Restored, Status, Synced, SyncedList, Verified, Waited, Why,
@@ -61,6 +61,8 @@ pub enum Command {
     Resolve(Resolve, Reply<Resolved>),
     /// List the versions kept of a path.
     History(LocalPath, Reply<History>),
+    /// List what was done to the bytes at a path.
+    Log(Log, Reply<types::Log>),
     /// Bring one back.
     Restore(Restore, Reply<Restored>),
     /// Say of a path why it is as it is.
@@ -131,6 +133,15 @@ pub struct SyncUp {
 pub struct OnDirectory {
     /// Which.
     pub target: Target,
+}
+
+/// `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// A path in an offered or synced directory; of a directory, all below it.
+    pub path: LocalPath,
+    /// The most acts to list, the newest first.
+    pub limit: u64,
 }
 
 /// `sync wait`.

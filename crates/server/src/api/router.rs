@@ -46,6 +46,7 @@ pub fn router(commands: mpsc::Sender<Command>) -> Router {
         .route("/v1/conflicts/resolve", post(versions::resolve))
         .route("/v1/history", post(versions::history))
         .route("/v1/why", post(versions::why))
+        .route("/v1/log", post(versions::log))
         .route("/v1/restore", post(versions::restore))
         .fallback(|| async {
             error(StatusCode::NOT_FOUND, "no such request; is the client newer than the server?")

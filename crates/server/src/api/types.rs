@@ -18,7 +18,8 @@ mod versions;
 
 pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenFile, Preview};
 pub use versions::{
-    Conflict, ConflictList, History, Item, KeptVersion, Resolved, Restored, StandingVersion, Why,
+    Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, Resolved, Restored, StandingVersion,
+    Why,
 };
 
 /// A time as the documents carry it, such as `2026-03-01T12:00:00Z`; held within the years that RFC 3339 can write.
@@ -198,6 +199,9 @@ pub struct DirectoryStatus {
     /// The first hundred of them.
     #[serde(default)]
     pub held_paths: Vec<HeldPath>,
+    /// Kept versions younger than a day that had to go for want of room since the server's start.
+    #[serde(default)]
+    pub kept_gone_young: u64,
     /// What the first merge of a joined directory did; left out before it has ended, and after the server's next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_merge: Option<FirstMerge>,
@@ -480,6 +484,7 @@ mod tests {
             local_changes: 6,
             held: 1,
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
+            kept_gone_young: 7,
             first_merge: None,
             verifying: None,
             errors: vec![PathMessage::new(b"a".as_slice(), "m")],
@@ -490,7 +495,7 @@ mod tests {
         let expected = serde_json::json!({
             "name": "docs", "id": "00", "path": "/d\u{fffd}", "path_bytes": "2f64ff", "role": "synced",
             "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
-            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "held": 1,
+            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "kept_gone_young": 7, "held": 1,
             "held_paths": [{ "path": "h", "deleted_here": true }],
             "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null
         });

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 
 use super::command::{Command, Conflicts, OnPath};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{ConflictList, History, Resolved, Restored, Verified, Why};
+use super::types::{ConflictList, History, Log, Resolved, Restored, Verified, Why};
 
 pub(super) async fn conflicts(commands: Commands, body: Bytes) -> Answer<ConflictList> {
     let Conflicts { target } = parse(&body)?;
@@ -24,6 +24,11 @@ pub(super) async fn resolve(commands: Commands, body: Bytes) -> Answer<Resolved>
 pub(super) async fn history(commands: Commands, body: Bytes) -> Answer<History> {
     let OnPath { path } = parse(&body)?;
     ask(commands, |reply| Command::History(path, reply)).await
+}
+
+pub(super) async fn log(commands: Commands, body: Bytes) -> Answer<Log> {
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::Log(request, reply)).await
 }
 
 pub(super) async fn restore(commands: Commands, body: Bytes) -> Answer<Restored> {

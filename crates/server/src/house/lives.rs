@@ -205,7 +205,7 @@ impl House {
         let room = self.context.start(row, root, self.n_lives, &known, &mut doubt)?;
         self.home.set_setting(&identity_key, &format!("{}:{}", identity.0, identity.1))?;
         self.provider.insert(id, room.serving());
-        room.sweep_kept(known.is_unlisted);
+        room.sweep_kept(known.is_unlisted, self.config.kept_max);
         let (scanned, is_holding) = (Instant::now(), known.was_holding);
         let reading = Weak::new();
         let resident =

@@ -8,6 +8,7 @@ mod holds;
 mod joins;
 mod links;
 mod lives;
+mod log;
 mod paths;
 mod preview;
 mod remotes;
@@ -204,6 +205,7 @@ impl House {
             }
             Command::Resolve(request, reply) => self.resolve(request, reply),
             Command::History(path, reply) => self.history(&path, reply),
+            Command::Log(request, reply) => self.log(&request, reply),
             Command::Verify(target, reply) => self.verify(target.as_ref(), reply),
             Command::Why(path, reply) => self.why(&path, reply),
             Command::Restore(request, reply) => self.restore(request, reply),
@@ -263,7 +265,7 @@ impl House {
                 if let Err(error) = self.home.set_setting(&format!("unlisted:{directory}"), "0") {
                     tracing::warn!(%error, "cannot note that the kept versions are listed");
                 }
-                resident.room.sweep_kept(false);
+                resident.room.sweep_kept(false, self.config.kept_max);
             }
             self.with_engine(&directory, |engine| engine.rescan(crate::clock::now()));
         }

@@ -12,11 +12,15 @@ use crate::api::names::LocalPath;
 use crate::api::types::{Item, ShownPath, StandingVersion, Why, rfc3339};
 
 impl House {
-    pub(super) fn why(&self, path: &LocalPath, reply: Reply<Why>) {
+    /// Every paired device's name here, and this one's own.
+    pub(super) fn names(&self) -> BTreeMap<DeviceId, String> {
         let remotes = self.home.remotes().unwrap_or_default();
-        let mut names: BTreeMap<DeviceId, String> =
-            remotes.into_iter().map(|remote| (remote.device, remote.name)).collect();
-        names.insert(self.context.identity.device_id(), self.config.name.clone());
+        let own = (self.context.identity.device_id(), self.config.name.clone());
+        remotes.into_iter().map(|remote| (remote.device, remote.name)).chain([own]).collect()
+    }
+
+    pub(super) fn why(&self, path: &LocalPath, reply: Reply<Why>) {
+        let names = self.names();
         self.edit(path, reply, move |editor, row, path| {
             let disk = editor.root.look(&path);
             let kept = editor.versions(&path)?.iter().filter(|kept| kept.path == path).count() as u64;

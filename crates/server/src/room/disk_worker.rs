@@ -134,7 +134,7 @@ impl Worker<'_> {
             from.into_iter().chain([op.path()])
         });
         let restored = paths.cloned().collect();
-        self.reports.send(RoomEvent::KeptSwept(KeptSweep { removed: Vec::new(), changed, restored }));
+        self.reports.send(RoomEvent::KeptSwept(KeptSweep { changed, restored, ..KeptSweep::default() }));
         Ok(outcomes)
     }
 

@@ -14,7 +14,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
 use file_sync_core::version::{Content, Value};
 use file_sync_disk::Root;
-use file_sync_index::DirectoryReader;
+use file_sync_index::{Act, DirectoryReader};
 use tokio::sync::oneshot;
 
 use super::disk_worker::DiskJob;
@@ -58,6 +58,15 @@ impl Editor {
         kept.retain(|kept| kept.path == *path || path.is_ancestor_of(&kept.path));
         kept.sort_by(|one, other| (other.at, &other.name).cmp(&(one.at, &one.name)));
         Ok(kept)
+    }
+
+    /// What was done to users' bytes at a path, below it, and to the directories above; the newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, Refusal> {
+        let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts(path, limit);
+        acts.map_err(|error| Refusal::new(error.to_string()))
     }
 
     /// True if something is recorded at a path.

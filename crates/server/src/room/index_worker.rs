@@ -114,8 +114,8 @@ impl IndexWorker {
             path: act.path,
             before: act.before,
             after: act.after,
-            what: act.what,
-            why: String::new(),
+            what: act.deed.word().to_owned(),
+            why: act.why,
             by: Some(act.by),
         };
         let batch = Batch {

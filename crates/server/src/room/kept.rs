@@ -16,10 +16,10 @@ use file_sync_core::unlisted::Origins;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time};
 use file_sync_disk::Root;
 
+use crate::config::KeptMax;
+
 /// Bytes that were written late are left alone until nobody has written for this long, in seconds.
 const RESTED: u64 = 60;
-/// The part of the file system that kept versions may take: one in this many bytes.
-const CAP_PART: u64 = 10;
 /// What unlisted files are called where nothing says what they were.
 const UNKNOWN: &str = "recovered";
 
@@ -153,6 +153,7 @@ pub(super) fn sweep(
     device: DeviceId,
     kept: Vec<Kept>,
     now: Time,
+    kept_max: KeptMax,
     cancel: &AtomicBool,
 ) -> KeptSweep {
     let mut sweep = KeptSweep::default();
@@ -169,7 +170,10 @@ pub(super) fn sweep(
             Err(trouble) => tracing::warn!(name = kept.name, %trouble, "cannot look at a kept version"),
         }
     }
-    remove_expired(root, device, current, now, cancel, &mut sweep);
+    if let Ok(total_bytes) = root.total_bytes() {
+        let expired = expired(&current, now, kept_max.bytes_of(total_bytes));
+        remove_expired(root, device, &current, expired, cancel, &mut sweep);
+    }
     sweep
 }
 
@@ -211,13 +215,12 @@ fn take_late_bytes(root: &Root, device: DeviceId, kept: Kept, sweep: &mut KeptSw
 fn remove_expired(
     root: &Root,
     device: DeviceId,
-    kept: Vec<Kept>,
-    now: Time,
+    kept: &[Kept],
+    expired: Vec<(usize, Reason)>,
     cancel: &AtomicBool,
     sweep: &mut KeptSweep,
 ) {
-    let Ok(total_bytes) = root.total_bytes() else { return };
-    for (index, reason) in expired(&kept, now, total_bytes / CAP_PART) {
+    for (index, reason) in expired {
         if cancel.load(Ordering::Relaxed) {
             return;
         }
@@ -234,11 +237,11 @@ fn remove_expired(
             tracing::warn!(path = %kept.path, "a version kept for less than a day had to go for want of space");
         }
         match root.kept_remove(&kept.name) {
-            Ok(()) => sweep.removed.push(kept.name.clone()),
+            Ok(()) => sweep.expired.push((kept.clone(), reason)),
             Err(trouble) => tracing::warn!(name = kept.name, %trouble, "cannot remove a kept version"),
         }
     }
-    let gone: BTreeSet<&String> = sweep.removed.iter().collect();
+    let gone: BTreeSet<&String> = sweep.expired.iter().map(|(kept, _)| &kept.name).collect();
     let changed = std::mem::take(&mut sweep.changed);
     sweep.changed = changed.into_iter().filter(|kept| !gone.contains(&kept.name)).collect();
 }
@@ -290,7 +293,7 @@ mod tests {
 
         fn sweep_after(&self, seconds: i64, kept: &Kept) -> KeptSweep {
             let now = Time { seconds: kept.at.seconds + seconds, nanoseconds: 0 };
-            sweep(&self.root, DEVICE, vec![kept.clone()], now, &AtomicBool::new(false))
+            sweep(&self.root, DEVICE, vec![kept.clone()], now, KeptMax::default(), &AtomicBool::new(false))
         }
 
         fn names(&self) -> Vec<String> {
@@ -365,7 +368,8 @@ mod tests {
         let hidden = Kept { stat, ..kept };
         assert_eq!(scene.sweep_after(DAY, &hidden), KeptSweep::default());
         let swept = scene.sweep_after(31 * DAY, &hidden);
-        assert_eq!((swept.removed, swept.restored.len()), (vec![hidden.name.clone()], 1));
+        let expired: Vec<&str> = swept.expired.iter().map(|(kept, _)| kept.name.as_str()).collect();
+        assert_eq!((expired, swept.restored.len()), (vec![hidden.name.as_str()], 1));
         assert_eq!(scene.only_file().1, "later");
         assert!(scene.root.kept_list().unwrap().is_empty());
     }
@@ -375,7 +379,7 @@ mod tests {
         let scene = Scene::new();
         let kept = scene.displaced("f", "bytes");
         assert_eq!(scene.sweep_after(30 * DAY, &kept), KeptSweep::default());
-        assert_eq!(scene.sweep_after(30 * DAY + 1, &kept).removed, std::slice::from_ref(&kept.name));
+        assert_eq!(scene.sweep_after(30 * DAY + 1, &kept).expired, [(kept, Reason::Old)]);
         assert!(scene.names().is_empty() && scene.root.kept_list().unwrap().is_empty());
     }
 

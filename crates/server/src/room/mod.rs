@@ -30,6 +30,7 @@ pub(crate) use looker::Looker;
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
 use crate::clock;
+use crate::config::KeptMax;
 use crate::input::RoomEvent;
 use crate::transfer::Transfer;
 use disk_worker::DiskJob;
@@ -218,7 +219,7 @@ impl Room {
 
     /// Has all kept versions looked at, and before that those listed which the database does not know, if that is still
     /// to be done. To be called inside a tokio runtime.
-    pub(crate) fn sweep_kept(&self, is_unlisted: bool) {
+    pub(crate) fn sweep_kept(&self, is_unlisted: bool, kept_max: KeptMax) {
         let (root, reader, reports) = (self.root.clone(), self.transfer.reader(), self.transfer.reports());
         let (device, cancel) = (self.device, self.workers.cancel.clone());
         tokio::task::spawn_blocking(move || {
@@ -229,7 +230,7 @@ impl Room {
                     reports.send(RoomEvent::KeptSwept(sweep));
                 }
                 Ok(listed) => {
-                    let sweep = kept::sweep(&root, device, listed, clock::now().wall, &cancel);
+                    let sweep = kept::sweep(&root, device, listed, clock::now().wall, kept_max, &cancel);
                     reports.send(RoomEvent::KeptSwept(sweep));
                 }
                 Err(error) => tracing::warn!(%error, "cannot read the list of kept versions"),

@@ -334,6 +334,23 @@ fn lost_edit() -> World {
 }
 
 #[test]
+fn c4_bytes_that_nobody_has_any_more_are_said_to_be_lost() {
+    let mut world = lost_edit();
+    let problems = |world: &World| {
+        let engine = world.devices[A].engine.as_ref().expect("it runs");
+        let of = |problem: file_sync_core::engine::Problem| {
+            format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.message)
+        };
+        engine.status().problems.into_iter().map(of).collect::<Vec<_>>()
+    };
+    let told = problems(&world);
+    assert!(told.iter().any(|line| line.starts_with("f: the machine stopped before")), "{told:?}");
+    world.write(A, "f", "written again");
+    rests(&mut world);
+    assert_eq!(problems(&world), Vec::<String>::new());
+}
+
+#[test]
 fn c4_l5_who_saves_what_a_power_cut_left_blank_replaces_what_was_there() {
     for starts_again in [false, true] {
         let mut world = lost_edit();

@@ -263,7 +263,7 @@ impl Engine {
         chunks: Option<ChunkList>,
     ) {
         let other = self.inodes.get(&record.stat.inode).filter(|other| **other != path);
-        let moved_from = other.and_then(|other| self.tree.record(other)).map(|record| record.stat);
+        let moved_from = other.and_then(|other| Some((other.clone(), self.tree.record(other)?.stat)));
         self.observer.found.insert(path, Found { record, target, chunks, moved_from });
     }
 

@@ -1,6 +1,6 @@
 //! What the disk worker reports of a round, and what follows from it.
 
-use super::super::{ActRecord, Engine};
+use super::super::Engine;
 use super::round::touched;
 use crate::conflict::origins;
 use crate::effect::{Kept, Op, OpOutcome, Source, Trouble, TroubleKind};
@@ -52,8 +52,14 @@ impl Engine {
             Op::PlaceSymlink { path, target, .. } => {
                 self.set_record(path, record(Content::Symlink(ContentHash::of(target))));
             }
-            Op::Move { from, expect, to, .. } => self.moved(from, expect, to, stat),
-            Op::MoveDirectory { from, to, expect, .. } => self.directory_moved(from, to, expect, stat),
+            Op::Move { from, expect, to, .. } => {
+                self.note_renamed(from, to, expect.content);
+                self.moved(from, expect, to, stat);
+            }
+            Op::MoveDirectory { from, to, expect, .. } => {
+                self.note_renamed(from, to, Content::Directory);
+                self.directory_moved(from, to, expect, stat);
+            }
             Op::SetMetadata { .. } if is_made(Mistake::OwnChangeNotRecorded) => {}
             Op::SetMetadata { path, expect, .. } => self.set_record(path, record(expect.content)),
             Op::Remove { path, .. } | Op::RemoveDirectory { path, .. } => {
@@ -182,19 +188,7 @@ impl Engine {
     }
 
     fn note_kept(&mut self, op: &Op, kept: Kept) {
-        let after = match op {
-            Op::Place { content, .. } => Some(*content),
-            Op::PlaceSymlink { target, .. } => Some(ContentHash::of(target)),
-            _ => None,
-        };
-        self.commits.note_act(ActRecord {
-            at: self.now.wall,
-            path: kept.path.clone(),
-            before: kept.content.is_bytes().then(|| kept.content.hash()),
-            after,
-            what: "displaced by a remote's version, and kept".to_owned(),
-            by: self.planner.origin(&kept.path).unwrap_or(self.config.device),
-        });
+        self.note_displaced(op, &kept);
         if matches!(kept.content, Content::File(_)) {
             self.kept.insert((kept.content.hash(), kept.name.clone()), kept.stat);
         }

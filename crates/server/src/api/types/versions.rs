@@ -95,6 +95,40 @@ pub struct Restored {
     pub to: Option<ShownPath>,
 }
 
+/// One act on a user's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedAct {
+    /// When, by this device's clock.
+    pub at: String,
+    /// The path, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What was done, in a word such as `replaced`; it may gain others.
+    pub what: String,
+    /// Why, in a few words.
+    pub why: String,
+    /// On whose word, by this device's name for it.
+    pub by: String,
+    /// The BLAKE3 hash of what was there, in hexadecimal: of a symlink, of its target.
+    pub before: Option<String>,
+    /// Of what is there since.
+    pub after: Option<String>,
+}
+
+/// `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The directory's name.
+    pub directory: String,
+    /// The path asked for, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// The newest first.
+    pub acts: Vec<LoggedAct>,
+    /// True if there are more than were asked for.
+    pub more: bool,
+}
+
 /// A file, directory, symlink or nothing, as `why` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {

@@ -1,0 +1,28 @@
+//! `log`: what was done to users' bytes, when, and on whose word (promise P3).
+
+use super::House;
+use crate::api::command::{Log as Request, Reply};
+use crate::api::types::{Log, LoggedAct, rfc3339};
+
+impl House {
+    pub(super) fn log(&self, request: &Request, reply: Reply<Log>) {
+        let names = self.names();
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        self.edit(&request.path, reply, move |editor, row, path| {
+            let mut acts = editor.acts(&path, limit.saturating_add(1))?;
+            let more = acts.len() > limit;
+            acts.truncate(limit);
+            let name = |device| names.get(device).cloned().unwrap_or_else(|| device.short());
+            let shown = acts.iter().map(|act| LoggedAct {
+                at: rfc3339(act.at),
+                path: (&act.path).into(),
+                what: act.what.clone(),
+                why: act.why.clone(),
+                by: act.by.as_ref().map(name).unwrap_or_default(),
+                before: act.before.map(|hash| hash.to_string()),
+                after: act.after.map(|hash| hash.to_string()),
+            });
+            Ok(Log { directory: row.name, path: (&path).into(), acts: shown.collect(), more })
+        });
+    }
+}
