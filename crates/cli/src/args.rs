@@ -299,10 +299,30 @@ pub enum SyncVerb {
         #[arg(value_name = "DIR|NAME")]
         target: Option<PathBuf>,
     },
+    /// Say how many deletions at once are held, or set it; the others are asked for nothing
+    ///
+    /// What exceeds both numbers within ten minutes is held. What is held already waits for its answer all the same.
+    Hold {
+        /// Which directory
+        #[command(flatten)]
+        target: TargetArgument,
+        /// More than so many files and symlinks [at first: 100]
+        #[arg(long, value_name = "N")]
+        files: Option<u64>,
+        /// More than so many of a hundred of those there are [at first: 50]
+        #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u64).range(0..=100))]
+        percent: Option<u64>,
+        /// Hold nothing: every deletion goes through at once
+        #[arg(long, conflicts_with_all = ["files", "percent", "default"])]
+        never: bool,
+        /// As at first
+        #[arg(long, conflicts_with_all = ["files", "percent"])]
+        default: bool,
+    },
     /// Let deletions through that are held
     ///
     /// Many deletions at once are held: more than 100 within ten minutes, by this device's user or by others, after which
-    /// fewer than half of the files would be left. Nothing is told to others and nothing is deleted here until `approve`
+    /// fewer than half of the files would be left (`sync hold` sets both numbers). Nothing is told to others and nothing is deleted here until `approve`
     /// or `reject`; `sync held` lists them. Each member asks on its own. `approve` also accepts a directory whose marker
     /// `.file-sync/marker` was lost: what is missing in it is then fetched again, and nothing is deleted.
     Approve {

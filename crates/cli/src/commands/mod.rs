@@ -22,6 +22,7 @@ mod status_text;
 mod sync_answer;
 mod sync_down;
 mod sync_held;
+mod sync_hold;
 mod sync_ls;
 mod sync_pause;
 mod sync_preview;
@@ -33,7 +34,7 @@ mod why;
 
 use std::path::Path;
 
-use file_sync_server::api::command::Restore;
+use file_sync_server::api::command::{Hold, HoldChange, Restore};
 use file_sync_server::api::names::{LocalPath, Target, printable};
 use file_sync_server::api::types::ShownPath;
 
@@ -112,6 +113,14 @@ async fn sync(verb: SyncVerb, client: &Client, console: Console) -> Result<(), F
         SyncVerb::Pause { target } => sync_pause::run(target.target, client, console).await,
         SyncVerb::Resume { target } => sync_resume::run(target.target, client, console).await,
         SyncVerb::Held { target } => sync_held::run(target, client, console).await,
+        SyncVerb::Hold { target: typed, files, percent, never, default } => {
+            let change = match (never, default) {
+                (true, _) => Some(HoldChange::Never),
+                (_, true) => Some(HoldChange::Default),
+                _ => (files.is_some() || percent.is_some()).then_some(HoldChange::Limit { files, percent }),
+            };
+            sync_hold::run(&Hold { target: target(&typed.target)?, change }, client, console).await
+        }
         SyncVerb::Approve { target } => sync_answer::approve(target.target, client, console).await,
         SyncVerb::Reject { target } => sync_answer::reject(target.target, client, console).await,
         SyncVerb::Wait { target, timeout } => sync_wait::run(target, timeout, client, console).await,

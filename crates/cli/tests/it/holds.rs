@@ -166,3 +166,30 @@ fn l6_a_root_that_lost_its_marker_is_accepted_by_a_command() {
     settle(&[&alpha, &beta]);
     assert_eq!(n_files(&beta), N_FILES);
 }
+
+#[test]
+fn l6_how_much_is_held_is_set_for_each_directory_and_lasts() {
+    let (mut alpha, beta) = with_files();
+    assert_eq!(alpha.json(["sync", "hold", "docs"])["limit"], json!({ "files": 100, "percent": 50 }));
+    let set = alpha.ok(["sync", "hold", "docs", "--files", "9", "--percent", "10"]);
+    assert!(set.contains("more than 9 deletions within ten minutes that are more than 10 %"), "{set}");
+    alpha.stop();
+    // 30 of 200: too few by what is usual.
+    (0..30).for_each(|index| alpha.user().remove(format!("d{}/f{index}", index % 2)));
+    alpha.begin();
+    holds(&alpha, 30);
+    alpha.ok(["sync", "reject", "docs"]);
+    settle(&[&alpha, &beta]);
+    assert_eq!(n_files(&alpha), N_FILES);
+    assert_eq!(alpha.json(["sync", "hold", "docs", "--never"])["limit"], Value::Null);
+    // Others ask by their own.
+    beta.ok(["sync", "hold", "docs", "--files", "1000"]);
+    assert_eq!(beta.json(["sync", "hold", "docs"])["limit"], json!({ "files": 1000, "percent": 50 }));
+    delete_most(&alpha);
+    settle(&[&alpha, &beta]);
+    assert_eq!((n_files(&alpha), n_files(&beta)), (50, 50));
+    let limit = alpha.json(["sync", "hold", "docs", "--default"])["limit"].clone();
+    assert_eq!(limit, json!({ "files": 100, "percent": 50 }));
+    assert_eq!(alpha.run(["sync", "hold", "docs", "--percent", "101"]).status.code(), Some(2));
+    alpha.refused(1, ["sync", "hold", "elsewhere"]);
+}

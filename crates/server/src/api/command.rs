@@ -47,6 +47,8 @@ pub enum Command {
     SyncResume(Target, Reply<DirectoryDone>),
     /// List the deletions that are held, in one directory or all.
     SyncHeld(Option<Target>, Reply<HeldList>),
+    /// Say how much is held, or set it.
+    SyncHold(Hold, Reply<types::HoldLimited>),
     /// Let deletions through that are held.
     SyncApprove(Target, Reply<HoldAnswered>),
     /// Bring back what is held.
@@ -142,6 +144,33 @@ pub struct Log {
     pub path: LocalPath,
     /// The most acts to list, the newest first.
     pub limit: u64,
+}
+
+/// `sync hold`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Which directory.
+    pub target: Target,
+    /// What to set; none: only say how it is.
+    #[serde(default)]
+    pub change: Option<HoldChange>,
+}
+
+/// What deletions are to be held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldChange {
+    /// None.
+    Never,
+    /// As at first.
+    Default,
+    /// Those that exceed both; what is not given stays.
+    Limit {
+        /// So many files and symlinks within ten minutes.
+        files: Option<u64>,
+        /// So many of a hundred of those there are: 0 to 100.
+        percent: Option<u64>,
+    },
 }
 
 /// `sync wait`.

@@ -38,6 +38,7 @@ pub fn router(commands: mpsc::Sender<Command>) -> Router {
         .route("/v1/syncs/pause", post(syncs::pause))
         .route("/v1/syncs/resume", post(syncs::resume))
         .route("/v1/syncs/held", post(syncs::held))
+        .route("/v1/syncs/hold", post(syncs::hold))
         .route("/v1/syncs/approve", post(syncs::approve))
         .route("/v1/syncs/reject", post(syncs::reject))
         .route("/v1/syncs/wait", post(syncs::wait))

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 
 use super::command::{Command, Conflicts, OnDirectory};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{DirectoryDone, HeldList, HoldAnswered, Preview, Synced, SyncedList, Waited};
+use super::types::{DirectoryDone, HeldList, HoldAnswered, HoldLimited, Preview, Synced, SyncedList, Waited};
 
 pub(super) async fn up(commands: Commands, body: Bytes) -> Answer<Synced> {
     let request = parse(&body)?;
@@ -34,6 +34,11 @@ pub(super) async fn resume(commands: Commands, body: Bytes) -> Answer<DirectoryD
 pub(super) async fn held(commands: Commands, body: Bytes) -> Answer<HeldList> {
     let Conflicts { target } = parse(&body)?;
     ask(commands, |reply| Command::SyncHeld(target, reply)).await
+}
+
+pub(super) async fn hold(commands: Commands, body: Bytes) -> Answer<HoldLimited> {
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::SyncHold(request, reply)).await
 }
 
 pub(super) async fn approve(commands: Commands, body: Bytes) -> Answer<HoldAnswered> {

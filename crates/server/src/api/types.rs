@@ -272,6 +272,29 @@ pub struct HoldAnswered {
     pub root_accepted: bool,
 }
 
+/// `sync hold`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldLimited {
+    /// The directory's name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// Its root on this machine.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// Deletions that exceed this are held; null: none is.
+    pub limit: Option<HoldLimit>,
+}
+
+/// How much may be deleted within ten minutes without being held: what exceeds both is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldLimit {
+    /// Files and symlinks.
+    pub files: u64,
+    /// Of a hundred of those there are, equal ones counted once.
+    pub percent: u64,
+}
+
 /// `verify`: every byte was read again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {

@@ -1,18 +1,21 @@
 //! `sync approve` and `sync reject`: the answers to deletions that are held, and to a root that lost its marker.
 
+use file_sync_core::engine::HoldLimit;
 use file_sync_core::version::DirectoryId;
 use file_sync_disk::{Root, RootError};
-use file_sync_index::Directory;
+use file_sync_index::{Directory, IndexError};
 
 use super::House;
-use crate::api::command::Refusal;
+use crate::api::command::{Hold, HoldChange, Refusal};
 use crate::api::names::Target;
-use crate::api::types::{Held, HeldList, HeldPath, HoldAnswered};
+use crate::api::types::{self, Held, HeldList, HeldPath, HoldAnswered, HoldLimited};
 use crate::clock;
 use crate::room::Room;
 
 /// How many held paths `status` names.
 pub(super) const N_NAMED: usize = 100;
+/// The setting of a directory in which no deletion is held.
+const NEVER: &str = "never";
 
 impl House {
     /// Lets through what is held, or accepts a root without a marker.
@@ -50,6 +53,44 @@ impl House {
         let held = self.n_held(&row)?;
         self.with_engine(&row.directory, |engine| engine.reject(clock::now()));
         Ok(answered(&row, held, false))
+    }
+
+    /// Sets how much is held, or only says it.
+    pub(super) fn hold(&mut self, request: &Hold) -> Result<HoldLimited, Refusal> {
+        let row = self.find(&request.target)?;
+        let failed = |error: IndexError| Refusal::new(error.to_string());
+        let mut limit = self.stored_hold_limit(&row.directory).map_err(failed)?;
+        if let Some(change) = &request.change {
+            let before = limit.unwrap_or_default();
+            limit = match change {
+                HoldChange::Never => None,
+                HoldChange::Default => Some(HoldLimit::default()),
+                HoldChange::Limit { files, percent } => Some(HoldLimit {
+                    files: files.unwrap_or(before.files),
+                    percent: percent.unwrap_or(before.percent).min(100),
+                }),
+            };
+            let text = limit.map_or(NEVER.to_owned(), |limit| format!("{}:{}", limit.files, limit.percent));
+            self.home.set_setting(&limit_key(&row.directory), &text).map_err(failed)?;
+            if let Some(resident) = self.rooms.get(&row.directory) {
+                resident.room.engine().set_hold_limit(limit);
+            }
+        }
+        Ok(HoldLimited {
+            name: row.name.clone(),
+            id: row.directory.to_string(),
+            path: row.path.as_path().into(),
+            limit: limit.map(|HoldLimit { files, percent }| types::HoldLimit { files, percent }),
+        })
+    }
+
+    /// How much is held in a directory; what cannot be understood is the default.
+    pub(super) fn stored_hold_limit(&self, directory: &DirectoryId) -> Result<Option<HoldLimit>, IndexError> {
+        let stored = self.home.setting(&limit_key(directory))?.unwrap_or_default();
+        let numbers = stored.split_once(':').and_then(|(files, percent)| {
+            Some(HoldLimit { files: files.parse().ok()?, percent: percent.parse().ok()? })
+        });
+        Ok(if stored == NEVER { None } else { Some(numbers.unwrap_or_default()) })
     }
 
     fn n_held(&self, row: &Directory) -> Result<u64, Refusal> {
@@ -100,6 +141,10 @@ impl House {
             }
         }
     }
+}
+
+fn limit_key(directory: &DirectoryId) -> String {
+    format!("hold:{directory}")
 }
 
 /// The first so many of the paths that are held.

@@ -200,6 +200,7 @@ impl House {
             may_have_fallen_back: self.home.setting(&boot_key)?.is_some_and(|text| text != self.boot_id),
             was_holding: self.home.setting(&holding_key)?.is_some_and(|text| text == "1"),
             is_unlisted: self.home.setting(&unlisted_key)?.is_some_and(|text| text == "1"),
+            hold: self.stored_hold_limit(&id)?,
         };
         let mut doubt = || self.home.set_setting(&doubt_key, "1");
         let room = self.context.start(row, root, self.n_lives, &known, &mut doubt)?;

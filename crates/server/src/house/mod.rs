@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 
 use crate::api::command::{Command, Refusal};
 use crate::config::ServerConfig;
-use crate::input::{Input, RoomEvent};
+use crate::input::{Input, RoomEvent, answer};
 use crate::policy::Paired;
 use crate::provider::Provider;
 use crate::room::{Outward, Room, RoomContext};
@@ -179,29 +179,26 @@ impl House {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::FileUp(request, reply) => crate::input::answer(reply, self.file_up(&request)),
-            Command::FileDown(target, reply) => crate::input::answer(reply, self.file_down(&target)),
-            Command::FileLs(reply) => crate::input::answer(reply, self.file_ls()),
-            Command::RemoteInvite(request, reply) => {
-                crate::input::answer(reply, self.remote_invite(&request))
-            }
+            Command::FileUp(request, reply) => answer(reply, self.file_up(&request)),
+            Command::FileDown(target, reply) => answer(reply, self.file_down(&target)),
+            Command::FileLs(reply) => answer(reply, self.file_ls()),
+            Command::RemoteInvite(request, reply) => answer(reply, self.remote_invite(&request)),
             Command::RemoteAdd(request, reply) => self.remote_add(request, reply),
-            Command::RemoteRm(name, reply) => crate::input::answer(reply, self.remote_rm(&name)),
-            Command::RemoteLs(reply) => crate::input::answer(reply, self.remote_ls()),
+            Command::RemoteRm(name, reply) => answer(reply, self.remote_rm(&name)),
+            Command::RemoteLs(reply) => answer(reply, self.remote_ls()),
             Command::SyncUp(request, reply) => self.sync_up(request, reply),
             Command::SyncPreview(request, reply) => self.sync_preview(request, reply),
-            Command::SyncDown(target, reply) => crate::input::answer(reply, self.sync_down(&target)),
-            Command::SyncLs(reply) => crate::input::answer(reply, self.sync_ls()),
-            Command::SyncPause(target, reply) => crate::input::answer(reply, self.set_paused(&target, true)),
-            Command::SyncResume(target, reply) => {
-                crate::input::answer(reply, self.set_paused(&target, false))
-            }
-            Command::SyncApprove(target, reply) => crate::input::answer(reply, self.approve(&target)),
-            Command::SyncReject(target, reply) => crate::input::answer(reply, self.reject(&target)),
+            Command::SyncDown(target, reply) => answer(reply, self.sync_down(&target)),
+            Command::SyncLs(reply) => answer(reply, self.sync_ls()),
+            Command::SyncPause(target, reply) => answer(reply, self.set_paused(&target, true)),
+            Command::SyncResume(target, reply) => answer(reply, self.set_paused(&target, false)),
+            Command::SyncHold(request, reply) => answer(reply, self.hold(&request)),
+            Command::SyncApprove(target, reply) => answer(reply, self.approve(&target)),
+            Command::SyncReject(target, reply) => answer(reply, self.reject(&target)),
             Command::SyncWait(request, reply) => self.sync_wait(&request, reply),
-            Command::SyncHeld(target, reply) => crate::input::answer(reply, self.held(target.as_ref())),
+            Command::SyncHeld(target, reply) => answer(reply, self.held(target.as_ref())),
             Command::Conflicts(target, reply) => {
-                crate::input::answer(reply, self.conflicts(target.as_ref()));
+                answer(reply, self.conflicts(target.as_ref()));
             }
             Command::Resolve(request, reply) => self.resolve(request, reply),
             Command::History(path, reply) => self.history(&path, reply),
@@ -209,8 +206,8 @@ impl House {
             Command::Verify(target, reply) => self.verify(target.as_ref(), reply),
             Command::Why(path, reply) => self.why(&path, reply),
             Command::Restore(request, reply) => self.restore(request, reply),
-            Command::Offers(reply) => crate::input::answer(reply, self.offers_of_remotes()),
-            Command::Status(reply) => crate::input::answer(reply, self.status()),
+            Command::Offers(reply) => answer(reply, self.offers_of_remotes()),
+            Command::Status(reply) => answer(reply, self.status()),
         }
     }
 
@@ -228,9 +225,7 @@ impl House {
                 // The device may have given up; then it tries again.
                 let _ = reply.send(self.redeem(&secret, device, key, &name, &addresses));
             }
-            Input::Added { request, result, reply } => {
-                crate::input::answer(reply, self.added(&request, result))
-            }
+            Input::Added { request, result, reply } => answer(reply, self.added(&request, result)),
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Known {
     pub(crate) was_holding: bool,
     /// Its kept versions are of a database that is no more, and not all listed in this one yet.
     pub(crate) is_unlisted: bool,
+    /// Deletions of more than this are held; none: no deletion is.
+    pub(crate) hold: Option<HoldLimit>,
 }
 
 /// What all directories of a server share.
@@ -132,7 +134,7 @@ impl RoomContext {
             time_step_ns: root.time_step_ns().map_err(|trouble| unusable(&row.path, &trouble))?,
             doubted: is_doubted,
             may_have_fallen_back: known.may_have_fallen_back,
-            hold: Some(HoldLimit::default()),
+            hold: known.hold,
             was_holding: known.was_holding,
             incarnations: state.incarnations.clone(),
         };
