@@ -2,7 +2,7 @@
 //!
 //! The same types are what the simulator's network carries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::path::SyncPath;
 use crate::register::Register;
@@ -243,4 +243,9 @@ pub struct Progress {
     /// How near bytes are that the sender still expects: 1 if it is getting some itself, one more for each member in
     /// between; 0 if none are on their way to it.
     pub expecting: u32,
+    /// Nothing was known to the sender by then that the receiver had not been told of before this.
+    pub is_all_told: bool,
+    /// Members, but for the sender and the receiver, whose disks have followed all that the sender has, and so all that it
+    /// has merged.
+    pub level: BTreeSet<DeviceId>,
 }

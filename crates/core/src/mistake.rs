@@ -85,6 +85,7 @@ mistakes! {
     GapAccepted = "entries are merged although some before them are missing",
     AppliedTooEarly = "progress is acknowledged before the disk has followed",
     ProgressAheadOfRows = "how far a remote is merged is committed before what it said",
+    ForgottenTooEarly = "deletes are forgotten before all have followed",
     TombstonesAged = "deletes are forgotten when they are old",
     CommittedUnderOps = "a register is durable that ops under way do not follow from",
     CountersFromRows = "a start takes the counter from the versions that still stand",

@@ -195,6 +195,20 @@ impl Tree {
         self.stale = self.nodes.keys().cloned().collect();
     }
 
+    /// Forgets a path of which nothing is shown, on the disk, or told of at another path.
+    pub fn forget(&mut self, path: &SyncPath) {
+        let Some(node) = self.nodes.remove(path) else { return };
+        let bytes = announced_bytes(path, &node.register, self.own.as_ref());
+        self.announced_bytes = self.announced_bytes.saturating_sub(bytes);
+        self.changed.remove(path);
+        self.stale.insert(path.clone());
+    }
+
+    /// True if something of another path is shown at this one.
+    pub fn is_landed_on(&self, path: &SyncPath) -> bool {
+        self.landing.contains_key(path)
+    }
+
     /// Takes the paths whose register changed.
     pub fn take_changed(&mut self) -> BTreeSet<SyncPath> {
         std::mem::take(&mut self.changed)

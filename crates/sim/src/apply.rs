@@ -280,7 +280,9 @@ impl Disk {
         let Some(item) = self.kept.get(&kept) else { return Err(differs()) };
         let is_it = is_expected_but_renamed(item, to, expect, self.last.max(wall));
         if !is_it || self.check_free(to).is_err() {
-            let Step::Over(outcome) = self.put_back(from, kept, None, chance) else { return Err(differs()) };
+            let Step::Over(outcome) = self.put_back(from, kept, None, (wall, chance)) else {
+                return Err(differs());
+            };
             return Ok(outcome.into());
         }
         self.out.remove(&kept);
@@ -321,7 +323,7 @@ impl Disk {
         let Some(item) = self.kept.get(&name).cloned() else { return differs().into() };
         let is_accepted = is_made(Mistake::ExpectedUnchecked);
         if !is_accepted && !is_expected_but_renamed(&item, path, expect, self.last.max(wall)) {
-            return self.put_back(path, name, ours, chance);
+            return self.put_back(path, name, ours, (wall, chance));
         }
         if item.content() != Some(expect.content) {
             self.broken.push(format!("L2: other bytes than the record's were displaced at {path}"));
@@ -337,7 +339,13 @@ impl Disk {
 
     /// Gives a user's item its name back. What stands there, if it is ours and untouched, goes; else one of both gets
     /// another name.
-    fn put_back(&mut self, path: &SyncPath, name: String, ours: Option<Stat>, chance: u32) -> Step {
+    fn put_back(
+        &mut self,
+        path: &SyncPath,
+        name: String,
+        ours: Option<Stat>,
+        (wall, chance): (Time, u32),
+    ) -> Step {
         let path = &self.out.get(&name).map_or_else(|| path.clone(), |(path, _)| path.clone());
         let place = self.items.get(path).map(Item::stat);
         match (place, ours) {
@@ -348,11 +356,11 @@ impl Disk {
                 self.bring_back(&name, path);
             }
             (Some(there), Some(ours)) if there.inode == ours.inode => {
-                // Somebody has written into what was just placed: that is theirs, and gets another name.
-                let Some(item) = self.items.remove(path) else { return differs().into() };
+                // Somebody has written into what was just placed, or put something else there that got its inode: that is
+                // theirs, and gets another name, with all that is in it.
+                let theirs = self.exchange_out(path, wall);
                 self.bring_back(&name, path);
-                self.kept.insert(name.clone(), item);
-                return self.rescue(path, &name, chance);
+                return self.rescue(path, &theirs, chance);
             }
             _ => return self.rescue(path, &name, chance),
         }

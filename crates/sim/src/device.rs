@@ -38,10 +38,16 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Takes a transaction in.
-    pub fn apply(&mut self, commit: Commit) {
+    /// Takes a transaction in; returns how many paths it forgets.
+    pub fn apply(&mut self, commit: Commit) -> u64 {
+        let mut n_forgotten = 0;
         for (path, register, record, sequence) in commit.rows {
-            self.rows.insert(path, (register, record, sequence));
+            if register.is_empty() && record.is_none() {
+                let is_known = |(register, ..): &(Register, _, _)| !register.is_empty();
+                n_forgotten += u64::from(self.rows.remove(&path).as_ref().is_some_and(is_known));
+            } else {
+                self.rows.insert(path, (register, record, sequence));
+            }
         }
         self.counters = commit.counters;
         self.members = commit.members;
@@ -59,6 +65,7 @@ impl Durable {
                 None => self.doubts.remove(&path),
             };
         }
+        n_forgotten
     }
 
     /// What an engine starts from.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use file_sync_core::engine::Event;
 use file_sync_core::message::Message;
-use file_sync_core::version::DeviceId;
+use file_sync_core::version::{DeviceId, Time};
 
 use crate::world::{Happening, World, name};
 
@@ -109,10 +109,21 @@ impl World {
             .get(&pair(from, to))
             .is_some_and(|link| link.is_up && link.told[side(to, from)] == Some(connection));
         if is_open {
-            let from = self.devices[from].id;
+            let (from, may_forget) = (self.devices[from].id, matches!(message, Message::Progress(_)));
             self.step(to, Event::Message { from, message });
+            if may_forget {
+                self.forget_deleted(to);
+            }
         } else {
             self.stats.n_lost_messages += 1;
+        }
+    }
+
+    /// Has a device forget what was deleted and all have followed, where that is part of the history.
+    fn forget_deleted(&mut self, device: usize) {
+        if self.options.forgets > 0 {
+            let ever = Time { seconds: i64::MAX, nanoseconds: 0 };
+            self.with_engine(device, |engine, now| engine.forget_deleted(now, ever));
         }
     }
 

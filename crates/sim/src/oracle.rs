@@ -350,7 +350,7 @@ impl Oracle {
             // To a device that lost its home any directory is one that others may have deleted, and so is what equals what was
             // deleted there (promise D3).
             let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));
-            let may_go = was_gone && self.is_forgetful;
+            let may_go = was_gone && self.is_forgetful || self.is_past_judging(token);
             // What came back further up, late bytes or what a crash had left in the store, may have been dealt with there.
             let is_dealt_with = || {
                 let is_elsewhere = |at: &SyncPath| self.late.contains(token) || is_recovered(at);
@@ -379,6 +379,7 @@ impl Oracle {
         let is_rescued = *token == Body::Directory && family(home) != *home;
         if is_parent
             || is_rescued
+            || self.is_past_judging(token)
             || self.appeared.contains(&(token.clone(), home.clone()))
             || self.undone.contains(&(token.clone(), home.clone()))
             || is_recovered(home)
@@ -398,6 +399,8 @@ impl Oracle {
             Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
                 return Some(format!("V2: nobody made {} at {home}", shown(token)));
             }
+            // Who was put back need not have heard of what another life of its own did there since, a chmod, say.
+            Some(fate) if self.is_destroyed_by_reverted_alone(fate) => {}
             Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate, home, paths) => {
                 return Some(format!("D1: {} came back at {paths:?}", shown(token)));
             }

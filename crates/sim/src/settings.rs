@@ -133,6 +133,12 @@ impl Settings {
         if (level == 2 || level == 4) && random.percent(20) {
             settings.odds.revert = 1 + random.below(8);
         }
+        // Whoever is put back, or joins anew, may bring back what is forgotten: only where nobody is.
+        let mut random = Random::new(seed ^ 0xf026 ^ (level << 32));
+        let Odds { restore, leave, revert, .. } = settings.odds;
+        if restore + leave + revert == 0 && random.percent(50) {
+            settings.scene.options.forgets = 1;
+        }
         settings
     }
 

@@ -23,6 +23,8 @@ pub struct Stats {
     pub n_acts: u64,
     /// Writes into files that had been displaced.
     pub n_late_writes: u64,
+    /// Deleted paths of which nothing is known any more, as all have followed.
+    pub n_forgotten: u64,
     /// Messages that a cut or a crash swallowed.
     pub n_lost_messages: u64,
     /// Messages that came twice.
@@ -103,6 +105,7 @@ impl Stats {
             ("ops that met something else", &mut self.n_surprises),
             ("files rescued", &mut self.n_rescues),
             ("late writes", &mut self.n_late_writes),
+            ("deleted paths forgotten", &mut self.n_forgotten),
             ("crashes", &mut self.n_crashes),
             ("power cuts", &mut self.n_power_cuts),
             ("files fallen back", &mut self.n_lost_bytes),

@@ -55,6 +55,8 @@ pub struct Options {
     pub held_files_min: u64,
     /// Not 0: power is cut, so that it has to be noted what is durable when.
     pub cuts_power: u64,
+    /// Not 0: what was deleted is forgotten as soon as all have followed.
+    pub forgets: u64,
     /// Keep a trace.
     pub is_traced: bool,
 }
@@ -74,6 +76,7 @@ impl Default for Options {
             lost_bytes_percent: 0,
             held_files_min: 0,
             cuts_power: 0,
+            forgets: 0,
             is_traced: false,
         }
     }
@@ -81,7 +84,7 @@ impl Default for Options {
 
 impl Options {
     /// What a script may set.
-    pub const FIELDS: [&str; 12] = [
+    pub const FIELDS: [&str; 13] = [
         "work",
         "link-delay",
         "lost-hints",
@@ -94,6 +97,7 @@ impl Options {
         "lost-bytes",
         "held-files",
         "cuts-power",
+        "forgets",
     ];
 
     /// A field by its name in scripts.
@@ -111,6 +115,7 @@ impl Options {
             "lost-bytes" => &mut self.lost_bytes_percent,
             "held-files" => &mut self.held_files_min,
             "cuts-power" => &mut self.cuts_power,
+            "forgets" => &mut self.forgets,
             _ => return None,
         })
     }
@@ -397,7 +402,7 @@ impl World {
                 if commit.first_scan_done && !machine.durable.first_scan_done {
                     machine.n_first_changes = n_changes;
                 }
-                machine.durable.apply(*commit);
+                self.stats.n_forgotten += machine.durable.apply(*commit);
                 self.deliver(device, Event::Committed { sequence });
             }
             Happening::Tick { device, life }

@@ -99,6 +99,8 @@ fn encode_kind(message: &Message) -> Kind {
             applied: progress.applied,
             troubles: progress.troubles,
             expecting: progress.expecting,
+            is_all_told: progress.is_all_told,
+            level: progress.level.iter().map(|device| device.0.to_vec()).collect(),
         }),
         Message::Check { directory, token } => {
             Kind::Check(proto::Check { directory: directory.0.to_vec(), token: *token })
@@ -297,5 +299,11 @@ fn decode_progress(progress: proto::Progress) -> Result<Progress, WireError> {
         applied: progress.applied,
         troubles: progress.troubles,
         expecting: progress.expecting,
+        is_all_told: progress.is_all_told,
+        level: progress
+            .level
+            .iter()
+            .map(|id| Ok(DeviceId(exact("device id", id)?)))
+            .collect::<Result<_, WireError>>()?,
     })
 }

@@ -13,6 +13,7 @@ mod doctor;
 mod echo;
 mod enemy;
 mod evidence;
+mod forgetting;
 mod holds;
 mod homes;
 mod hostile;

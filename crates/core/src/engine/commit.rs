@@ -34,7 +34,7 @@ pub struct Counters {
 /// One transaction for the index.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// Paths with all that is known of them.
+    /// Paths with all that is known of them; without register and record: nothing any more.
     pub rows: Vec<(SyncPath, Register, Option<Record>, u64)>,
     /// How contents divide.
     pub chunks: Vec<(ContentHash, ChunkList)>,
@@ -241,9 +241,9 @@ impl Engine {
         let doubts = self.planner.doubts.take_changes(commits.numbered_under_way.iter());
         commits.superseded_under_way = std::mem::take(&mut commits.superseded);
         let rows = std::mem::take(&mut commits.rows);
-        let rows = rows.into_iter().filter_map(|path| {
-            let node = self.tree.get(&path)?;
-            Some((path, node.register.clone(), node.record.clone(), node.sequence))
+        let rows = rows.into_iter().map(|path| match self.tree.get(&path) {
+            Some(node) => (path, node.register.clone(), node.record.clone(), node.sequence),
+            None => (path, Register::default(), None, 0), // Forgotten.
         });
         let rows = rows.collect();
         for peer in self.peers.values_mut() {

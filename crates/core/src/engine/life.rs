@@ -157,10 +157,11 @@ impl Engine {
         if !self.paused {
             self.attach_to_all();
         }
+        self.level.clear();
         let devices: Vec<DeviceId> = self.peers.keys().copied().collect();
         for device in devices {
             let Some(peer) = self.peers.get_mut(&device) else { continue };
-            peer.applied_ours = 0;
+            (peer.applied_ours, peer.followed_ours) = (0, 0);
             if peer.is_attached() {
                 self.fill_outbox(&device, 0);
             }

@@ -52,6 +52,13 @@ enum Missing {
 impl Engine {
     pub(super) fn mint(&mut self, transaction: Transaction) {
         let Transaction { found, mut missing } = transaction;
+        // A rule may have come since it was looked at (promise L7).
+        let is_ignored = |path: &SyncPath, found: &Found| {
+            self.is_ignored(path, found.record.content == Content::Directory)
+        };
+        let (ignored, found): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            found.into_iter().partition(|(path, found)| is_ignored(path, found));
+        ignored.keys().for_each(|path| self.release(path));
         missing.extend(self.take_held_below(found.iter().map(|(path, found)| (path, found.record.content))));
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
         let all = found.iter().map(|(path, found)| (path.clone(), found.record.content));
@@ -303,7 +310,7 @@ impl Engine {
     }
 
     /// True while it is found out what is on a disk that the records may not speak of.
-    fn is_doubted(&self) -> bool {
+    pub(super) fn is_doubted(&self) -> bool {
         self.config.doubted && !self.observer.is_ready && !is_made(Mistake::DoubtedDeletes)
     }
 

@@ -6,7 +6,7 @@
 //!
 //! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
 //! bytes, `hold` keeps back deletions of too much, `heal` replaces what has rotted, `peer` exchanges registers, `wait`
-//! answers "is all of it done?", `commit` says what has to be durable first, `acts` writes down what was done to whose bytes.
+//! answers "is all of it done?", `commit` says what has to be durable first, `forget` drops what nobody needs to know any more, `acts` writes down what was done to whose bytes.
 
 mod acts;
 mod ask;
@@ -16,6 +16,7 @@ mod fallback;
 mod fetch;
 mod first_merge;
 mod foresee;
+mod forget;
 mod heal;
 mod hold;
 mod kept;
@@ -67,6 +68,8 @@ pub struct Engine {
     fetcher: fetch::Fetcher,
     peers: BTreeMap<DeviceId, peer::Peer>,
     members: Members,
+    /// Up to which of this device's numbers members have followed that are connected to others, as these say.
+    level: BTreeMap<DeviceId, u64>,
     waits: Vec<wait::Wait>,
     commits: commit::Commits,
     /// Paths that a hash, an observation or an op is at work on; nothing else touches them meanwhile.
@@ -162,6 +165,7 @@ impl Engine {
             fetcher: fetch::Fetcher::default(),
             peers: BTreeMap::new(),
             members: stored.members,
+            level: BTreeMap::new(),
             waits: Vec::new(),
             commits: commit::Commits::new(counters, stored.first_scan_done),
             busy: BTreeSet::new(),

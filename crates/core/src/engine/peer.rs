@@ -164,7 +164,10 @@ impl Engine {
             return;
         }
         match message {
-            Message::Attach(attach) => self.on_attach(from, attach),
+            Message::Attach(attach) => {
+                self.note_what_was_put_back(&from, &attach);
+                self.on_attach(from, attach);
+            }
             Message::Detach { returns, .. } => self.on_detach(from, returns),
             Message::Members { members, .. } => self.learn_members(&members),
             Message::Entries(entries) => self.on_entries(from, entries),
@@ -184,6 +187,14 @@ impl Engine {
         self.forget_checks(&from);
         if !returns {
             self.expect_no_longer(&from);
+        }
+    }
+
+    /// A member that was put back to an older state has forgotten how far it had followed.
+    fn note_what_was_put_back(&mut self, from: &DeviceId, attach: &Attach) {
+        let is_by_index = attach.known_index_id == self.commits.counters.index_id;
+        if let Some(peer) = self.peers.get_mut(from).filter(|_| is_by_index) {
+            peer.followed_ours = peer.followed_ours.min(attach.known_sequence);
         }
     }
 
@@ -229,7 +240,7 @@ impl Engine {
         let knows_ours = attach.known_index_id == ours.index_id && attach.known_sequence <= ours.sequence;
         let start = if knows_ours { attach.known_sequence } else { 0 };
         if !knows_ours {
-            peer.applied_ours = 0;
+            (peer.applied_ours, peer.followed_ours) = (0, 0);
         }
         self.fill_outbox(&from, start);
         self.ask_again(&from);
@@ -345,9 +356,11 @@ impl Engine {
         if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
             peer.has_merged_ours(progress.merged);
             peer.expecting = progress.expecting;
-            if peer.applied_ours != progress.applied {
-                peer.applied_ours = progress.applied;
+            peer.applied_ours = progress.applied;
+            if progress.is_all_told {
+                peer.followed_ours = progress.applied;
             }
+            self.learn_level(&from, progress);
         }
     }
 
@@ -413,15 +426,19 @@ impl Engine {
         let troubles = self.troubles.len() as u64;
         let is_assessed = self.planner.is_assessed || self.config.mode == super::Mode::SendOnly;
         let (pending, expecting) = (self.pending(), self.expecting(to));
+        let (level, is_all_told) = (self.level_members(&to), self.has_told_all(&to));
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let applied = if is_assessed { peer.applied(&pending) } else { 0 };
         let (index_id, merged) = (peer.index_id, peer.merged_durable);
-        let progress = Progress { directory, index_id, merged, applied, troubles, expecting };
+        let progress =
+            Progress { directory, index_id, merged, applied, troubles, expecting, is_all_told, level };
         let is_news = match &peer.told {
             None => true,
             Some(told) => {
                 told.merged != progress.merged
                     || told.expecting != progress.expecting
+                    || (is_all_told && !told.is_all_told && peer.has_followed(&pending))
+                    || (told.level != progress.level && !progress.level.is_empty())
                     || (told.applied != progress.applied && peer.has_followed(&pending))
             }
         };

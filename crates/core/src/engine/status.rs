@@ -173,7 +173,7 @@ impl Engine {
     fn why_pending(&self, path: &SyncPath) -> &'static str {
         let wanted = self.tree.project(path).value.content();
         if self.fallen_back.get(path).is_some_and(|before| *before == wanted) {
-            return "the machine stopped before its bytes were on the disk, and nobody connected has them; what is left \
+            return "no connected member has its bytes, and the machine stopped before they were on this disk; what is left \
                     of it is not sent: save it again, delete it, or restore a version that `history` lists";
         }
         "no connected member has its bytes; it comes when one that has them is back"

@@ -52,6 +52,11 @@ impl Tree {
         let mut touched = self.land(path, shown);
         let Some(node) = self.nodes.get_mut(path) else { return touched };
         if std::mem::replace(&mut node.visible, is_visible) != is_visible {
+            // Shown again for what lies below it: others may have forgotten how it was.
+            let is_deleted = |version: &Version| !version.value.is_present();
+            if is_visible && !node.register.is_empty() && node.register.versions().iter().all(is_deleted) {
+                self.changed.insert(path.clone());
+            }
             touched.extend(self.count_child(path, is_visible));
         }
         touched

@@ -25,7 +25,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
-use file_sync_core::version::{DeviceId, DirectoryId};
+use file_sync_core::version::{DeviceId, DirectoryId, Time};
 use file_sync_index::{HomeIndex, IndexError};
 use file_sync_net::{Link, NetEvent, Network};
 use tokio::sync::mpsc;
@@ -47,6 +47,11 @@ const RESCAN_EVERY: Duration = Duration::from_secs(3600);
 const RESCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 /// How often remotes are asked whether there is anything that they did not announce.
 const POLL_EVERY: Duration = Duration::from_secs(300);
+/// How often it is looked what need not be known of deleted paths any more, and how long after the start for the first time.
+const TIDY_EVERY: Duration = Duration::from_secs(300);
+const TIDY_FIRST: Duration = Duration::from_secs(20);
+/// What was deleted is known for at least so long: as long as its bytes are kept.
+const FORGET_AFTER_SECONDS: i64 = 30 * 24 * 3600;
 /// How often a directory that could not be started is tried again.
 const WAKE_EVERY: Duration = Duration::from_secs(3);
 /// The longest the loop sleeps.
@@ -73,6 +78,8 @@ pub(crate) struct House {
     n_waits: u64,
     dormant_tried: Instant,
     polled: Instant,
+    /// When what is known of deleted paths was last gone through.
+    tidied: Instant,
     /// The kernel's name of the present run of the machine.
     boot_id: String,
 }
@@ -118,6 +125,7 @@ impl House {
             n_waits: 0,
             dormant_tried: Instant::now(),
             polled: Instant::now(),
+            tidied: Instant::now().checked_sub(TIDY_EVERY - TIDY_FIRST).unwrap_or_else(Instant::now),
             boot_id: file_sync_disk::boot_id().unwrap_or_default(),
         }
     }
@@ -263,6 +271,16 @@ impl House {
                 resident.room.sweep_kept(false, self.config.kept_max);
             }
             self.with_engine(&directory, |engine| engine.rescan(crate::clock::now()));
+        }
+        if now.saturating_duration_since(self.tidied) >= TIDY_EVERY {
+            self.tidied = now;
+            for directory in self.room_ids(|_| true) {
+                self.with_engine(&directory, |engine| {
+                    let now = crate::clock::now();
+                    let before = Time { seconds: now.wall.seconds - FORGET_AFTER_SECONDS, nanoseconds: 0 };
+                    engine.forget_deleted(now, before)
+                });
+            }
         }
         if now.saturating_duration_since(self.polled) >= POLL_EVERY {
             self.polled = now;

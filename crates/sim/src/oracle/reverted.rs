@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::Content;
 
-use super::{Destroyed, Oracle, Told, What, family, home_of, key_of};
+use super::{Destroyed, Fate, Oracle, Told, What, family, home_of, key_of};
 use crate::disk::{Body, Disk};
 use crate::unheard::Left;
 
@@ -107,6 +107,17 @@ impl Oracle {
             self.fates.entry(key.clone()).or_default().n_made += 1;
             self.undone.remove(key);
         }
+    }
+
+    /// True for what nobody can tell apart once a machine was put back: a directory carries nothing that says whose it is, or
+    /// of which life, and the same name may have been made and removed in both.
+    pub(super) fn is_past_judging(&self, token: &Body) -> bool {
+        *token == Body::Directory && self.had_reverts()
+    }
+
+    /// True if nobody but machines that were put back has destroyed it.
+    pub(super) fn is_destroyed_by_reverted_alone(&self, fate: &Fate) -> bool {
+        !fate.destroyed.is_empty() && fate.destroyed.iter().all(|how| self.reverted.contains(&how.device))
     }
 
     /// True if any machine was ever put back to what it was.

@@ -68,6 +68,7 @@ fn seen(mistake: Mistake) -> Seen {
         RankedByReceiver | RelayForgotten | GapAccepted | ProgressAheadOfRows => Seen::At(2),
         FreeUnchecked | DirectoryEmptied | HashUnverified | NamesNotDurable => Seen::At(2),
         ForeignCountedAsBorn | ChildrenNotCounted | ScanIgnored | ReceiverSends => Seen::At(3),
+        ForgottenTooEarly => Seen::At(1),
         TombstonesAged | ExpectedUnchecked => Seen::At(3),
         OpsNotDurable | RootNotProved => Seen::Late(2),
         OverflowIgnored | CountersFromRows => Seen::Late(2),

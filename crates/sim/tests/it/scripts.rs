@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s1_a_deleted_directory_is_not_forgotten_before_what_was_made_in_it_is_told
     l1_what_the_engine_moved_to_where_it_cannot_be_read_is_not_taken_for_deleted
     l1_a_copy_renamed_before_a_crash_is_not_taken_for_deleted
     l1_an_edit_moved_to_its_copy_before_the_disk_failed_is_not_taken_for_deleted

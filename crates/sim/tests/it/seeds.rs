@@ -12,11 +12,7 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 
 /// Seeds that are known to fail, by level, of those that were tried, each with why; none is left out of the count of seeds
 /// unsaid.
-///
-/// - 4074 (D1): a machine is put back to before a delete, and its user moves the file before the machine hears of that. The
-///   oracle takes a move from a name like a conflict copy's to what it would be a copy of for none.
-/// - 6795 (L1): the same of a directory whose name another version had taken meanwhile; all directories are alike to it.
-const OPEN: &[(u64, u64)] = &[(2, 4074), (2, 6795)];
+const OPEN: &[(u64, u64)] = &[];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;

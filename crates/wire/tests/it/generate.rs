@@ -209,6 +209,8 @@ impl Generator {
                 applied: self.next(),
                 troubles: self.next(),
                 expecting: self.next() as u32,
+                is_all_told: self.coin(),
+                level: self.members().into_keys().collect(),
             }),
             9 => Message::Check { directory, token: self.next() },
             10 => Message::Checked { directory, token: self.next(), sequence: self.next() },

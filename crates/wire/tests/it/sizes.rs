@@ -115,6 +115,8 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
                 applied: merged,
                 troubles: 0,
                 expecting: 0,
+                is_all_told: false,
+                level: Default::default(),
             };
             let message = Message::Progress(progress);
             said = engine.step(Now::default(), Event::Message { from: remote, message });

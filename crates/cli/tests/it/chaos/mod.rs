@@ -29,6 +29,7 @@ use self::record::{Record, Verdict};
 use self::trouble::Troublemaker;
 use self::user::{Desk, PLAIN, WILD};
 use self::world::{Shape, World};
+pub use self::world::{clock_library, clock_of, clock_variables, set_clock};
 use crate::device::Device;
 use crate::echo::quiet;
 use crate::random::Random;

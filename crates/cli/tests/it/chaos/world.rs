@@ -59,7 +59,7 @@ impl World {
         let bases: Vec<TempDir> = (0..n_devices).map(|_| new_base()).collect();
         let mounts: Vec<Mount> =
             bases.iter().filter_map(|base| Mount::at(base.path().to_owned(), &disk)).collect();
-        let library = [FAKETIME, FAKETIME_ARM].into_iter().find(|path| Path::new(path).exists());
+        let library = clock_library();
         if library.is_none() {
             println!("skipped: clocks that are wrong need the package faketime");
         }
@@ -180,19 +180,24 @@ impl Drop for Filler {
     }
 }
 
-fn clock_of(base: &Path) -> PathBuf {
+pub fn clock_of(base: &Path) -> PathBuf {
     base.join("clock")
 }
 
 /// By one rename: a server may read it at any moment.
-fn set_clock(clock: &Path, offset: &str) {
+/// The library that moves clocks, where it is installed.
+pub fn clock_library() -> Option<&'static str> {
+    [FAKETIME, FAKETIME_ARM].into_iter().find(|path| Path::new(path).exists())
+}
+
+pub fn set_clock(clock: &Path, offset: &str) {
     let draft = clock.with_extension("draft");
     let set = fs::write(&draft, offset).and_then(|()| fs::rename(&draft, clock));
     // On a full disk the clock stays as it was.
     drop(set);
 }
 
-fn clock_variables(library: &str, clock: &Path) -> Vec<(&'static str, OsString)> {
+pub fn clock_variables(library: &str, clock: &Path) -> Vec<(&'static str, OsString)> {
     vec![
         ("LD_PRELOAD", library.into()),
         ("FAKETIME_TIMESTAMP_FILE", clock.into()),

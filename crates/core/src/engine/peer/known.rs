@@ -27,7 +27,7 @@ pub struct PeerProgress {
     pub index_id: u64,
     /// Merged up to here.
     pub merged: u64,
-    /// How far the remote's disk has followed this device's numbering.
+    /// How far the remote's disk has followed this device's numbering, all that it had done before being known here.
     pub acknowledged: u64,
     /// The start of the remote's server of which entries were merged last; 0: none.
     pub incarnation: u64,
@@ -62,6 +62,8 @@ pub(in crate::engine) struct Peer {
     pub(super) sent_through: u64,
     pub(super) merged_ours: u64,
     pub(in crate::engine) applied_ours: u64,
+    /// The same, as it was when all that it had done had been told before.
+    pub(in crate::engine) followed_ours: u64,
     /// Paths heard of from it that this disk has not followed yet, with the number that holds back the progress.
     pub(in crate::engine) awaiting: BTreeMap<SyncPath, u64>,
     pub(super) awaiting_numbers: BTreeSet<(u64, SyncPath)>,
@@ -107,6 +109,7 @@ impl Peer {
             merged_under_way: known.merged,
             merged_durable: known.merged,
             applied_ours: known.acknowledged,
+            followed_ours: known.acknowledged,
             ..Peer::default()
         }
     }
@@ -118,7 +121,7 @@ impl Peer {
         PeerProgress {
             index_id: self.index_id,
             merged,
-            acknowledged: self.applied_ours,
+            acknowledged: self.followed_ours,
             incarnation: self.incarnation,
             heard: self.heard,
         }
@@ -131,6 +134,11 @@ impl Peer {
     /// True if it has told all that it knows, as far as it has said.
     pub(in crate::engine) fn has_told_all(&self) -> bool {
         self.is_attached() && self.merged >= self.latest
+    }
+
+    /// True if it was told all that there is.
+    pub(in crate::engine) fn is_told_all(&self) -> bool {
+        self.is_attached() && self.outbox.is_empty()
     }
 
     pub(in crate::engine) fn is_detached(&self) -> bool {
