@@ -247,6 +247,9 @@ pub enum RemoteVerb {
     Rm {
         /// Which device
         name: RemoteName,
+        /// It will not come back: nothing waits for it any more, and it is no member of any directory, whoever offers it
+        #[arg(long)]
+        lost: bool,
     },
     /// List the paired devices
     Ls,

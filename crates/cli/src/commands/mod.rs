@@ -95,7 +95,7 @@ async fn remote(verb: RemoteVerb, client: &Client, console: Console) -> Result<(
     match verb {
         RemoteVerb::Invite { expires } => remote_invite::run(expires, client, console).await,
         RemoteVerb::Add { name, ticket } => remote_add::run(name, ticket, client, console).await,
-        RemoteVerb::Rm { name } => remote_rm::run(name, client, console).await,
+        RemoteVerb::Rm { name, lost } => remote_rm::run(name, lost, client, console).await,
         RemoteVerb::Ls => remote_ls::run(client, console).await,
     }
 }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn run(name: RemoteName, client: &Client, console: Console) -> Result<(), Failure> {
-    let remote: Remote = client.post("/v1/remotes/rm", &RemoteRm { name }).await?;
+pub async fn run(name: RemoteName, lost: bool, client: &Client, console: Console) -> Result<(), Failure> {
+    let remote: Remote = client.post("/v1/remotes/rm", &RemoteRm { name, lost }).await?;
     console.result(&remote, |remote| format!("forgotten: {}; every file stays\n", shown(&remote.name)))
 }

@@ -271,3 +271,52 @@ fn several_directories_between_the_same_two_go_their_own_ways() {
     holds(&beta.root(), "f \"held back\"");
     holds(&alpha.beside("second"), "g \"goes on\"");
 }
+
+/// The members that a device's `why` counts as away.
+fn away(device: &Device, path: &str) -> serde_json::Value {
+    device.json(["why", device.root().join(path).to_str().expect("UTF-8")])["away"].clone()
+}
+
+fn becomes_away(device: &Device, path: &str, expected: &[&str]) {
+    eventually(PATIENCE, || {
+        let away = away(device, path);
+        if away == serde_json::json!(expected) { Ok(()) } else { Err(format!("{}: {away}", device.name)) }
+    });
+}
+
+#[test]
+fn d3_who_leaves_while_others_are_away_is_no_member_once_they_meet() {
+    let (mut alpha, mut beta, gamma) = hub();
+    alpha.user().write("f", "f", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    alpha.stop();
+    beta.ok(["sync", "down", "docs"]);
+    beta.stop();
+    beta.begin();
+    alpha.begin();
+    connected(&gamma);
+    becomes_away(&alpha, "f", &[]);
+    becomes_away(&gamma, "f", &[]);
+    // Joined again it is one again.
+    join(&beta, &alpha, &[]);
+    beta.user().write("g", "g", JANUARY);
+    check(&[&alpha, &beta, &gamma], "f \"f\"\ng \"g\"");
+}
+
+#[test]
+fn d3_a_member_that_is_lost_is_waited_for_until_somebody_says_so() {
+    let (mut alpha, beta, gamma) = mesh();
+    alpha.user().write("f", "f", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    alpha.stop(); // For good; the directory is its offer.
+    becomes_away(&beta, "f", &["alpha"]);
+    beta.ok(["remote", "rm", "alpha", "--lost"]);
+    for device in [&beta, &gamma] {
+        becomes_away(device, "f", &[]);
+    }
+    beta.user().write("f", "without alpha", FEBRUARY);
+    eventually(PATIENCE, || match gamma.user().read("f") {
+        bytes if bytes == b"without alpha" => Ok(()),
+        bytes => Err(format!("{bytes:?}")),
+    });
+}

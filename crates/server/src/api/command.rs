@@ -30,7 +30,7 @@ pub enum Command {
     /// Pair with the device that made a ticket.
     RemoteAdd(RemoteAdd, Reply<Remote>),
     /// Forget a device.
-    RemoteRm(RemoteName, Reply<Remote>),
+    RemoteRm(RemoteRm, Reply<Remote>),
     /// List the paired devices.
     RemoteLs(Reply<RemoteList>),
     /// Join a directory.
@@ -114,6 +114,9 @@ pub struct RemoteAdd {
 pub struct RemoteRm {
     /// Which.
     pub name: RemoteName,
+    /// It will not come back: it is no member of anything any more, also of what others offer.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// `sync up`, with `--dry-run` or without.

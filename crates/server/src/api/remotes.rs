@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 
-use super::command::{Command, EXPIRES_SECONDS_MAX, Refusal, RemoteInvite, RemoteRm};
+use super::command::{Command, EXPIRES_SECONDS_MAX, Refusal, RemoteInvite};
 use super::router::{Answer, Commands, ask, parse};
 use super::types::{Invitation, Remote, RemoteList, RemoteOfferList};
 
@@ -20,8 +20,8 @@ pub(super) async fn add(commands: Commands, body: Bytes) -> Answer<Remote> {
 }
 
 pub(super) async fn rm(commands: Commands, body: Bytes) -> Answer<Remote> {
-    let RemoteRm { name } = parse(&body)?;
-    ask(commands, |reply| Command::RemoteRm(name, reply)).await
+    let request = parse(&body)?;
+    ask(commands, |reply| Command::RemoteRm(request, reply)).await
 }
 
 pub(super) async fn ls(commands: Commands) -> Answer<RemoteList> {

@@ -254,6 +254,9 @@ impl House {
 
     /// Tells a remote that this device takes no part in a directory; or not for the moment.
     fn send_detach(&mut self, device: &DeviceId, directory: DirectoryId) {
+        if let Some(members) = self.farewell(&directory) {
+            self.send(device, Message::Members { directory, members });
+        }
         let returns = self.is_awaited(&directory, *device);
         self.send(device, Message::Detach { directory, returns });
     }

@@ -192,7 +192,7 @@ impl House {
             Command::FileLs(reply) => answer(reply, self.file_ls()),
             Command::RemoteInvite(request, reply) => answer(reply, self.remote_invite(&request)),
             Command::RemoteAdd(request, reply) => self.remote_add(request, reply),
-            Command::RemoteRm(name, reply) => answer(reply, self.remote_rm(&name)),
+            Command::RemoteRm(request, reply) => answer(reply, self.remote_rm(&request)),
             Command::RemoteLs(reply) => answer(reply, self.remote_ls()),
             Command::SyncUp(request, reply) => self.sync_up(request, reply),
             Command::SyncPreview(request, reply) => self.sync_preview(request, reply),

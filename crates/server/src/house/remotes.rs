@@ -8,7 +8,7 @@ use file_sync_index::{IndexError, Invitation as StoredInvitation, Remote as Stor
 use file_sync_net::{PairError, PairRequest, PairedWith, Ticket};
 
 use super::{House, refused};
-use crate::api::command::{Refusal, RemoteAdd, RemoteInvite, Reply};
+use crate::api::command::{Refusal, RemoteAdd, RemoteInvite, RemoteRm, Reply};
 use crate::api::names::{RemoteName, printable};
 use crate::api::types::{Invitation, Remote, RemoteList, rfc3339};
 use crate::clock;
@@ -171,17 +171,18 @@ impl House {
         std::iter::once(wished.clone()).chain(numbered).find(is_free).unwrap_or(wished)
     }
 
-    pub(super) fn remote_rm(&mut self, name: &RemoteName) -> Result<Remote, Refusal> {
-        let remote = self.remote_named(name)?;
+    pub(super) fn remote_rm(&mut self, request: &RemoteRm) -> Result<Remote, Refusal> {
+        let remote = self.remote_named(&request.name)?;
         self.home.delete_remote(&remote.device).map_err(refused)?;
         self.paired.remove(&remote.device);
         self.network.forget(remote.device);
-        let offered: Vec<_> = self
-            .room_ids(|resident| resident.room.row.role == Role::Offered)
+        // Of what others offer they say who is a member; but who is lost is missed by nobody.
+        let ended: Vec<_> = self
+            .room_ids(|resident| resident.room.row.role == Role::Offered || request.lost)
             .into_iter()
             .filter(|directory| self.is_member(directory, &remote.device))
             .collect();
-        for directory in offered {
+        for directory in ended {
             let members = self.rooms[&directory].room.engine().members().clone();
             let change = add_member(&members, remote.device, remote.key, false);
             self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &change));

@@ -1,6 +1,7 @@
 //! `sync down`, `ls`, `pause`, `resume`, and what remotes offer.
 
-use file_sync_core::message::Message;
+use file_sync_core::message::{Member, Members, Message};
+use file_sync_core::version::DirectoryId;
 use file_sync_index::{Directory, Role};
 
 use super::files::done;
@@ -28,18 +29,33 @@ impl House {
         Ok(done(&row))
     }
 
-    fn say_farewell(&self, row: &Directory) {
+    /// Tells all members that this device is none any more; who is away hears it when it asks for the directory.
+    fn say_farewell(&mut self, row: &Directory) {
         let Some(resident) = self.rooms.get(&row.directory) else { return };
         let own = self.context.identity.device_id();
         let key = self.context.identity.public_key();
         let mut members = resident.room.engine().members().clone();
-        members.extend(add_member(&members, own, key, false));
+        let farewell = add_member(&members, own, key, false);
+        let number = farewell.get(&own).map_or(0, |member| member.number);
+        if let Err(error) = self.home.set_setting(&left_key(&row.directory), &number.to_string()) {
+            tracing::warn!(%error, "members that are away will not hear that this device has left");
+        }
+        members.extend(farewell);
         let is_other = |device: &&file_sync_core::version::DeviceId| **device != own;
         for device in
             members.iter().filter(|(_, member)| member.active).map(|(device, _)| device).filter(is_other)
         {
             self.send(device, Message::Members { directory: row.directory, members: members.clone() });
         }
+    }
+
+    /// A directory that this device has left, as the others are to know it.
+    pub(super) fn farewell(&self, directory: &DirectoryId) -> Option<Members> {
+        let is_here = self.rooms.contains_key(directory) || self.dormant.contains_key(directory);
+        let number = self.home.setting(&left_key(directory)).ok().flatten().filter(|_| !is_here)?;
+        let (own, key) = (self.context.identity.device_id(), self.context.identity.public_key());
+        let member = Member { number: number.parse().ok()?, active: false, key };
+        Some(std::iter::once((own, member)).collect())
     }
 
     /// Removes a directory's database: joined again, it is joined as new.
@@ -111,4 +127,8 @@ impl House {
         offers.sort_by(|a, b| (&a.remote, &a.name).cmp(&(&b.remote, &b.name)));
         Ok(RemoteOfferList { offers })
     }
+}
+
+fn left_key(directory: &DirectoryId) -> String {
+    format!("left:{directory}")
 }
