@@ -112,7 +112,7 @@ pub enum Verb {
     /// First what was done before is waited for, as `sync wait` does; then all files are read from the disk and compared
     /// with what is recorded. A file with other bytes that nobody changed is damaged: it is listed, not sent to others, and
     /// replaced as soon as another copy here, a kept version or a remote has its bytes; what was there is kept. Exit 0 if
-    /// all agree. Only this device's disk is read: run it on each.
+    /// all agree, 3 if only the wait ran out of time. Only this device's disk is read: run it on each.
     Verify {
         /// The directory's name, or where it is; a name wins over a path. Without it, all
         #[arg(value_name = "DIR|NAME")]

@@ -50,8 +50,12 @@ pub async fn run(
     let verification = Verification { in_sync: waited.is_some(), waited, verified };
     console.result(&verification, text)?;
     match wrong(&verification) {
-        None => Ok(()),
         Some(wrong) => Err(Failure::refused(wrong)),
+        None if !verification.in_sync => Err(Failure::TimedOut(
+            "not all connected remotes were in sync in time; run it again, or see `file-sync status`"
+                .to_owned(),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -112,7 +116,7 @@ fn directory_text(directory: &VerifiedDirectory) -> String {
     text
 }
 
-/// Why not all is well, in one line.
+/// Why not all is well on this disk, in one line.
 fn wrong(verification: &Verification) -> Option<String> {
     let sum = |count: fn(&VerifiedDirectory) -> u64| -> u64 {
         verification.verified.directories.iter().map(count).sum()
@@ -136,6 +140,5 @@ fn wrong(verification: &Verification) -> Option<String> {
         let files = counted(changed, "file", "files");
         return Some(format!("{files} changed while all were read; run it again when nobody writes"));
     }
-    (!verification.in_sync)
-        .then(|| "not all connected remotes are in sync; run it again, or see `file-sync status`".to_owned())
+    None
 }

@@ -70,6 +70,11 @@ fn p2_disk_index_and_remotes_that_agree_are_said_to() {
         "{found}"
     );
     std::fs::rename(alpha.beside("marker"), alpha.root().join(".file-sync/marker")).expect("a rename");
+    // Where all is well here and a member only does not answer in time, that is what the exit code says.
+    beta.freeze();
+    let output = alpha.run(["verify", "--timeout", "2s"]);
+    beta.thaw();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     // A member that is away is named, and no reason to fail.
     drop(beta);
     eventually(PATIENCE, || {

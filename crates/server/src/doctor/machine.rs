@@ -169,6 +169,10 @@ fn remote(remote: &Remote) -> Finding {
             format!("not connected ({seen}), though {said} answers"),
             "look there with `file-sync remote ls`: it may have removed this device, or another program answers".to_owned(),
         ),
+        (Some(Err(error)), _) if error.kind() == std::io::ErrorKind::ConnectionRefused => (
+            format!("not connected ({seen}); nothing listens at {said}"),
+            "start its server: `file-sync server` there".to_owned(),
+        ),
         (Some(Err(error)), Some(address)) => (
             format!("not connected ({seen}); {said}: {error}"),
             format!("start its server, and open its port there: sudo ufw allow {}/tcp", address.port()),
