@@ -51,6 +51,7 @@ pub fn message_bytes(message: &Message) -> usize {
             Message::Peeked { result: Ok(page), .. } => all_bytes(&page.entries),
             Message::Attach(attach) => members_bytes(&attach.members) + attach.counters.len() * DOT_BYTES,
             Message::Members { members, .. } => members_bytes(members),
+            Message::Progress(progress) => progress.level.len() * MEMBER_BYTES,
             Message::Joined { result: Ok(terms), .. } => members_bytes(&terms.members),
             Message::Offers(offers) => offers.iter().map(|offer| SHORT_BYTES + offer.name.len()).sum(),
             _ => 0,

@@ -2,9 +2,9 @@
 //!
 //! What was deleted must not come back, whoever returns: so the register of a deleted path stays until the disk of every
 //! member, whether it is connected or not, is known to be without it. Members say how far their disks have come with this
-//! device's numbers, and that all they had done before is said ([`Progress::is_all_told`]). Of those that are only connected to others one hears from these: once such a
-//! member's disk has followed all that they have, it has followed what they had merged of ours
-//! ([`Progress::level`]).
+//! device's numbers, and that all they had done before is said ([`Progress::is_all_told`]). Of those that are only
+//! connected to others one hears from these: once such a member's disk has followed all that they have, it has followed
+//! what they had merged of ours ([`Progress::level`]).
 //!
 //! Nothing that is under way can bring back what is forgotten. A link keeps its order, and of a connected member its own
 //! word alone counts: what it said before it followed has arrived before that. A member that is put back to an older state
