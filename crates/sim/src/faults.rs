@@ -9,6 +9,7 @@ use file_sync_core::path::SyncPath;
 
 use crate::device::{Durable, LaneTask};
 use crate::disk::Body;
+use crate::oracle::Destroyed;
 use crate::world::{Happening, World, name};
 
 fn set(paths: &mut Vec<SyncPath>, path: &SyncPath, is_in: bool) {
@@ -181,9 +182,14 @@ impl World {
             if lost == left {
                 continue;
             }
+            let before = item.clone();
             item.body = left.clone();
             self.stats.n_lost_bytes += 1;
             self.oracle.lose_bytes(device, &lost, &path, act);
+            if older.iter().any(|(bytes, _)| lost == Body::File(bytes.clone())) {
+                let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
+                self.oracle.lost_what_equalled(&before, &path, how);
+            }
             self.oracle.appeared(&left, &path, device);
         }
     }

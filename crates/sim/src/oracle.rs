@@ -17,10 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use file_sync_core::path::SyncPath;
 
 use crate::disk::{Body, Disk, Item};
-pub(crate) use reverted::{Withheld, shown_by};
+pub(crate) use reverted::{Shift, Withheld, shown_by};
 
 /// Late bytes and edits caught by a crash come back under this name, if it is not known where they belong.
 const RECOVERED: &str = "recovered";
+
+/// In the place of a device: one of those that were not put back.
+const SOMEBODY: usize = usize::MAX;
 
 /// What was done to one token in one family since the last fold.
 #[derive(Clone, Debug, Default)]
@@ -226,6 +229,14 @@ impl Oracle {
         self.may_be_put_back(path, device);
     }
 
+    /// Bytes that a power cut lost had been written over the very same ones: those are lost with them, as any others would be
+    /// that a write takes the place of, unless all had them when they were at rest.
+    pub fn lost_what_equalled(&mut self, item: &Item, path: &SyncPath, how: Destroyed) {
+        if !self.is_rested(how.device, path, item) {
+            self.fate(&item.body, path).destroyed.push(how);
+        }
+    }
+
     /// Whatever was recorded at the path may come back for what is blank there now: the disk tells nothing of how the file
     /// came there.
     fn may_be_put_back(&mut self, path: &SyncPath, device: usize) {
@@ -350,7 +361,7 @@ impl Oracle {
             // To a device that lost its home any directory is one that others may have deleted, and so is what equals what was
             // deleted there (promise D3).
             let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));
-            let may_go = was_gone && self.is_forgetful || self.is_past_judging(token);
+            let may_go = was_gone && self.is_forgetful;
             // What came back further up, late bytes or what a crash had left in the store, may have been dealt with there.
             let is_dealt_with = || {
                 let is_elsewhere = |at: &SyncPath| self.late.contains(token) || is_recovered(at);
@@ -379,7 +390,6 @@ impl Oracle {
         let is_rescued = *token == Body::Directory && family(home) != *home;
         if is_parent
             || is_rescued
-            || self.is_past_judging(token)
             || self.appeared.contains(&(token.clone(), home.clone()))
             || self.undone.contains(&(token.clone(), home.clone()))
             || is_recovered(home)
@@ -458,7 +468,9 @@ impl Oracle {
     /// that (settling); who knew of what cannot be told from the acts, so a copy in a family of several is let pass.
     fn is_destroyed(&self, fate: &Fate, home: &SyncPath, paths: &[SyncPath]) -> bool {
         let is_sure = |how: &Destroyed| {
-            !how.is_partial && (how.is_rested || !self.crashed.contains(&(how.device, how.life)))
+            !how.is_partial
+                && (how.device != SOMEBODY || self.reverted.len() < 2)
+                && (how.is_rested || !self.crashed.contains(&(how.device, how.life)))
         };
         if *home == paths[0] && paths.len() == 1 && self.has_rules && self.is_directory_made(home) {
             return false;

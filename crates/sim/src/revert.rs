@@ -6,7 +6,7 @@ use file_sync_core::version::DeviceId;
 
 use crate::device::{Durable, Snapshot};
 use crate::disk::{Disk, Item};
-use crate::oracle::{Withheld, shown_by};
+use crate::oracle::{Shift, Withheld, shown_by};
 use crate::world::{World, name};
 
 impl World {
@@ -44,7 +44,9 @@ impl World {
         let (before, after) = (shown_by(&self.devices[device].disk), shown_by(&disk));
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
         let elsewhere = others.flat_map(|(_, other)| shown_by(&other.disk)).collect();
-        let lost = self.oracle.revert(device, mark, &before, &after, &elsewhere);
+        let unheard = self.directories_unheard_of(device);
+        let former = self.registers_left(device);
+        let lost = self.oracle.revert(device, mark, &Shift { before, after, elsewhere, unheard });
         self.oracle.turn(&withheld);
         self.forget_unrecorded(device, &disk, &durable);
         self.announced.revert(self.devices[device].id);
@@ -52,7 +54,7 @@ impl World {
         (machine.disk, machine.durable, machine.backup) = (disk, durable, None);
         machine.config.may_have_fallen_back = true; // The machine was started anew.
         machine.is_put_back = true;
-        self.tell_what_it_alone_knows(device, &withheld);
+        self.tell_what_it_alone_knows(device, &withheld, &former);
         self.forget_unknown();
         self.is_durable(device);
         let left = self.devices[device].disk.show();

@@ -16,6 +16,9 @@ use crate::disk::{Body, Item};
 use crate::oracle::Withheld;
 use crate::world::World;
 
+/// What a machine knew, was it not put back.
+pub(crate) type Former = BTreeMap<SyncPath, Register>;
+
 type Registers<'a> = BTreeMap<&'a SyncPath, &'a Register>;
 
 /// What a machine that was put back shows, of versions that nobody else knows to be replaced.
@@ -30,11 +33,16 @@ pub(crate) struct Left {
 
 impl World {
     /// Tells the oracle what a machine that was just put back brings along; what is asked for again anyway is `withheld`.
-    pub(crate) fn tell_what_it_alone_knows(&mut self, device: usize, withheld: &Withheld) {
+    ///
+    /// `former` is what it knew before that.
+    pub(crate) fn tell_what_it_alone_knows(&mut self, device: usize, withheld: &Withheld, former: &Former) {
         let made = self.made_and_left(device);
-        let replaced = self.replaced_unheard_of(device);
+        let replaced = self.replaced_unheard_of(device, former);
+        let destroyed = self.made_and_destroyed(device);
         made.iter().for_each(|left| self.oracle.made_and_left(left, device, withheld));
         replaced.iter().for_each(|(content, path)| self.oracle.replaced_unheard_of(*content, path, device));
+        // Last: it says nothing of what the same family has besides, and is asked for.
+        destroyed.iter().for_each(|(token, path)| self.oracle.made_and_destroyed(token, path));
     }
 
     fn registers_of_others(&self, device: usize) -> Vec<Registers<'_>> {
@@ -47,24 +55,13 @@ impl World {
         let (machine, others) = (&self.devices[device], self.registers_of_others(device));
         let mut all_left = Vec::new();
         for (path, item) in &machine.disk.items {
-            let row = machine.durable.rows.get(path);
-            let recorded = row.and_then(|(_, record, _)| record.as_ref()).map(|record| record.content);
-            let Some(content) = recorded.filter(|content| Some(*content) == item.content()) else { continue };
-            // A conflict copy is a version of the path that it is a copy of; directories have none.
-            let copied = if content == Content::Directory { Vec::new() } else { origins(path) };
-            let at: Vec<SyncPath> = std::iter::once(path.clone()).chain(copied).collect();
-            let rows = at.iter().filter_map(|at| Some((at, machine.durable.rows.get(at)?)));
-            let versions = rows.flat_map(|(at, (register, ..))| {
-                register.versions().iter().map(move |version| (at, version))
-            });
-            let is_left = |(at, version): &(&SyncPath, &Version)| {
-                version.value.content() == content
-                    && !others.iter().any(|known| is_replaced(known, at, version))
-            };
-            let left: Vec<(&SyncPath, &Version)> = versions.filter(is_left).collect();
+            let Some(content) = item.content() else { continue };
+            let mut left = versions_of(machine, path, item);
+            left.retain(|(at, version)| !others.iter().any(|known| is_replaced(known, at, version)));
             if left.is_empty() {
                 continue;
             }
+            let at = places_of(content, path);
             let mut theirs =
                 at.iter().flat_map(|at| at_all(&others, at)).flat_map(|register| register.versions());
             // An edit of the very bytes is in no conflict with them (promise L5).
@@ -81,9 +78,83 @@ impl World {
         all_left
     }
 
-    /// What the machine knows to be replaced or deleted at a path, of all that the others still hold with that content.
-    fn replaced_unheard_of(&self, device: usize) -> BTreeSet<(Content, SyncPath)> {
-        let (known, others) = (registers_of(&self.devices[device]), self.registers_of_others(device));
+    /// What the machine shows, and others know all versions of to be replaced.
+    fn made_and_destroyed(&self, device: usize) -> Vec<(Body, SyncPath)> {
+        let (machine, others) = (&self.devices[device], self.registers_of_others(device));
+        let is_destroyed = |(path, item): &(&SyncPath, &Item)| {
+            let versions = versions_of(machine, path, item);
+            let is_known = |(at, version): &(SyncPath, &Version)| {
+                others.iter().any(|known| is_replaced(known, at, version))
+            };
+            !versions.is_empty() && versions.iter().all(is_known)
+        };
+        let destroyed = machine.disk.items.iter().filter(is_destroyed);
+        destroyed.map(|(path, item)| (item.body.clone(), path.clone())).collect()
+    }
+
+    /// What a machine's index knows of all paths.
+    pub(crate) fn registers_left(&self, device: usize) -> Former {
+        let rows = self.devices[device].durable.rows.iter();
+        rows.map(|(path, (register, ..))| (path.clone(), register.clone())).collect()
+    }
+
+    /// Directories that a machine shows and no other has heard of, though it may show another of the same name.
+    pub(crate) fn directories_unheard_of(&self, device: usize) -> BTreeSet<SyncPath> {
+        let (machine, others) = (&self.devices[device], self.registers_of_others(device));
+        let shown = machine.disk.items.iter().filter(|(_, item)| item.body == Body::Directory);
+        let is_unheard_of = |path: &SyncPath| {
+            let row = machine.durable.rows.get(path);
+            let versions = row.map(|(register, ..)| register.versions()).unwrap_or_default();
+            let mut directories =
+                versions.iter().filter(|version| version.value.content() == Content::Directory);
+            directories.all(|version| !at_all(&others, path).any(|other| other.knows(version)))
+        };
+        shown.map(|(path, _)| path).filter(|path| is_unheard_of(path)).cloned().collect()
+    }
+
+    /// A user has made a directory, or moved it here: if the engine takes it for one that it knows of, it goes with that one.
+    ///
+    /// Where nothing was put back, the oracle was told who took the old one away. A machine that was put back brings along
+    /// directories that were taken away before all were at rest.
+    pub(crate) fn tell_if_taken_for_known(&mut self, device: usize, item: &Item, path: &SyncPath) {
+        if self.oracle.had_reverts() && self.is_taken_for_known(device, item, path) {
+            self.oracle.directory_may_go(path, device);
+        }
+    }
+
+    /// True for a directory that the engine cannot tell from one that it has recorded at its path, or from one that is not
+    /// shown for an edit of it: all directories are alike, and an edit of the very thing is in no conflict with it (promise
+    /// L5). A file is never taken for another of other bytes.
+    fn is_taken_for_known(&self, device: usize, item: &Item, path: &SyncPath) -> bool {
+        if item.body != Body::Directory {
+            return false;
+        }
+        let machine = &self.devices[device];
+        let is_directory = |version: &Version| version.value.content() == Content::Directory;
+        let is_edit = |version: &Version| {
+            version.base == Content::Directory && version.value.is_present() && !is_directory(version)
+        };
+        let is_hidden = |register: &Register| {
+            register.versions().iter().any(is_directory) && register.versions().iter().any(is_edit)
+        };
+        let (record, register) = match &machine.engine {
+            Some(engine) => {
+                let node = engine.tree().get(path);
+                (node.and_then(|node| node.record.as_ref()), node.map(|node| &node.register))
+            }
+            None => {
+                let row = machine.durable.rows.get(path);
+                (row.and_then(|(_, record, _)| record.as_ref()), row.map(|(register, ..)| register))
+            }
+        };
+        record.is_some_and(|record| record.content == Content::Directory) || register.is_some_and(is_hidden)
+    }
+
+    /// What the machine knows to be replaced or deleted at a path, of all that the others, and it itself as it was before it
+    /// was put back, still hold with that content.
+    fn replaced_unheard_of(&self, device: usize, former: &Former) -> BTreeSet<(Content, SyncPath)> {
+        let (known, mut others) = (registers_of(&self.devices[device]), self.registers_of_others(device));
+        others.push(former.iter().collect());
         let mut replaced = BTreeSet::new();
         for (path, register) in known.iter().map(|(path, register)| (*path, *register)) {
             let held = at_all(&others, path);
@@ -115,6 +186,30 @@ impl World {
                 && is_recorded()
         })
     }
+}
+
+/// Where versions of what has a content and is at a path may be: a conflict copy is a version of the path that it is a copy
+/// of; directories have none.
+fn places_of(content: Content, path: &SyncPath) -> Vec<SyncPath> {
+    let copied = if content == Content::Directory { Vec::new() } else { origins(path) };
+    std::iter::once(path.clone()).chain(copied).collect()
+}
+
+/// The versions that a machine has recorded something to be, each with its path.
+fn versions_of<'a>(machine: &'a Device, path: &SyncPath, item: &Item) -> Vec<(SyncPath, &'a Version)> {
+    let row = machine.durable.rows.get(path);
+    let recorded = row.and_then(|(_, record, _)| record.as_ref()).map(|record| record.content);
+    let Some(content) = recorded.filter(|content| Some(*content) == item.content()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for at in places_of(content, path) {
+        let row = machine.durable.rows.get(&at);
+        let versions = row.map(|(register, ..)| register.versions()).unwrap_or_default();
+        let equal = versions.iter().filter(|version| version.value.content() == content);
+        found.extend(equal.map(|version| (at.clone(), version)));
+    }
+    found
 }
 
 /// What a device knows of all paths, durable or not.

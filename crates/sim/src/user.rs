@@ -189,6 +189,7 @@ impl World {
             if may_go {
                 self.oracle.destroyed(&item, at, how);
             }
+            self.tell_if_taken_for_known(device, &item, at);
         }
         self.hint(device, at);
         self.checkpoint(device);
@@ -378,12 +379,17 @@ impl World {
         disk.rename(from, to, wall);
         for path in &moved {
             let target = if path == from { to.clone() } else { from.rebase(path, to).expect("it is below") };
-            let body = self.devices[device].disk.get(&target).map(|item| item.body.clone());
-            body.into_iter().for_each(|body| self.oracle.moved(&body, path, &target, device, is_unseen));
+            self.is_moved(device, path, &target, is_unseen);
         }
         self.hint(device, from);
         self.hint(device, to);
         self.checkpoint(device);
+    }
+
+    fn is_moved(&mut self, device: usize, from: &SyncPath, to: &SyncPath, is_unseen: bool) {
+        let Some(item) = self.devices[device].disk.get(to).cloned() else { return };
+        self.oracle.moved(&item.body, from, to, device, is_unseen);
+        self.tell_if_taken_for_known(device, &item, to);
     }
 
     fn set_metadata(&mut self, device: usize, at: &SyncPath, mode: u16, mtime: Option<Time>) {

@@ -1,11 +1,23 @@
 //! What is asked of a machine that was put back to what it was, and of the others.
+//!
+//! Acts alone do not say it: the machine brings along what was made, moved and deleted before the oracle last started anew,
+//! and who had heard of what by then is in the registers alone. So, for what a machine brings along, and no longer than until
+//! all are at rest again:
+//!
+//! - A file is its token, as ever. What the machine has and nobody knows to be replaced is asked for; what somebody knows to
+//!   be replaced must go, as if it had just been made and then deleted by who knew of it, so that a move of it is one more
+//!   making and not a return.
+//! - Directories have no tokens, and all are alike. Two of one name are the same if a register says that they are one version.
+//!   One that a user makes where the engine cannot tell it from one that it knows of (recorded and not missed yet, or hidden
+//!   by an edit of it) is not asked for: it goes with the other, empty, for what is put into it keeps it. Nothing that
+//!   had to go may stay for that.
 
 use std::collections::BTreeSet;
 
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::Content;
 
-use super::{Destroyed, Fate, Oracle, Told, What, family, home_of, key_of};
+use super::{Destroyed, Fate, Oracle, SOMEBODY, Told, What, family, home_of, key_of};
 use crate::disk::{Body, Disk};
 use crate::unheard::Left;
 
@@ -15,6 +27,30 @@ pub(crate) type Shown = BTreeSet<(Body, SyncPath)>;
 /// What a machine alone had that was put back to what it was.
 pub(crate) type Withheld = BTreeSet<(Body, SyncPath)>;
 
+/// What becomes of what machines show when one of them is put back.
+pub(crate) struct Shift {
+    pub(crate) before: Shown,
+    pub(crate) after: Shown,
+    pub(crate) elsewhere: Shown,
+    /// Directories of which nobody else has heard: what others show of the same name is another. All are alike on disks, so
+    /// that the registers have to tell; a file that is elsewhere too has come from here, or to here.
+    pub(crate) unheard: BTreeSet<SyncPath>,
+}
+
+impl Shift {
+    fn is_kept_alone(&self, key: &(Body, SyncPath)) -> bool {
+        self.after.contains(key) && !self.elsewhere.contains(key)
+    }
+
+    fn is_gone(&self, key: &(Body, SyncPath)) -> bool {
+        !self.after.contains(key) && !self.elsewhere.contains(key)
+    }
+
+    fn is_unheard_of(&self, (token, path): &(Body, SyncPath)) -> bool {
+        *token == Body::Directory && self.unheard.contains(path)
+    }
+}
+
 pub(crate) fn shown_by(disk: &Disk) -> Shown {
     disk.items.iter().map(|(path, item)| (item.body.clone(), home_of(&item.body, path))).collect()
 }
@@ -23,14 +59,7 @@ impl Oracle {
     /// A machine was put back to what it was: what it alone showed and shows no more is gone, whoever had made it.
     ///
     /// Returns what was asked for and is not any more: it is again if the machine goes on as it was, see [`Oracle::turn`].
-    pub(crate) fn revert(
-        &mut self,
-        device: usize,
-        mark: usize,
-        shown_before: &Shown,
-        shown_after: &Shown,
-        shown_elsewhere: &Shown,
-    ) -> Withheld {
+    pub(crate) fn revert(&mut self, device: usize, mark: usize, shift: &Shift) -> Withheld {
         self.reverted.insert(device);
         // Who went back has not seen what came after, and nobody need have heard of what it destroyed.
         let destroyed = self.told[mark.min(self.told.len())..].iter().flatten();
@@ -44,16 +73,14 @@ impl Oracle {
             let is_undone = |told: &Told| {
                 told.device == device
                     && told.what != What::Destroyed
-                    && shown_after.contains(&key_of(told))
-                    && !shown_elsewhere.contains(&key_of(told))
+                    && (shift.is_kept_alone(&key_of(told)) || shift.is_unheard_of(&key_of(told)))
             };
             if self.told[index].as_ref().is_some_and(is_undone) {
                 self.undo_one(index);
             }
         }
         let mut withheld = Withheld::new();
-        let is_gone = |key: &&(Body, SyncPath)| !shown_after.contains(key) && !shown_elsewhere.contains(key);
-        for key in shown_before.iter().filter(is_gone) {
+        for key in shift.before.iter().filter(|key| shift.is_gone(key)) {
             let fate = self.fates.entry(key.clone()).or_default();
             let n_made = std::mem::take(&mut fate.n_made) + std::mem::take(&mut fate.n_confirmed);
             self.undone.insert(key.clone());
@@ -90,6 +117,24 @@ impl Oracle {
         }
     }
 
+    /// A machine that was put back has this, and others know all versions of it to be replaced: it is what was made once, and
+    /// destroyed by somebody who knew of that. So it has to go, unless its user does something with it before it does; which
+    /// of several machines knew is not certain for ever, if more of them are put back.
+    pub(crate) fn made_and_destroyed(&mut self, token: &Body, path: &SyncPath) {
+        let fate = self.fate(token, path);
+        if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() {
+            fate.n_made = 1;
+            let how = Destroyed { device: SOMEBODY, life: 0, is_partial: false, is_rested: true };
+            fate.destroyed.push(how);
+        }
+    }
+
+    /// A directory that was made at a path may be taken for one that was there, and has to go.
+    pub(crate) fn directory_may_go(&mut self, path: &SyncPath, device: usize) {
+        let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
+        self.fate(&Body::Directory, path).destroyed.push(how);
+    }
+
     /// A machine that was put back knows that this was replaced, or deleted, and nobody else does.
     pub(crate) fn replaced_unheard_of(&mut self, content: Content, path: &SyncPath, device: usize) {
         let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
@@ -107,12 +152,6 @@ impl Oracle {
             self.fates.entry(key.clone()).or_default().n_made += 1;
             self.undone.remove(key);
         }
-    }
-
-    /// True for what nobody can tell apart once a machine was put back: a directory carries nothing that says whose it is, or
-    /// of which life, and the same name may have been made and removed in both.
-    pub(super) fn is_past_judging(&self, token: &Body) -> bool {
-        *token == Body::Directory && self.had_reverts()
     }
 
     /// True if nobody but machines that were put back has destroyed it.

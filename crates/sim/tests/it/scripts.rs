@@ -89,6 +89,12 @@ scripts! {
     c4_what_a_power_cut_left_blank_replaces_nothing_where_it_is_moved_either
     s2_bytes_are_taken_from_any_kept_version_that_still_holds_them
     l5_a_file_that_gives_way_to_a_directory_while_it_is_found_is_no_copy
+    d1_what_a_machine_put_back_moves_to_what_it_would_be_a_copy_of_is_new
+    l1_a_directory_made_where_a_machine_put_back_has_not_missed_the_old_one_goes_with_that
+    l1_a_directory_made_again_beside_an_edit_of_one_goes_with_what_lies_in_it
+    l1_a_directory_that_another_still_shows_is_not_the_one_that_went_with_a_machine_put_back
+    l1_what_a_machine_put_back_knows_to_be_deleted_of_what_it_had_itself_is_not_asked_for
+    l1_bytes_written_over_the_very_same_go_with_them_in_a_power_cut
 }
 
 #[test]
