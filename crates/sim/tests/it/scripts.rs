@@ -95,6 +95,7 @@ scripts! {
     l1_a_directory_that_another_still_shows_is_not_the_one_that_went_with_a_machine_put_back
     l1_what_a_machine_put_back_knows_to_be_deleted_of_what_it_had_itself_is_not_asked_for
     l1_bytes_written_over_the_very_same_go_with_them_in_a_power_cut
+    s3_a_directory_that_got_the_inode_of_what_was_placed_is_rescued_with_all_that_is_in_it
 }
 
 #[test]
