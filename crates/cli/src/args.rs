@@ -137,7 +137,7 @@ pub enum Verb {
         #[arg(value_name = "PATH")]
         path: PathBuf,
         /// The most to list
-        #[arg(long, value_name = "N", default_value_t = 100)]
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
     },
     /// Look whether this machine is set up as it should be, and say what mends what is not
@@ -325,9 +325,10 @@ pub enum SyncVerb {
     /// Let deletions through that are held
     ///
     /// Many deletions at once are held: more than 100 within ten minutes, by this device's user or by others, after which
-    /// fewer than half of the files would be left (`sync hold` sets both numbers). Nothing is told to others and nothing is deleted here until `approve`
-    /// or `reject`; `sync held` lists them. Each member asks on its own. `approve` also accepts a directory whose marker
-    /// `.file-sync/marker` was lost: what is missing in it is then fetched again, and nothing is deleted.
+    /// fewer than half of the files would be left (`sync hold` sets both numbers). Nothing is told to others and nothing is
+    /// deleted here until `approve` or `reject`; `sync held` lists them. Each member asks on its own. `approve` also accepts
+    /// a directory whose marker `.file-sync/marker` was lost: what is missing in it is then fetched again, and nothing is
+    /// deleted.
     Approve {
         /// Which directory
         #[command(flatten)]

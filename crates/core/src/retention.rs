@@ -12,7 +12,7 @@ use crate::version::Time;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 /// How long a kept version stays where there is room, in seconds.
-const KEEP: i64 = 30 * DAY;
+pub const KEEP: i64 = 30 * DAY;
 /// Of the versions of one path that were kept within this time one stays, in seconds, on the last day.
 const SLOT: i64 = 600;
 

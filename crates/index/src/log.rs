@@ -66,7 +66,7 @@ pub(crate) fn acts(
     path: &SyncPath,
     limit: usize,
 ) -> rusqlite::Result<Vec<Act>> {
-    let above: Vec<(i64, Vec<u8>)> = paths::places_to(connection, path)?;
+    let (above, below) = paths::places_to(connection, path)?;
     let places = vec!["(?, ?)"; above.len()].join(", ");
     let is_at =
         if above.is_empty() { String::new() } else { format!("OR (parent, name) IN (VALUES {places})") };
@@ -80,7 +80,6 @@ pub(crate) fn acts(
     );
     let mut statement = connection.prepare(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let below = paths::number_of(connection, path)?;
     let above = above.into_iter().flat_map(|(parent, name)| [Value::Integer(parent), Value::Blob(name)]);
     let below = below.map_or(Value::Null, Value::Integer);
     let values: Vec<Value> = std::iter::once(below).chain(above).chain([limit.into()]).collect();

@@ -158,17 +158,15 @@ pub(crate) fn stored_path(connection: &Connection, parent: i64, name: &[u8]) -> 
     codec::path(&names.join(&b'/')).map_err(|malformed| malformed.in_column(1))
 }
 
-/// The number that a path has as a parent, if anything was ever stored below it.
-pub(crate) fn number_of(connection: &Connection, path: &SyncPath) -> rusqlite::Result<Option<i64>> {
-    match places_to(connection, path)?.pop() {
-        None if path.is_root() => Ok(Some(ROOT)),
-        Some((parent, name)) if divide(path.as_bytes()).1 == name => find(connection, parent, &name),
-        _ => Ok(None),
-    }
-}
+/// The number of a path's parent, and its name.
+pub(crate) type Place = (i64, Vec<u8>);
 
-/// Where a path and everything above it is stored, downwards from the root, as far as there are numbers.
-pub(crate) fn places_to(connection: &Connection, path: &SyncPath) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+/// Where a path and everything above it is stored, downwards from the root, as far as there are numbers; and the number that
+/// the path itself has as a parent, if anything was ever stored below it.
+pub(crate) fn places_to(
+    connection: &Connection,
+    path: &SyncPath,
+) -> rusqlite::Result<(Vec<Place>, Option<i64>)> {
     let mut places = Vec::new();
     let mut parent = Some(ROOT);
     for name in path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
@@ -176,7 +174,7 @@ pub(crate) fn places_to(connection: &Connection, path: &SyncPath) -> rusqlite::R
         places.push((number, name.to_owned()));
         parent = find(connection, number, name)?;
     }
-    Ok(places)
+    Ok((places, parent))
 }
 
 /// Forgets parents that nothing is stored below of.

@@ -409,8 +409,6 @@ impl Oracle {
             Some(fate) if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() => {
                 return Some(format!("V2: nobody made {} at {home}", shown(token)));
             }
-            // Who was put back need not have heard of what another life of its own did there since, a chmod, say.
-            Some(fate) if self.is_destroyed_by_reverted_alone(fate) => {}
             Some(fate) if fate.n_made + fate.n_confirmed == 1 && self.is_destroyed(fate, home, paths) => {
                 return Some(format!("D1: {} came back at {paths:?}", shown(token)));
             }

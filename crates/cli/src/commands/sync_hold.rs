@@ -1,7 +1,7 @@
 //! `sync hold`: how many deletions at once are held.
 
 use file_sync_server::api::command::Hold;
-use file_sync_server::api::types::HoldLimited;
+use file_sync_server::api::types::{HoldLimit, HoldLimited};
 
 use super::{shown, shown_path};
 use crate::client::Client;
@@ -20,9 +20,9 @@ pub async fn run(request: &Hold, client: &Client, console: Console) -> Result<()
 fn text(limited: &HoldLimited) -> String {
     let (name, path) = (shown(&limited.name), shown_path(&limited.path));
     match &limited.limit {
-        Some(limit) => format!(
-            "{name} ({path}): more than {} deletions within ten minutes that are more than {} % of the files are held\n",
-            limit.files, limit.percent
+        Some(HoldLimit { files, percent }) => format!(
+            "{name} ({path}): more than {files} deletions within ten minutes that are more than {percent} % of the files \
+             are held\n"
         ),
         None => format!("{name} ({path}): no deletion is held\n"),
     }

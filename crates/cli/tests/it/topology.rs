@@ -2,7 +2,7 @@
 //!
 //! Promise checked here, beside others: S4.
 
-use crate::device::Device;
+use crate::device::{Device, text};
 use crate::world::{
     APRIL, FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, copy_name, disconnected, equal,
 };
@@ -272,14 +272,14 @@ fn several_directories_between_the_same_two_go_their_own_ways() {
     holds(&alpha.beside("second"), "g \"goes on\"");
 }
 
-/// The members that a device's `why` counts as away.
-fn away(device: &Device, path: &str) -> serde_json::Value {
-    device.json(["why", device.root().join(path).to_str().expect("UTF-8")])["away"].clone()
-}
-
+/// Waits until a device's `why` counts these members as away.
 fn becomes_away(device: &Device, path: &str, expected: &[&str]) {
     eventually(PATIENCE, || {
-        let away = away(device, path);
+        let path = device.root().join(path);
+        let why = text(&device.run(["why", path.to_str().expect("UTF-8"), "--json"]).stdout);
+        let away = serde_json::from_str::<serde_json::Value>(&why)
+            .map(|why| why["away"].clone())
+            .unwrap_or_default();
         if away == serde_json::json!(expected) { Ok(()) } else { Err(format!("{}: {away}", device.name)) }
     });
 }
@@ -305,10 +305,16 @@ fn d3_who_leaves_while_others_are_away_is_no_member_once_they_meet() {
 
 #[test]
 fn d3_a_member_that_is_lost_is_waited_for_until_somebody_says_so() {
-    let (mut alpha, beta, gamma) = mesh();
+    let (mut alpha, mut beta, gamma) = mesh();
     alpha.user().write("f", "f", JANUARY);
     settle(&[&alpha, &beta, &gamma]);
     alpha.stop(); // For good; the directory is its offer.
+    beta.stop();
+    std::fs::rename(beta.root(), beta.beside("elsewhere")).expect("a rename");
+    beta.begin();
+    let refusal = beta.refused(1, ["remote", "rm", "alpha", "--lost"]);
+    assert!(refusal.contains("docs is not at work"), "{refusal}");
+    std::fs::rename(beta.beside("elsewhere"), beta.root()).expect("a rename");
     becomes_away(&beta, "f", &["alpha"]);
     beta.ok(["remote", "rm", "alpha", "--lost"]);
     for device in [&beta, &gamma] {

@@ -108,12 +108,9 @@ impl Engine {
             _ => (Content::Absent, Deed::Removed),
         };
         let path = &kept.path;
-        let is_copy_elsewhere = || {
-            let losers = self.tree.project(path).losers;
-            losers.into_iter().find(|loser| loser.value.content() == kept.content).map(|loser| loser.copy)
-        };
-        let why = if let Some(copy) = is_copy_elsewhere() {
-            format!("another version has the name; this one is at {copy}")
+        let losers = self.tree.project(path).losers;
+        let why = if let Some(loser) = losers.iter().find(|loser| loser.value.content() == kept.content) {
+            format!("another version has the name; this one is at {}", loser.copy)
         } else if let Some((origin, _)) = self.tree.shown_copy(path) {
             format!("it is a conflict copy of {origin}")
         } else if deed == Deed::Replaced {

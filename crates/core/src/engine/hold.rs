@@ -117,12 +117,7 @@ impl Engine {
         !self.holds.is_empty() || !told.is_empty() || !leaving.is_empty() || *was_holding
     }
 
-    /// How much is held; none: nothing is.
-    pub fn hold_limit(&self) -> Option<HoldLimit> {
-        self.config.hold
-    }
-
-    /// Sets how much is held from now on. What is held already waits for its answer all the same.
+    /// Sets how much is held from now on; none: nothing is. What is held already waits for its answer all the same.
     pub fn set_hold_limit(&mut self, limit: Option<HoldLimit>) {
         self.config.hold = limit;
     }

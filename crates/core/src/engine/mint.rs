@@ -58,7 +58,6 @@ impl Engine {
         };
         let (ignored, found): (BTreeMap<_, _>, BTreeMap<_, _>) =
             found.into_iter().partition(|(path, found)| is_ignored(path, found));
-        ignored.keys().for_each(|path| self.release(path));
         missing.extend(self.take_held_below(found.iter().map(|(path, found)| (path, found.record.content))));
         let paths: BTreeSet<SyncPath> = found.keys().chain(&missing).cloned().collect();
         let all = found.iter().map(|(path, found)| (path.clone(), found.record.content));
@@ -88,9 +87,9 @@ impl Engine {
         }
         let told: Vec<&SyncPath> = paths.iter().filter(|path| !self.is_hidden(path)).collect();
         self.planner.doubts.end(told);
-        for path in paths {
-            self.release(&path);
-            self.planner.is_sure(&path);
+        for path in paths.iter().chain(ignored.keys()) {
+            self.release(path);
+            self.planner.is_sure(path);
         }
     }
 

@@ -6,7 +6,8 @@
 //!
 //! `observe` finds users' acts, `mint` makes versions of them, `plan` brings the disk to the projection, `fetch` gets
 //! bytes, `hold` keeps back deletions of too much, `heal` replaces what has rotted, `peer` exchanges registers, `wait`
-//! answers "is all of it done?", `commit` says what has to be durable first, `forget` drops what nobody needs to know any more, `acts` writes down what was done to whose bytes.
+//! answers "is all of it done?", `commit` says what has to be durable first, `forget` drops what nobody needs to know any
+//! more, `acts` writes down what was done to whose bytes.
 
 mod acts;
 mod ask;

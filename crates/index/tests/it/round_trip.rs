@@ -195,7 +195,7 @@ fn an_act_on_the_root_has_the_root_for_a_path() {
 }
 
 #[test]
-fn acts_are_found_at_a_path_below_it_and_at_what_is_above() {
+fn p3_acts_are_found_at_a_path_below_it_and_at_what_is_above() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("d.db");
     let mut index = DirectoryIndex::create(&path).expect("created");

@@ -65,9 +65,12 @@ impl House {
             limit = match change {
                 HoldChange::Never => None,
                 HoldChange::Default => Some(HoldLimit::default()),
+                HoldChange::Limit { percent: Some(101..), .. } => {
+                    return Err(Refusal::malformed("more than 100 of a hundred"));
+                }
                 HoldChange::Limit { files, percent } => Some(HoldLimit {
                     files: files.unwrap_or(before.files),
-                    percent: percent.unwrap_or(before.percent).min(100),
+                    percent: percent.unwrap_or(before.percent),
                 }),
             };
             let text = limit.map_or(NEVER.to_owned(), |limit| format!("{}:{}", limit.files, limit.percent));

@@ -25,6 +25,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
+use file_sync_core::retention;
 use file_sync_core::version::{DeviceId, DirectoryId, Time};
 use file_sync_index::{HomeIndex, IndexError};
 use file_sync_net::{Link, NetEvent, Network};
@@ -47,11 +48,10 @@ const RESCAN_EVERY: Duration = Duration::from_secs(3600);
 const RESCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 /// How often remotes are asked whether there is anything that they did not announce.
 const POLL_EVERY: Duration = Duration::from_secs(300);
-/// How often it is looked what need not be known of deleted paths any more, and how long after the start for the first time.
+/// How often it is looked what need not be known of deleted paths any more, and how long after the start for the first
+/// time.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 const TIDY_FIRST: Duration = Duration::from_secs(20);
-/// What was deleted is known for at least so long: as long as its bytes are kept.
-const FORGET_AFTER_SECONDS: i64 = 30 * 24 * 3600;
 /// How often a directory that could not be started is tried again.
 const WAKE_EVERY: Duration = Duration::from_secs(3);
 /// The longest the loop sleeps.
@@ -277,7 +277,8 @@ impl House {
             for directory in self.room_ids(|_| true) {
                 self.with_engine(&directory, |engine| {
                     let now = crate::clock::now();
-                    let before = Time { seconds: now.wall.seconds - FORGET_AFTER_SECONDS, nanoseconds: 0 };
+                    // What was deleted is known at least as long as its bytes are kept.
+                    let before = Time { seconds: now.wall.seconds - retention::KEEP, nanoseconds: 0 };
                     engine.forget_deleted(now, before)
                 });
             }

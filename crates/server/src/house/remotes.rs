@@ -173,6 +173,12 @@ impl House {
 
     pub(super) fn remote_rm(&mut self, request: &RemoteRm) -> Result<Remote, Refusal> {
         let remote = self.remote_named(&request.name)?;
+        if let Some(dormant) = self.dormant.values().next().filter(|_| request.lost) {
+            return Err(Refusal::new(format!(
+                "{} is not at work, and its members cannot be changed: {}; mend that, or leave out --lost",
+                dormant.row.name, dormant.message
+            )));
+        }
         self.home.delete_remote(&remote.device).map_err(refused)?;
         self.paired.remove(&remote.device);
         self.network.forget(remote.device);

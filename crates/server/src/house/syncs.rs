@@ -52,7 +52,10 @@ impl House {
     /// A directory that this device has left, as the others are to know it.
     pub(super) fn farewell(&self, directory: &DirectoryId) -> Option<Members> {
         let is_here = self.rooms.contains_key(directory) || self.dormant.contains_key(directory);
-        let number = self.home.setting(&left_key(directory)).ok().flatten().filter(|_| !is_here)?;
+        let stored = self.home.setting(&left_key(directory));
+        let stored =
+            stored.inspect_err(|error| tracing::warn!(%error, "cannot tell whether a directory was left"));
+        let number = stored.ok().flatten().filter(|_| !is_here)?;
         let (own, key) = (self.context.identity.device_id(), self.context.identity.public_key());
         let member = Member { number: number.parse().ok()?, active: false, key };
         Some(std::iter::once((own, member)).collect())

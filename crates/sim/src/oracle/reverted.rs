@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::Content;
 
-use super::{Destroyed, Fate, Oracle, SOMEBODY, Told, What, family, home_of, key_of};
+use super::{Destroyed, Oracle, SOMEBODY, Told, What, family, home_of, key_of};
 use crate::disk::{Body, Disk};
 use crate::unheard::Left;
 
@@ -152,11 +152,6 @@ impl Oracle {
             self.fates.entry(key.clone()).or_default().n_made += 1;
             self.undone.remove(key);
         }
-    }
-
-    /// True if nobody but machines that were put back has destroyed it.
-    pub(super) fn is_destroyed_by_reverted_alone(&self, fate: &Fate) -> bool {
-        !fate.destroyed.is_empty() && fate.destroyed.iter().all(|how| self.reverted.contains(&how.device))
     }
 
     /// True if any machine was ever put back to what it was.

@@ -184,12 +184,12 @@ pub fn clock_of(base: &Path) -> PathBuf {
     base.join("clock")
 }
 
-/// By one rename: a server may read it at any moment.
 /// The library that moves clocks, where it is installed.
 pub fn clock_library() -> Option<&'static str> {
     [FAKETIME, FAKETIME_ARM].into_iter().find(|path| Path::new(path).exists())
 }
 
+/// By one rename: a server may read it at any moment.
 pub fn set_clock(clock: &Path, offset: &str) {
     let draft = clock.with_extension("draft");
     let set = fs::write(&draft, offset).and_then(|()| fs::rename(&draft, clock));
