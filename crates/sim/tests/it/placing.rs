@@ -445,8 +445,17 @@ fn s2_what_a_relay_cannot_place_is_served_from_its_stage_until_it_can() {
     world.write(B, "d/ignored", "stays");
     rests(&mut world);
     world.cut(B, C);
+    // Nothing comes at first, so that it is asked for again when only others want it.
+    world.options.failed_fetches_percent = 100;
     world.delete(A, "d");
     world.write(A, "d", "a file now");
+    world.run_us(5 * SECOND_US);
+    world.cut(A, B);
+    world.run_us(30 * SECOND_US);
+    assert!(world.devices[B].disk.stage.is_empty());
+    world.options.failed_fetches_percent = 0;
+    world.connect(A, B);
+    world.run_us(30 * SECOND_US);
     rests(&mut world);
     world.cut(A, B);
     for is_anew in [false, true] {
