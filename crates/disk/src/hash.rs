@@ -20,9 +20,10 @@ use rustix::io::Errno;
 
 use crate::at::{self, LISTED, Spot};
 use crate::chunk::{Chunker, SINGLE_BYTES_MAX, average_bytes};
-use crate::copy::{Digest, digest, digest_until};
+use crate::copy::{Digest, digest_until};
 use crate::root::Root;
-use crate::trouble::{other, trouble};
+use crate::serve::ContentFile;
+use crate::trouble::trouble;
 
 /// Up to this many things are made durable one by one; more, by syncing the whole file system once.
 pub(crate) const N_SINGLE_SYNCS_MAX: usize = 16;
@@ -125,13 +126,7 @@ impl Root {
     /// When it is not there, no regular file, cannot be read, or changes meanwhile.
     pub fn rechunk(&self, path: &SyncPath, average_bytes: u32) -> Result<(ContentHash, ChunkList), Trouble> {
         let (fd, stat) = open_regular(self, path).map_err(|errno| trouble("open the file", errno))?;
-        let pass = digest(fd.as_fd(), stat.size, Some(Chunker::new(average_bytes)), &mut Vec::new());
-        let pass = pass.map_err(|errno| trouble("read the file", errno))?;
-        let after = at::stat_fd(fd.as_fd()).map_err(|errno| trouble("look at the file", errno))?;
-        if after.stat != stat || pass.length != stat.size {
-            return Err(other("the file changed while it was read; it is tried again"));
-        }
-        Ok((pass.content, pass.chunks.expect("a chunker was given")))
+        ContentFile { fd, stat }.rechunk(average_bytes)
     }
 
     /// Makes items durable that are no files: their names, where they are or are no longer, and directories' modes. What is

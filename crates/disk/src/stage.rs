@@ -2,7 +2,7 @@
 //!
 //! No user's bytes are ever in here, so everything may be unlinked. Which files are whole is known from having
 //! verified them in this run; after a start, that is `clean_stage`'s work. Small files are not made durable here:
-//! placing does that, for many at once.
+//! placing does that, for many at once. What is whole is served to others from here, too: it may have to stay here.
 
 use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

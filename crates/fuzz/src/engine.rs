@@ -171,7 +171,8 @@ impl Device {
                 self.queue.push_back(Event::Fetched(outcomes.collect()));
             }
             Effect::Send { message, .. } => can_be_said(&message),
-            Effect::CleanStage(_) | Effect::WaitDone(_) | Effect::MembersChanged(_) => {}
+            Effect::CleanStage(_) => self.queue.push_back(Event::StageCleaned),
+            Effect::WaitDone(_) | Effect::MembersChanged(_) => {}
         }
     }
 

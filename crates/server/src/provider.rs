@@ -66,21 +66,30 @@ impl Serving {
         holders.map(|(path, record)| (path.clone(), record.clone())).collect()
     }
 
-    /// Opens the first file that still is as its record says, else a kept version.
+    /// The kept versions that hold it, the first few.
+    fn kept_holders(&self, content: &ContentHash) -> Vec<(String, Stat)> {
+        let engine = lock(&self.engine);
+        let kept = engine.kept_holders(content).take(HOLDERS_MAX);
+        kept.map(|(name, stat)| (name.to_owned(), *stat)).collect()
+    }
+
+    /// Files that still are as their records say, then kept versions, then what is staged: it may have to stay there, and
+    /// whoever asks may reach nobody else that has it.
+    fn files(&self, content: &ContentHash) -> impl Iterator<Item = ContentFile> {
+        let recorded = self.holders(content).into_iter().filter_map(|(path, record)| {
+            let file = self.root.open_content(&path, &record);
+            file.inspect_err(|trouble| tracing::debug!(%path, %trouble, "cannot serve a content from here"))
+                .ok()
+        });
+        // What holds it is asked for as late as it is needed: it may be placed from one moment to the next.
+        let kept = std::iter::once_with(|| self.kept_holders(content)).flatten();
+        let kept = kept.filter_map(|(name, stat)| self.root.open_kept_content(&name, &stat).ok());
+        let staged = std::iter::once_with(|| self.root.open_staged_content(*content).ok()).flatten();
+        recorded.chain(kept).chain(staged)
+    }
+
     fn open(&self, content: &ContentHash) -> Result<ContentFile, FetchError> {
-        for (path, record) in self.holders(content) {
-            match self.root.open_content(&path, &record) {
-                Ok(file) => return Ok(file),
-                Err(trouble) => tracing::debug!(%path, %trouble, "cannot serve a content from here"),
-            }
-        }
-        let kept: Vec<(String, Stat)> = {
-            let engine = lock(&self.engine);
-            let kept = engine.kept_holders(content).take(HOLDERS_MAX);
-            kept.map(|(name, stat)| (name.to_owned(), *stat)).collect()
-        };
-        let open = |(name, stat): &(String, Stat)| self.root.open_kept_content(name, stat).ok();
-        kept.iter().find_map(open).ok_or(FetchError::NotHeld)
+        self.files(content).next().ok_or(FetchError::NotHeld)
     }
 }
 
@@ -107,9 +116,9 @@ impl ContentProvider for Provider {
             return Ok((serving.open(&content)?.length(), list));
         }
         let mut error = FetchError::NotHeld;
-        for (path, record) in serving.holders(&content) {
-            let length = record.stat.size;
-            match serving.root.rechunk(&path, file_sync_disk::average_bytes(length)) {
+        for file in serving.files(&content) {
+            let length = file.length();
+            match file.rechunk(file_sync_disk::average_bytes(length)) {
                 Ok((found, list)) if found == content => return Ok((length, list)),
                 Ok(_) => error = FetchError::Changed,
                 Err(trouble) => error = FetchError::Remote(trouble.to_string()),

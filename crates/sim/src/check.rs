@@ -66,24 +66,23 @@ impl World {
                 return false; // Nothing is missing where nothing is to be.
             }
             let is_here = node.record.as_ref().is_some_and(|record| record.content == content);
-            matches!(content, Content::File(_)) && !is_here && !self.is_to_be_had(index, content)
+            matches!(content, Content::File(_)) && !is_here && !self.is_to_be_had(index, path, content)
         };
         engine.tree().iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
     }
 
-    /// True if a member has a content that it could give a device: what its own rules ignore it keeps to itself, and where
-    /// there are rules, nobody in between need have it.
-    fn is_to_be_had(&self, index: usize, content: Content) -> bool {
+    /// True if a member has a content that it could give a device: what its own rules ignore it keeps to itself, and who
+    /// ignores the path in between need not have it.
+    fn is_to_be_had(&self, index: usize, path: &SyncPath, content: Content) -> bool {
         let is_item_of = |disk: &Disk| {
             let rules = rules_of(disk);
             let holders = disk.items.iter().filter(|(_, item)| item.content() == Some(content));
             let mut given = holders.filter(|(path, _)| !rules.is_ignored(path, false));
             given.next().is_some()
         };
-        let is_near = |other: usize| other == index || self.links.contains_key(&pair(index, other));
-        let (devices, has_rules) = (self.devices.iter().enumerate(), self.has_rules());
-        let mut givers = devices.filter(|(other, _)| !has_rules || is_near(*other));
-        givers.any(|(_, device)| {
+        let mut givers = self.reached_for(index, path).into_iter();
+        givers.any(|giver| {
+            let device = &self.devices[giver];
             let disk = &device.disk;
             // What is wrong in what a home knows of its store is found out within an hour: after it was put back, or where
             // somebody has written into it.
@@ -93,6 +92,24 @@ impl World {
                 || device.durable.kept.values().any(is_kept)
                 || disk.stage.contains_key(&content.hash())
         })
+    }
+
+    /// The members that a path's bytes come to a device from: those in between pass them on, unless they ignore the path.
+    fn reached_for(&self, index: usize, path: &SyncPath) -> BTreeSet<usize> {
+        let passes_on = |device: usize| {
+            let disk = &self.devices[device].disk;
+            device == index || !rules_of(disk).is_ignored(path, false)
+        };
+        let (mut reached, mut todo) = (BTreeSet::from([index]), vec![index]);
+        while let Some(device) = todo.pop() {
+            if !passes_on(device) {
+                continue;
+            }
+            let is_next = |other: &usize| self.links.contains_key(&pair(device, *other));
+            let next = (0..self.devices.len()).filter(is_next);
+            todo.extend(next.filter(|other| reached.insert(*other)));
+        }
+        reached
     }
 
     /// No more versions than users' changes, unless a home was lost and its files are new again; none of a member that may not send; no change of a disk that only sends.

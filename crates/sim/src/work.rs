@@ -206,6 +206,7 @@ impl World {
             Task::Fetch(request) => self.run_fetch(device, &request),
             Task::CleanStage(contents) => {
                 self.devices[device].disk.stage.retain(|content, _| contents.contains(content));
+                self.deliver(device, Event::StageCleaned);
             }
         }
     }
@@ -331,10 +332,11 @@ impl World {
         let engine = machine.engine.as_ref()?;
         let held = engine.holders(content).filter_map(|(path, _)| machine.disk.get(path));
         let kept = engine.kept_holders(content).filter_map(|(name, _)| machine.disk.kept.get(name));
-        held.chain(kept).find_map(|item| match &item.body {
-            Body::File(bytes) if ContentHash::of(bytes) == *content => Some(bytes.clone()),
+        let bytes = held.chain(kept).find_map(|item| match &item.body {
+            Body::File(bytes) if ContentHash::of(bytes) == *content => Some(bytes),
             _ => None,
-        })
+        });
+        bytes.or_else(|| machine.disk.stage.get(content)).cloned()
     }
 }
 

@@ -1,6 +1,9 @@
 //! `.syncignore` (L7): what it matches stays local, whoever changes or deletes what is around it.
 
-use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, holds, settle, sharing};
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, PATIENCE, equal, eventually, files_below, holds, introduce, join,
+};
+use crate::world::{offer, settle, sharing, trio};
 
 #[test]
 fn l7_what_a_rule_matches_is_not_sent() {
@@ -126,4 +129,60 @@ fn l7_an_ignore_file_that_is_too_long_keeps_everything_beside_it_here() {
     assert!(!beta.user().has("d/secret1") && !beta.user().has("d/secret2"));
     assert_eq!(beta.user().read("d/.syncignore"), b"secret*\n# short again\n");
     beta.stop();
+}
+
+/// Whoever cannot show a file itself still passes it on: from its stage, also after a restart, and with its author away.
+#[test]
+fn s2_a_file_in_place_of_a_directory_that_stays_comes_through_the_relay_that_keeps_the_directory() {
+    let (mut relay, mut author, mut third) = trio();
+    for other in [&author, &third] {
+        introduce(&relay, other);
+    }
+    offer(&relay, &[]);
+    join(&author, &relay, &[]);
+    join(&third, &relay, &[]);
+    relay.user().write(".syncignore", "*.log\n", JANUARY);
+    for directory in ["small", "large"] {
+        relay.user().write([directory, "/f"].concat(), "travels", JANUARY);
+        relay.user().write([directory, "/x.log"].concat(), "stays", JANUARY);
+    }
+    settle(&[&relay, &author, &third]);
+    third.stop();
+    // More than one chunk, and nothing like what anybody has.
+    let large: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for directory in ["small", "large"] {
+        author.user().remove_all(directory);
+    }
+    author.user().write("small", "a file now", FEBRUARY);
+    author.user().write("large", &large, FEBRUARY);
+    let staged = || {
+        let names = files_below(&relay.root().join(".file-sync/stage"));
+        let n_whole = names.iter().filter(|path| path.extension().is_none()).count();
+        if n_whole == 2 { Ok(()) } else { Err(format!("in the stage: {names:?}")) }
+    };
+    eventually(PATIENCE, staged);
+    author.stop();
+    relay.kill();
+    relay.begin();
+    third.begin();
+    eventually(PATIENCE, || {
+        let has = |name: &str| third.root().join(name).is_file();
+        if has("small") && has("large") { Ok(()) } else { Err(third.directory()["errors"].to_string()) }
+    });
+    assert_eq!(third.user().read("small"), b"a file now");
+    assert!(third.user().read("large") == large);
+    assert_eq!(relay.user().read("large/x.log"), b"stays");
+    // Once nothing keeps the directories, what is staged takes their places, and nothing stays in the stage.
+    for name in ["small/x.log", "large/x.log"] {
+        relay.user().remove(name);
+    }
+    eventually(PATIENCE, || {
+        let has = |name: &str| relay.root().join(name).is_file();
+        if has("small") && has("large") { Ok(()) } else { Err(relay.directory()["errors"].to_string()) }
+    });
+    assert!(relay.user().read("large") == large);
+    author.begin();
+    settle(&[&relay, &author, &third]);
+    equal(&[&relay, &author, &third]);
+    assert_eq!(files_below(&relay.root().join(".file-sync/stage")), Vec::<std::path::PathBuf>::new());
 }

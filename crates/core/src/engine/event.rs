@@ -104,6 +104,8 @@ pub enum Event {
     Applied(Vec<(Op, OpOutcome)>),
     /// Parts of an [`Effect::Fetch`] have ended.
     Fetched(Vec<(ContentHash, FetchOutcome)>),
+    /// An [`Effect::CleanStage`] was carried out, as well as it could be; no content is asked for before.
+    StageCleaned,
     /// A remote that is a member is connected.
     PeerUp(DeviceId),
     /// It no longer is.
@@ -169,7 +171,7 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// Staged contents other than these are of no use any more.
+    /// Staged contents other than these are of no use any more; answered by [`Event::StageCleaned`].
     CleanStage(BTreeSet<ContentHash>),
     /// A wait has ended well.
     WaitDone(WaitId),

@@ -2,12 +2,16 @@
 //!
 //! A content is wanted by paths. It is asked of one remote at a time; one that does not hold it is not asked again until
 //! it says something new. What nobody connected holds is pending, and its paths keep what they have.
+//!
+//! Where a file is to take the place of a directory that has to stay, the bytes are of no use here, but others may reach
+//! nobody else that has them: they stay staged, and are served from there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Effect, Engine};
 use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::SyncPath;
+use crate::tree::Node;
 use crate::version::{Content, ContentHash, DeviceId, Value};
 
 const IN_FLIGHT_FILES_MAX: usize = 2_048;
@@ -67,6 +71,8 @@ pub(super) struct Fetcher {
     retries: BTreeSet<(u64, ContentHash)>,
     /// What an earlier life has staged and nobody wants is gone.
     is_stage_cleaned: bool,
+    /// It is being cleaned: what came in meanwhile might go with the rest.
+    is_cleaning: bool,
     /// Pieces of something that was given up may be in the staging area.
     has_leftovers: bool,
 }
@@ -208,10 +214,12 @@ impl Engine {
             let contents = self.fetcher.contents();
             // Of what stays some may be whole besides in pieces, or come to be of no use before it is asked for.
             self.fetcher.has_leftovers |= !contents.is_empty();
-            self.effects.push(Effect::CleanStage(contents));
+            let contents = contents.into_iter().chain(self.in_place_of_directories()).collect();
+            self.begin_cleaning(contents);
         }
         let mut requests = Vec::new();
-        while self.has_room()
+        while !self.fetcher.is_cleaning
+            && self.has_room()
             && let Some(content) = self.fetcher.queue.pop_front()
         {
             requests.extend(self.start_fetch(content));
@@ -220,11 +228,64 @@ impl Engine {
             self.effects.push(Effect::Fetch(requests));
         }
         let has_something = self.fetcher.has_leftovers || !self.fetcher.staged.is_empty();
-        if has_something && self.fetcher.is_idle() && self.planner.is_idle() {
-            self.fetcher.staged.clear(); // Staged for paths that want something else by now.
-            self.fetcher.has_leftovers = false;
-            self.effects.push(Effect::CleanStage(BTreeSet::new()));
+        if has_something && !self.fetcher.is_cleaning && self.fetcher.is_idle() && self.planner.is_idle() {
+            self.clean_stage();
         }
+    }
+
+    /// Lets go of what was staged for paths that want something else by now.
+    fn clean_stage(&mut self) {
+        let for_others = self.staged_for_others();
+        if self.fetcher.has_leftovers || !self.fetcher.staged.is_subset(&for_others) {
+            self.fetcher.staged.retain(|content| for_others.contains(content));
+            self.fetcher.has_leftovers = false;
+            self.begin_cleaning(for_others);
+        }
+    }
+
+    fn begin_cleaning(&mut self, keep: BTreeSet<ContentHash>) {
+        self.fetcher.is_cleaning = true;
+        self.effects.push(Effect::CleanStage(keep));
+    }
+
+    pub(super) fn on_stage_cleaned(&mut self) {
+        self.fetcher.is_cleaning = false;
+    }
+
+    /// Gets the bytes of a value that this disk cannot show, as the directory in its place has to stay.
+    pub(super) fn fetch_for_others(&mut self, path: &SyncPath, value: &Value) {
+        let n_members = self.members.values().filter(|member| member.active).count();
+        if n_members > 2 {
+            self.fetch_ahead(path, value);
+        }
+    }
+
+    /// Contents of files whose places are taken by directories that stay.
+    fn staged_for_others(&self) -> BTreeSet<ContentHash> {
+        let troubled = self.troubles.keys().filter(|path| self.is_not_empty(path));
+        troubled.filter_map(|path| self.file_shown(path)).collect()
+    }
+
+    /// Contents of files that are to take the places of directories, whether those stay or not.
+    fn in_place_of_directories(&self) -> BTreeSet<ContentHash> {
+        let is_directory =
+            |node: &Node| node.record.as_ref().is_some_and(|record| record.content == Content::Directory);
+        let directories = self.tree.iter().filter(|(_, node)| is_directory(node));
+        directories.filter_map(|(path, _)| self.file_shown(path)).collect()
+    }
+
+    fn file_shown(&self, path: &SyncPath) -> Option<ContentHash> {
+        match self.tree.project(path).value {
+            Value::File { content, .. } => Some(content),
+            _ => None,
+        }
+    }
+
+    /// True if a content's bytes are on this disk, as far as is known.
+    pub(super) fn has_bytes(&self, content: &ContentHash) -> bool {
+        self.fetcher.staged.contains(content)
+            || self.holders.get(content).is_some_and(|paths| !paths.is_empty())
+            || self.kept_holders(content).next().is_some()
     }
 
     /// Paths that wait for bytes which nobody connected holds, and nobody expects who is connected through others.
@@ -257,10 +318,16 @@ impl Engine {
         let unheld: BTreeSet<&SyncPath> = self.fetcher.unheld().collect();
         let is_getting = !self.planner.is_assessed
             || self.planner.needed.iter().any(|path| !unheld.contains(path))
+            || self.is_fetching_for_others()
             || (self.peers[&to].has_told_to_expect() && !self.commits.is_idle());
         let nearest = self.nearest_expected(Some(to)).filter(|_| !unheld.is_empty());
         let steps = if is_getting { 1 } else { nearest.map_or(0, |steps| steps.saturating_add(1)) };
         if steps < STEPS_MAX { steps } else { 0 }
+    }
+
+    fn is_fetching_for_others(&self) -> bool {
+        let is_for_others = |want: &Want| want.paths.iter().any(|path| self.is_not_empty(path));
+        self.fetcher.wants.values().any(is_for_others)
     }
 
     fn nearest_expected(&self, but: Option<DeviceId>) -> Option<u32> {
@@ -288,6 +355,11 @@ impl Engine {
         };
         let refused_by = &self.fetcher.wants[&content].refused_by;
         let Some(from) = self.choose_source(&path, refused_by) else {
+            if paths.iter().all(|path| self.is_not_empty(path)) {
+                self.fetcher.forget(&content); // Nothing is pending here: it is wanted again with the directory's next try.
+                self.fetcher.has_leftovers = true;
+                return None;
+            }
             self.fetcher.unheld.insert(content);
             self.fetcher.retry_later(content, self.now.monotonic_ms);
             return None;
@@ -302,7 +374,7 @@ impl Engine {
 
     /// True if a path is still to get a content: others were replaced meanwhile, or are left as they are by now.
     fn wants_content(&self, path: &SyncPath, content: ContentHash) -> bool {
-        self.planner.needed.contains(path)
+        (self.planner.needed.contains(path) || self.is_not_empty(path))
             && self.tree.project(path).value.content() == Content::File(content)
     }
 
@@ -326,7 +398,12 @@ impl Engine {
                 let paths = self.fetcher.forget(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.staged.insert(content);
                 self.note_chunks(content, chunks);
-                paths.into_iter().for_each(|path| self.planner.reconsider(path));
+                for path in paths {
+                    if self.is_not_empty(&path) {
+                        self.say_that_it_is_held(&path);
+                    }
+                    self.planner.reconsider(path);
+                }
             }
             FetchOutcome::NotHeld => {
                 if !want.is_overtaken {
@@ -340,7 +417,8 @@ impl Engine {
             FetchOutcome::Trouble(trouble) => {
                 let paths = self.fetcher.forget(&content).map(|want| want.paths).unwrap_or_default();
                 self.fetcher.has_leftovers = true;
-                for path in paths {
+                // What is for others alone is no trouble of this disk's, and tried again with the directory.
+                for path in paths.into_iter().filter(|path| !self.is_not_empty(path)).collect::<Vec<_>>() {
                     let message = match trouble.kind {
                         TroubleKind::NoSpace => format!("no space for {length} bytes: {}", trouble.message),
                         _ => trouble.message.clone(),

@@ -251,6 +251,7 @@ impl Engine {
             Event::Fetched(ended) => {
                 ended.into_iter().for_each(|(content, outcome)| self.on_fetched(content, outcome))
             }
+            Event::StageCleaned => self.on_stage_cleaned(),
             Event::PeerUp(device) => self.on_peer_up(device),
             Event::PeerDown(device) => self.on_peer_down(device),
             Event::Message { from, message } => self.on_message(from, message),

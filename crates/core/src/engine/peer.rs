@@ -24,7 +24,7 @@ use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{DeviceId, Dot};
+use crate::version::{Content, DeviceId, Dot};
 
 const ENTRIES_MAX: usize = 8_192;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
@@ -414,8 +414,9 @@ impl Engine {
 
     fn entry(&self, path: SyncPath) -> Entry {
         let shown = self.tree.project(&path).value.content();
-        let holds =
-            self.tree.record(&path).is_some_and(|record| record.content == shown) || !shown.is_bytes();
+        let is_staged = matches!(shown, Content::File(content) if self.fetcher.staged.contains(&content));
+        let is_recorded = self.tree.record(&path).is_some_and(|record| record.content == shown);
+        let holds = is_recorded || is_staged || !shown.is_bytes();
         let register = self.tree.get(&path).map(|node| node.register.clone()).unwrap_or_default();
         Entry { path, register, holds }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use file_sync_core::version::ContentHash;
 
@@ -131,4 +131,37 @@ fn place_is_done_whatever_mode_an_earlier_attempt_gave_the_staged_file() {
     let outcome = scene.apply(place("f"));
     assert_eq!(outcome, file_sync_core::effect::OpOutcome::Differs { rescued: None });
     scene.done(place("g"));
+}
+
+#[test]
+fn v3_what_is_staged_is_served_only_when_it_was_verified_and_until_it_is_placed() {
+    let scene = Scene::new();
+    let bytes: Vec<u8> = (0..50_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let content = ContentHash::of(&bytes);
+    let name = scene.at(format!(".file-sync/stage/{content}"));
+    fs::write(&name, "wrong").unwrap();
+    assert!(scene.root.open_staged_content(content).is_err(), "nobody has verified it");
+    scene.root.clean_stage(&BTreeSet::from([content])).unwrap();
+    assert!(scene.root.open_staged_content(content).is_err(), "it is not what its name says");
+    scene.stage(&bytes);
+    fs::set_permissions(&name, fs::Permissions::from_mode(0o000)).unwrap();
+    let file = scene.root.open_staged_content(content).unwrap();
+    assert_eq!(file.length(), 200_000);
+    let (found, list) = file.rechunk(16 << 10).unwrap();
+    assert_eq!((found, list.chunks.iter().map(|chunk| chunk.length).sum::<u32>()), (content, 200_000));
+    assert!(file.unchanged().unwrap());
+    let op = file_sync_core::effect::Op::Place {
+        path: crate::support::sync("f"),
+        content,
+        source: file_sync_core::effect::Source::Staged { consume: true },
+        mode: 0o644,
+        mtime: crate::support::MTIME,
+        expect: None,
+    };
+    let outcome = scene.apply(op);
+    assert!(matches!(outcome, file_sync_core::effect::OpOutcome::Done { .. }), "{outcome:?}");
+    let mut buffer = vec![0; 10];
+    assert_eq!(file.read_at(100, &mut buffer).unwrap(), 10, "the descriptor stays good");
+    assert!((buffer == bytes[100..110]) && !file.unchanged().unwrap(), "it is a user's file now");
+    assert!(scene.root.open_staged_content(content).is_err(), "it is served from its path now");
 }

@@ -263,10 +263,10 @@ fn carry_out(effect: Effect, looker: &Looker<'_>, tell: &mut dyn FnMut(Event)) {
         Effect::Hash { batch, items, .. } => tell(Event::Hashed { batch, outcomes: looker.hash(items) }),
         // Names need not be durable for a question; bytes are made so by the hashing, which does no harm.
         Effect::Sync { batch, .. } => tell(Event::Synced { batch, result: Ok(()) }),
+        Effect::CleanStage(_) => tell(Event::StageCleaned),
         Effect::Apply(_)
         | Effect::Fetch(_)
         | Effect::Send { .. }
-        | Effect::CleanStage(_)
         | Effect::WaitDone(_)
         | Effect::MembersChanged(_) => {}
     }

@@ -91,6 +91,7 @@ impl Worker<'_> {
                 if let (true, Err(trouble)) = (self.is_proved, self.root.clean_stage(&keep)) {
                     tracing::warn!(%trouble, "cannot clear the staging area");
                 }
+                self.reports.engine(Event::StageCleaned);
             }
             DiskJob::Prove => {}
         }

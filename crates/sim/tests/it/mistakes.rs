@@ -62,7 +62,6 @@ fn seen(mistake: Mistake) -> Seen {
         HiddenComesBack | WalkTrusted | LocalWins | SequenceFromRows | StatAfterRead => Seen::At(1),
         SettledNotMerged | TimesAloneMatch => Seen::At(2),
         EqualBytesConflict => Seen::Script(crate::placing::l5_equal_bytes_of_two_devices_are_one_value),
-        SyncForgotten => Seen::At(4),
         RemovalRecordedFirst | TimeStepForgotten | OwnChangeNotRecorded | UnreadableIsAbsent => Seen::At(2),
         AnnouncedBeforeDurable => Seen::At(2),
         RankedByReceiver | RelayForgotten | GapAccepted | ProgressAheadOfRows => Seen::At(2),
@@ -80,6 +79,7 @@ fn seen(mistake: Mistake) -> Seen {
         AdoptionForgotten => {
             Seen::Script(crate::placing::s3_what_was_put_on_a_disk_before_a_crash_is_no_new_version)
         }
+        SyncForgotten => Seen::Script(crate::placing::c3_no_version_is_made_of_a_name_that_is_not_durable),
         AppliedTooEarly => Seen::Script(crate::waits::a_wait_is_for_bytes_that_a_remote_still_lacks_after_its_restart),
         FallbackTakenForEdit => {
             Seen::Script(crate::observing::c4_a_file_that_a_power_cut_left_blank_is_no_edit)

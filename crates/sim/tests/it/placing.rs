@@ -3,7 +3,7 @@
 use file_sync_core::engine::{Event, Hint, Mode};
 use file_sync_core::message::{Entries, Message};
 use file_sync_core::path::SyncPath;
-use file_sync_sim::{Options, World};
+use file_sync_sim::{Options, Script, World, run_script};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -430,4 +430,58 @@ fn copy_beside_nothing(world: &World) -> Option<String> {
     let is_taken = lines.iter().any(|line| line.starts_with("x =") || line.starts_with("x/"));
     let copy = lines.iter().find(|line| line.contains(".sync-conflict-")).filter(|_| !is_taken);
     copy.and_then(|line| line.split(' ').next()).map(str::to_owned)
+}
+
+#[test]
+fn s2_what_a_relay_cannot_place_is_served_from_its_stage_until_it_can() {
+    const C: usize = 2;
+    let mut world = World::new(1, &[Mode::TwoWay; 3], Options::default());
+    [A, B, C].into_iter().for_each(|device| world.start(device));
+    world.connect(A, B);
+    world.connect(B, C);
+    world.write(A, ".syncignore", "ignored");
+    world.write(A, "d/f", "f");
+    rests(&mut world);
+    world.write(B, "d/ignored", "stays");
+    rests(&mut world);
+    world.cut(B, C);
+    // Nothing comes at first, so that it is asked for again when only others want it.
+    world.options.failed_fetches_percent = 100;
+    world.delete(A, "d");
+    world.write(A, "d", "a file now");
+    world.run_us(5 * SECOND_US);
+    world.cut(A, B);
+    world.run_us(30 * SECOND_US);
+    assert!(world.devices[B].disk.stage.is_empty());
+    world.options.failed_fetches_percent = 0;
+    world.connect(A, B);
+    world.run_us(30 * SECOND_US);
+    rests(&mut world);
+    world.cut(A, B);
+    for is_anew in [false, true] {
+        if is_anew {
+            world.crash(B);
+            world.start(B);
+            world.connect(B, C);
+        }
+        world.run_us(60 * SECOND_US);
+        is_shown(&world, B, &[".syncignore = ignored", "d/", "d/ignored = stays"]);
+    }
+    is_shown(&world, C, &[".syncignore = ignored", "d = a file now"]);
+    world.delete(B, "d/ignored");
+    world.run_us(60 * SECOND_US);
+    is_shown(&world, B, &[".syncignore = ignored", "d = a file now"]);
+    assert!(world.devices[B].disk.stage.is_empty());
+    world.connect(A, B);
+    rests(&mut world);
+}
+
+#[test]
+pub fn c3_no_version_is_made_of_a_name_that_is_not_durable() {
+    let rest = "device two-way\ndevice two-way\nlink A B\nset cuts-power 1\nA mkdir d\nA ln l to\nwait 2000000\n\
+                A power-cut 100000\nwait 3000000\nrest\n";
+    for seed in 1..=20 {
+        let script: Script = format!("seed {seed}\n{rest}").parse().expect("a script");
+        assert_eq!(run_script(&script).failures, Vec::<String>::new(), "with seed {seed}");
+    }
 }

@@ -58,6 +58,7 @@ scripts! {
     l6_a_mount_that_is_gone_with_what_it_covered_is_left_alone_no_longer
     l1_a_directory_made_again_before_a_crash_stays_when_what_lay_in_it_is_moved
     s2_a_receivers_own_file_deep_in_a_directory_that_gives_way
+    s2_a_file_in_place_of_a_directory_that_stays_comes_through_who_keeps_it
     s2_what_its_only_holder_ignores_is_said_to_be_missing
     s1_what_an_ignore_file_froze_that_went_during_the_first_scan
     s2_what_is_ignored_by_now_is_in_trouble_no_longer

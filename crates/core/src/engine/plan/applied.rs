@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Other members may have been told that this device knows of a version but lacks its bytes.
-    fn say_that_it_is_held(&mut self, path: &SyncPath) {
+    pub(in super::super) fn say_that_it_is_held(&mut self, path: &SyncPath) {
         if self.peers.values().filter(|peer| peer.is_attached()).count() > 1 {
             self.number(path);
         }

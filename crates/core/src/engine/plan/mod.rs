@@ -238,12 +238,9 @@ impl Engine {
     }
 
     /// Gets the bytes of a value that may not be put in place yet.
-    fn fetch_ahead(&mut self, path: &SyncPath, value: &Value) {
+    pub(in super::super) fn fetch_ahead(&mut self, path: &SyncPath, value: &Value) {
         let Value::File { content, length, .. } = value else { return };
-        let is_here = self.fetcher.staged.contains(content)
-            || self.holders.contains_key(content)
-            || self.kept_holders(content).next().is_some();
-        if !is_here {
+        if !self.has_bytes(content) {
             self.want(*content, *length, path);
         }
     }
@@ -282,7 +279,10 @@ impl Engine {
         }
         match self.troubles.get(path) {
             // A directory that still holds what is ignored stays, and that is no trouble.
-            Some(_) if self.is_not_empty(path) => Assessment::Fine,
+            Some(_) if self.is_not_empty(path) => {
+                self.fetch_for_others(path, &value);
+                Assessment::Fine
+            }
             Some(_) => Assessment::NotNow,
             None if self.busy.contains(path) || self.planner.unsure.contains(path) => Assessment::NotNow,
             None if self.is_copy_unsure(path, &value) => Assessment::NotNow,
