@@ -168,7 +168,7 @@ impl Engine {
     }
 
     fn mint_found(&mut self, path: &SyncPath, found: Found, contents: &Contents) {
-        let Found { mut record, target, chunks, moved_from } = found;
+        let Found { mut record, target, chunks, moved_from, .. } = found;
         // What has rotted is none of its user's words, whatever else they change of the file.
         let rotten =
             self.tree.record(path).filter(|old| self.is_damaged(path) && is_touched_alone(old, &record));

@@ -131,6 +131,8 @@ pub(super) struct Found {
     pub(super) chunks: Option<ChunkList>,
     /// Where it was recorded when it was found here, and how, if at another path.
     pub(super) moved_from: Option<(SyncPath, Stat)>,
+    /// When, in monotonic milliseconds.
+    at: u64,
 }
 
 /// What is minted in one step.

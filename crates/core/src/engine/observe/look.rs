@@ -264,7 +264,9 @@ impl Engine {
     ) {
         let other = self.inodes.get(&record.stat.inode).filter(|other| **other != path);
         let moved_from = other.and_then(|other| Some((other.clone(), self.tree.record(other)?.stat)));
-        self.observer.found.insert(path, Found { record, target, chunks, moved_from });
+        self.observer
+            .found
+            .insert(path, Found { record, target, chunks, moved_from, at: self.now.monotonic_ms });
     }
 
     /// The content of a file that has another name in the records, if nothing about its inode has changed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{DEBOUNCE_MS, Found, PAIRING_MS, Pace, Transaction};
+use crate::conflict::origins;
 use crate::effect::{HashItem, HashOutcome, Trouble};
 use crate::engine::{Effect, Engine};
 use crate::mistake::{Mistake, is_made};
@@ -132,6 +133,7 @@ impl Engine {
         }
         self.hold_back_doubtful(&mut transaction);
         self.hold_back_orphans(&mut transaction);
+        self.hold_back_put_back(&mut transaction);
         self.begin(transaction);
     }
 
@@ -167,6 +169,32 @@ impl Engine {
             && !self.is_ignored(directory, true)
             && !self.troubles.contains_key(directory)
             && !self.unsupported.contains_key(directory.as_bytes())
+    }
+
+    /// Who exchanges a conflict copy with what is at the name that it is a copy of has replaced neither: what was found at
+    /// the name is judged with what is found at the copy's, not before.
+    fn hold_back_put_back(&mut self, transaction: &mut Transaction) {
+        let is_early = |(path, found): (&SyncPath, &Found)| {
+            let (copy, _) = found.moved_from.as_ref()?;
+            let is_copy = origins(copy).contains(path) && !transaction.found.contains_key(copy);
+            let is_late = self.now.monotonic_ms >= found.at + PAIRING_HASHING_MS;
+            (is_copy && !is_late && self.is_being_found(copy)).then(|| path.clone())
+        };
+        let early: Vec<SyncPath> = transaction.found.iter().filter_map(is_early).collect();
+        for path in early {
+            self.observer.found.extend(transaction.found.remove_entry(&path));
+        }
+    }
+
+    /// True if what is at a path will be known without anything else coming to pass.
+    fn is_being_found(&self, path: &SyncPath) -> bool {
+        let observer = &self.observer;
+        let is_due = |due: &u64| *due <= self.now.monotonic_ms + DEBOUNCE_MS;
+        observer.looking.contains(path)
+            || observer.look_queue.get(path).is_some_and(is_due)
+            || observer.found.contains_key(path)
+            || observer.hashing.values().flatten().any(|(hashing, _)| hashing == path)
+            || observer.transactions.values().any(|transaction| transaction.found.contains_key(path))
     }
 
     /// There is no directory here any more: what was found in it is looked at again.
