@@ -91,6 +91,8 @@ pub enum Op {
         path: SyncPath,
         /// Permission bits.
         mode: u16,
+        /// Its modification time, if that matters.
+        mtime: Option<Time>,
     },
     /// Puts a file at a path, in place of what is expected there.
     Place {

@@ -60,7 +60,7 @@ impl Root {
     fn try_op(&self, op: &Op, prepared: Option<&Prepared>) -> Result<Step, Refusal> {
         let prepared = || prepared.ok_or_else(|| Refusal::Trouble(other("nothing was prepared for it")));
         Ok(match op {
-            Op::MakeDirectory { path, mode } => {
+            Op::MakeDirectory { path, mode, .. } => {
                 let late_mode = (mode & 0o200 == 0).then_some(*mode);
                 self.put_new(&self.parent_of(path)?, prepared()?, late_mode)
             }

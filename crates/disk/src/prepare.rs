@@ -72,7 +72,7 @@ impl Root {
                 }
                 self.prepare_symlink(target)
             }
-            Op::MakeDirectory { mode, .. } => self.prepare_directory(*mode),
+            Op::MakeDirectory { mode, mtime, .. } => self.prepare_directory(*mode, *mtime, sync),
             _ => return Ok(None),
         };
         prepared.map(Some)
@@ -190,10 +190,17 @@ impl Root {
     }
 
     /// Makes a directory. The owner's write permission, without which it could not be moved, is taken once in place.
-    fn prepare_directory(&self, mode: u16) -> Result<Prepared, Refusal> {
+    fn prepare_directory(&self, mode: u16, mtime: Option<Time>, sync: bool) -> Result<Prepared, Refusal> {
         let name = format!("{}.tmp", self.unique_name());
         rustix::fs::mkdirat(self.stage().fd(), name.as_str(), Mode::from_bits_truncate(0o700))?;
         let item = at::open_item(self.stage().fd(), name.as_bytes())?;
+        if let Some(mtime) = mtime {
+            let fd = at::open_file(self.stage().fd(), name.as_bytes())?;
+            rustix::fs::futimens(&fd, &timestamps(mtime))?;
+            if sync {
+                rustix::fs::fsync(&fd)?;
+            }
+        }
         at::chmod_fd(item.as_fd(), mode & 0o777 | 0o200)?;
         let stat = at::stat_fd(item.as_fd())?.stat;
         Ok(Prepared { name, stat, claimed: None })

@@ -423,7 +423,7 @@ fn h1_a_parent_swapped_for_a_symlink_leads_nowhere() {
     let ops = [
         scene.place("d/new", "new", None),
         scene.place("d/canary", "newer", Some(expect.clone())),
-        Op::MakeDirectory { path: sync("d/e"), mode: 0o755 },
+        Op::MakeDirectory { path: sync("d/e"), mode: 0o755, mtime: None },
         Op::Move { from: from.clone(), expect: expect.clone(), to, metadata: None },
         Op::SetMetadata { path: from.clone(), expect: expect.clone(), mode: 0o777, mtime: None },
         Op::Remove { path: from.clone(), expect: expect.clone() },

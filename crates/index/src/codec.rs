@@ -17,7 +17,7 @@
 //! record   := tags [32: hash] n(device) n(inode) [n(size)] [n(mode)] [time: mtime] time(ctime)
 //!             tags := kind | hash<<3 | size<<4 | mode<<5 | mtime<<6 (as in the first version, left out)
 //! chunks   := (32 u32-le(length))*
-//! doubt    := kind | taken<<3 value [32: taken] n(copies) (b(copy) kind [32])*
+//! doubt    := kind | taken<<3 | is_implied<<4 value [32: taken] n(copies) (b(copy) kind [32])*
 //! ```
 
 use file_sync_core::context::Context;
@@ -179,8 +179,8 @@ pub(crate) fn chunks(average_bytes: u32, blob: &[u8]) -> Decoded<ChunkList> {
 }
 
 pub(crate) fn doubt_blob(doubt: &Doubt) -> Vec<u8> {
-    let Doubt { value, taken, copies } = doubt;
-    let mut out = vec![value_kind(value) | u8::from(taken.is_some()) << 3];
+    let Doubt { value, is_implied, taken, copies } = doubt;
+    let mut out = vec![value_kind(value) | u8::from(taken.is_some()) << 3 | u8::from(*is_implied) << 4];
     put_value(&mut out, value);
     out.extend_from_slice(taken.as_ref().map_or(&[], |taken| taken.0.as_slice()));
     put_number(&mut out, copies.len() as u64);
@@ -198,6 +198,7 @@ pub(crate) fn doubt(blob: &[u8]) -> Decoded<Doubt> {
     let mut reader = Reader { rest: blob };
     let tags = reader.byte()?;
     let value = reader.value(tags & KIND)?;
+    let is_implied = tags >> 4 & 1 == 1;
     let taken = if tags >> 3 & 1 == 1 { Some(ContentHash(reader.array()?)) } else { None };
     let n_copies = reader.number()?;
     let copy = |_| {
@@ -206,7 +207,7 @@ pub(crate) fn doubt(blob: &[u8]) -> Decoded<Doubt> {
     };
     let copies = (0..n_copies).map(copy).collect::<Decoded<_>>()?;
     reader.end()?;
-    Ok(Doubt { value, taken, copies })
+    Ok(Doubt { value, is_implied, taken, copies })
 }
 
 /// Reads a path; the root is no bytes.

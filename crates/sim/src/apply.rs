@@ -135,9 +135,10 @@ impl Disk {
             return Ok(Step::Next(Progress::Checked));
         }
         Ok(match op {
-            Op::MakeDirectory { path, mode } => {
+            Op::MakeDirectory { path, mode, mtime } => {
                 self.check_free(path)?;
                 self.create(path, Body::Directory, *mode, wall);
+                self.set_time(path, *mtime);
                 self.done(path, None)
             }
             Op::Place { path, content, source, mode, mtime, expect } => {

@@ -206,7 +206,16 @@ impl Disk {
         let mtime = self.stored(ctime);
         let inode = self.new_inode();
         self.items.insert(path.clone(), Item { body, inode, mode, mtime, ctime });
+        self.is_changed_within(path);
         self.items.get_mut(path).expect("inserted just now")
+    }
+
+    /// A directory's modification time follows what is put into it and taken from it.
+    fn is_changed_within(&mut self, path: &SyncPath) {
+        let mtime = self.stored(self.last);
+        if let Some(parent) = path.parent().and_then(|parent| self.items.get_mut(&parent)) {
+            parent.mtime = mtime;
+        }
     }
 
     /// An inode that nothing has.
@@ -220,6 +229,7 @@ impl Disk {
     /// Takes an item (no directory that still has something in it) away. Whoever has it open keeps it.
     pub fn remove(&mut self, path: &SyncPath) -> Item {
         let item = self.items.remove(path).expect("it is there");
+        self.is_changed_within(path);
         if self.descriptors.values().any(|inode| *inode == item.inode) {
             self.orphans.insert(item.inode, item.clone());
         } else {
@@ -293,6 +303,7 @@ impl Disk {
             item.ctime = ctime;
         }
         self.items.insert(to.clone(), item);
+        [from, to].into_iter().for_each(|path| self.is_changed_within(path));
         // What an op has taken out for a moment goes back into the directory that it lay in, whatever that is called by now.
         for (path, inside) in self.out.values_mut().filter(|(path, _)| from.is_ancestor_of(path)) {
             for path in std::iter::once(path).chain(inside.iter_mut().map(|(path, _)| path)) {

@@ -361,7 +361,9 @@ impl Oracle {
             // To a device that lost its home any directory is one that others may have deleted, and so is what equals what was
             // deleted there (promise D3).
             let was_gone = *token == Body::Directory || self.gone.contains(&(token.clone(), home.clone()));
-            let may_go = was_gone && self.is_forgetful;
+            // No user writes nothing: it is what a power cut has left, and no word of anybody's wherever it is moved.
+            let is_left_by_cut = self.had_power_cuts && is_blank(token);
+            let may_go = (was_gone && self.is_forgetful) || is_left_by_cut;
             // What came back further up, late bytes or what a crash had left in the store, may have been dealt with there.
             let is_dealt_with = || {
                 let is_elsewhere = |at: &SyncPath| self.late.contains(token) || is_recovered(at);

@@ -89,13 +89,15 @@ impl World {
 
     fn unrest(&self) -> Option<String> {
         self.devices.iter().enumerate().find_map(|(index, device)| {
-            let status = device.engine.as_ref()?.status();
+            let engine = device.engine.as_ref()?;
+            let status = engine.status();
             let need_files = if device.config.mode == Mode::SendOnly { 0 } else { status.need_files };
             let n_pending = self.pending_for_good(index).len() as u64;
             // What nobody has the bytes of any more is said to be so, and is no unrest.
             let has_said = |problem: &&Problem| problem.message.contains("no connected member has its bytes");
             let n_said = status.problems.iter().filter(has_said).count();
-            let is_quiet = status.problems.len() == n_said
+            let is_quiet = !engine.is_hearing_late()
+                && status.problems.len() == n_said
                 && n_said as u64 <= n_pending
                 && need_files <= n_pending
                 && (matches!(status.state, State::Idle | State::Held)

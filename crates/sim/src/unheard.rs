@@ -39,8 +39,10 @@ impl World {
         let made = self.made_and_left(device);
         let replaced = self.replaced_unheard_of(device, former);
         let destroyed = self.made_and_destroyed(device);
+        let changed = self.changed_unheard_of(device);
         made.iter().for_each(|left| self.oracle.made_and_left(left, device, withheld));
         replaced.iter().for_each(|(content, path)| self.oracle.replaced_unheard_of(*content, path, device));
+        changed.iter().for_each(|(token, path)| self.oracle.changed_unheard_of(token, path));
         // Last: it says nothing of what the same family has besides, and is asked for.
         destroyed.iter().for_each(|(token, path)| self.oracle.made_and_destroyed(token, path));
     }
@@ -92,6 +94,25 @@ impl World {
         destroyed.map(|(path, item)| (item.body.clone(), path.clone())).collect()
     }
 
+    /// What the machine shows, and others have versions of that it has not heard of: of another mode or time.
+    fn changed_unheard_of(&self, device: usize) -> Vec<(Body, SyncPath)> {
+        let (machine, others) = (&self.devices[device], self.registers_of_others(device));
+        let is_unheard_of = |at: &SyncPath, version: &Version| {
+            let row = machine.durable.rows.get(at);
+            !row.is_some_and(|(register, ..)| register.knows(version))
+        };
+        let is_changed = |(path, item): &(&SyncPath, &Item)| {
+            let at = item.content().map(|content| places_of(content, path)).unwrap_or_default();
+            let is_equal = |version: &&Version| Some(version.value.content()) == item.content();
+            at.iter().any(|at| {
+                let versions = at_all(&others, at).flat_map(|register| register.versions());
+                versions.filter(is_equal).any(|version| is_unheard_of(at, version))
+            })
+        };
+        let changed = machine.disk.items.iter().filter(is_changed);
+        changed.map(|(path, item)| (item.body.clone(), path.clone())).collect()
+    }
+
     /// What a machine's index knows of all paths.
     pub(crate) fn registers_left(&self, device: usize) -> Former {
         let rows = self.devices[device].durable.rows.iter();
@@ -134,9 +155,7 @@ impl World {
         let is_edit = |version: &Version| {
             version.base == Content::Directory && version.value.is_present() && !is_directory(version)
         };
-        let is_hidden = |register: &Register| {
-            register.versions().iter().any(is_directory) && register.versions().iter().any(is_edit)
-        };
+        let is_hidden = |register: &Register| register.versions().iter().any(is_edit);
         let (record, register) = match &machine.engine {
             Some(engine) => {
                 let node = engine.tree().get(path);

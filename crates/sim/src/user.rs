@@ -191,8 +191,22 @@ impl World {
             }
             self.tell_if_taken_for_known(device, &item, at);
         }
+        self.is_put_into_unrecorded(device, at);
         self.hint(device, at);
         self.checkpoint(device);
+    }
+
+    /// A directory that the engine had made before it stopped, and not recorded, counts as its user's who has put something
+    /// into it meanwhile: one too many is better than one that vanishes.
+    fn is_put_into_unrecorded(&mut self, device: usize, at: &SyncPath) {
+        let machine = &self.devices[device];
+        let is_unrecorded = |directory: &SyncPath| {
+            machine.durable.rows.get(directory).is_none_or(|(_, record, _)| record.is_none())
+        };
+        let directory = at.parent().filter(|directory| !directory.is_root() && is_unrecorded(directory));
+        if let (None, Some(directory)) = (&machine.engine, directory) {
+            self.oracle.appeared(&Body::Directory, &directory, device);
+        }
     }
 
     fn is_going(&mut self, device: usize, at: &SyncPath) {
@@ -389,6 +403,7 @@ impl World {
     fn is_moved(&mut self, device: usize, from: &SyncPath, to: &SyncPath, is_unseen: bool) {
         let Some(item) = self.devices[device].disk.get(to).cloned() else { return };
         self.oracle.moved(&item.body, from, to, device, is_unseen);
+        self.is_put_into_unrecorded(device, to);
         self.tell_if_taken_for_known(device, &item, to);
     }
 

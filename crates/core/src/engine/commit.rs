@@ -234,6 +234,7 @@ impl Engine {
         if must_wait && !is_made(Mistake::CommittedUnderOps) {
             return None;
         }
+        self.planner.is_being_committed();
         let commits = &mut self.commits;
         commits.is_under_way = true;
         commits.is_state_changed = false;

@@ -209,6 +209,7 @@ impl Engine {
             self.note_fallback(path, before, &record);
         }
         let is_adopted = changed == Changed::default()
+            || (old.is_none() && self.is_made_by_engine(path, &record))
             || fallback == Fallback::Certain
             || is_old
             || (changed.content && is_known && !replaces);
@@ -251,7 +252,7 @@ impl Engine {
         }
         let Some(value) = self.planner.doubts.value(path) else { return recorded };
         let before = recorded.as_ref().map_or(Content::Absent, |recorded| recorded.content);
-        let is_found = value.content() == found.content;
+        let is_found = value.content() == found.content && !self.is_made_by_user(path, found);
         let is_held = before != Content::Absent && self.tree.holds_content(path, before);
         // Nothing is left in the store of a directory that the engine has taken away.
         if is_found && (!is_held || before == Content::Directory || value.content() == before) {

@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// True while what a remote has said waits because it makes this device do much.
-    fn is_hearing_late(&self) -> bool {
+    pub fn is_hearing_late(&self) -> bool {
         !self.paused && self.peers.values().any(super::peer::Peer::has_put_off)
     }
 

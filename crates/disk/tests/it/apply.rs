@@ -210,9 +210,9 @@ fn m1_a_directory_is_moved_whole_if_it_is_exactly_as_expected() {
 fn directories_are_made_with_their_mode_and_removed_only_empty() {
     let scene = Scene::new();
     for mode in [0o755, 0o555, 0o000, 0o777] {
-        let (stat, _) = scene.done(Op::MakeDirectory { path: sync("d"), mode });
+        let (stat, _) = scene.done(Op::MakeDirectory { path: sync("d"), mode, mtime: None });
         assert_eq!(stat.unwrap().mode, mode);
-        assert_eq!(scene.apply(Op::MakeDirectory { path: sync("d"), mode }), UNTOUCHED);
+        assert_eq!(scene.apply(Op::MakeDirectory { path: sync("d"), mode, mtime: None }), UNTOUCHED);
         let expect = scene.record("d");
         scene.done(Op::RemoveDirectory { path: sync("d"), expect });
     }
@@ -262,7 +262,7 @@ fn names_are_bytes() {
 #[test]
 fn a_batch_of_many_is_done_in_order() {
     let scene = Scene::new();
-    let mut ops = vec![Op::MakeDirectory { path: sync("d"), mode: 0o755 }];
+    let mut ops = vec![Op::MakeDirectory { path: sync("d"), mode: 0o755, mtime: None }];
     ops.extend((0..100).map(|n| scene.place(&format!("d/{n}"), &format!("bytes {n}"), None)));
     ops.push(scene.place("missing/f", "nowhere", None));
     let outcomes = scene.root.apply(&ops).unwrap();

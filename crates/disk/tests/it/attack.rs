@@ -168,7 +168,7 @@ impl Defender<'_> {
             }
             11 => self.with_record(path, |path, expect| Op::Remove { path, expect }),
             12 => self.with_record(path, |path, expect| Op::RemoveDirectory { path, expect }),
-            13 => self.apply(Op::MakeDirectory { path, mode: 0o755 }),
+            13 => self.apply(Op::MakeDirectory { path, mode: 0o755, mtime: None }),
             14 => self.with_record(path, |path, expect| Op::SetMetadata {
                 path,
                 expect,

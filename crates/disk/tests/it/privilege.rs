@@ -78,7 +78,7 @@ fn c7_changes_in_a_read_only_directory_of_ours_are_made() {
     scene.done(Op::Remove { path: sync("d/removed"), expect: removed });
     scene.done(Op::Move { from: sync("d/moved"), expect: moved, to: sync("e/moved"), metadata: None });
     scene.done(Op::MoveDirectory { from: sync("d/sub"), to: sync("e/sub"), mode: 0o555, expect: sub });
-    scene.done(Op::MakeDirectory { path: sync("d/made"), mode: 0o555 });
+    scene.done(Op::MakeDirectory { path: sync("d/made"), mode: 0o555, mtime: None });
     scene.done(Op::RemoveDirectory { path: sync("d/made"), expect: scene.record("d/made") });
     assert_eq!(
         scene.apply(scene.place("d/changed", "newer", Some(changed))),

@@ -88,7 +88,7 @@ fn deep_trees_and_long_paths_are_walked_and_looked_at() {
     assert_eq!(listings.len(), 1_001);
     assert!(listings.iter().all(|listing| listing.result.is_ok()));
     let file = path.join(b"f").unwrap();
-    let op = file_sync_core::effect::Op::MakeDirectory { path: file, mode: 0o700 };
+    let op = file_sync_core::effect::Op::MakeDirectory { path: file, mode: 0o700, mtime: None };
     scene.done(op);
 }
 

@@ -213,5 +213,5 @@ pub fn doubt(at: &[u8], n: u8) -> (SyncPath, Option<Doubt>) {
     let contents = [Content::File(hash(70)), Content::Symlink(hash(71)), Content::Directory, Content::Absent];
     let copies = contents.into_iter().enumerate().filter(|_| is_odd);
     let copies = copies.map(|(index, content)| (path(format!("copy/{index}")), content)).collect();
-    (path(at), Some(Doubt { value, taken: is_odd.then(|| hash(72)), copies }))
+    (path(at), Some(Doubt { value, is_implied: is_odd, taken: is_odd.then(|| hash(72)), copies }))
 }

@@ -121,7 +121,7 @@ impl Editor {
                     None if !made.insert(above.clone()) => {}
                     None => {
                         let mode = engine.mode_of_gone(&above).unwrap_or(DIRECTORY_MODE);
-                        ops.push(Op::MakeDirectory { path: above, mode });
+                        ops.push(Op::MakeDirectory { path: above, mode, mtime: None });
                     }
                 }
             }

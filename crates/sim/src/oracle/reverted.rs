@@ -129,6 +129,15 @@ impl Oracle {
         }
     }
 
+    /// Others have given what a machine that was put back shows another mode or time, of which it has not heard: its user has
+    /// not seen that, and does not destroy it.
+    pub(crate) fn changed_unheard_of(&mut self, token: &Body, path: &SyncPath) {
+        let fate = self.fate(token, path);
+        if fate.n_made + fate.n_confirmed > 0 {
+            fate.n_confirmed += 1;
+        }
+    }
+
     /// A directory that was made at a path may be taken for one that was there, and has to go.
     pub(crate) fn directory_may_go(&mut self, path: &SyncPath, device: usize) {
         let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };

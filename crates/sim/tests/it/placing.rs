@@ -485,3 +485,45 @@ pub fn c3_no_version_is_made_of_a_name_that_is_not_durable() {
         assert_eq!(run_script(&script).failures, Vec::<String>::new(), "with seed {seed}");
     }
 }
+
+/// A directory is made for what is to lie in it alone, and its maker stops before that is recorded. `is_users`: its user has
+/// made one there by the next start.
+fn made_for_what_lies_in_it(seed: u64, is_users: bool) {
+    let mut world = World::new(seed, &[Mode::TwoWay; 2], Options::default());
+    [A, B].into_iter().for_each(|device| world.start(device));
+    world.connect(A, B);
+    world.write(A, "d/f", "one");
+    rests(&mut world);
+    world.cut(A, B);
+    world.delete(A, "d");
+    world.write(B, "d/g", "two");
+    world.run_us(5 * SECOND_US);
+    world.connect(A, B);
+    let is_made = (0..200_000).any(|_| {
+        world.run_us(10);
+        world.devices[A].disk.show().contains(&"d/".to_owned())
+    });
+    assert!(is_made, "seed {seed}");
+    world.crash(A);
+    world.cut(A, B);
+    if is_users {
+        world.delete(A, "d");
+        world.mkdir(A, "d");
+    }
+    world.delete(B, "d/g");
+    world.run_us(5 * SECOND_US);
+    world.start(A);
+    world.connect(A, B);
+    rests(&mut world);
+    is_shown(&world, A, if is_users { &["d/"] } else { &[] });
+}
+
+#[test]
+fn s3_a_directory_that_the_engine_made_before_a_stop_goes_with_what_asked_for_it() {
+    (0..20).for_each(|seed| made_for_what_lies_in_it(seed, false));
+}
+
+#[test]
+fn l1_a_directory_that_a_user_made_during_a_stop_stays_whatever_asked_for_one() {
+    (0..20).for_each(|seed| made_for_what_lies_in_it(seed, true));
+}

@@ -478,7 +478,7 @@ impl Both {
         let directory_mode = self.pick(&DIRECTORY_MODES);
         Some(match self.random.below(8) {
             0 => {
-                let op = Op::MakeDirectory { path, mode: directory_mode };
+                let op = Op::MakeDirectory { path, mode: directory_mode, mtime: None };
                 (op.clone(), op)
             }
             1 | 2 if !is(&known, true) => {

@@ -36,6 +36,7 @@ impl Engine {
 
     fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
         self.note_merging(op);
+        self.note_implied(op);
         let record = |content| stat.map(|stat| Record { content, stat });
         match op {
             Op::MakeDirectory { path, .. } => self.set_record(path, record(Content::Directory)),
@@ -77,7 +78,7 @@ impl Engine {
         let (path, mode, mtime) = match op {
             Op::Place { path, mode, mtime, .. } => (path, *mode, Some(*mtime)),
             Op::SetMetadata { path, mode, mtime, .. } => (path, *mode, *mtime),
-            Op::MakeDirectory { path, mode } => (path, *mode, None),
+            Op::MakeDirectory { path, mode, .. } => (path, *mode, None),
             _ => return,
         };
         let value = self.tree.project(path).value;

@@ -18,6 +18,8 @@ use crate::version::{Content, ContentHash, Value};
 pub struct Doubt {
     /// What it may have put there.
     pub value: Value,
+    /// That is a directory which no version said to be there: one that the engine made is marked.
+    pub is_implied: bool,
     /// The engine has taken this from there, and no user has: the very file is in the store.
     pub taken: Option<ContentHash>,
     /// The copies beside it, as they were to be.
@@ -69,6 +71,11 @@ impl Doubts {
     /// What the engine may have put at a path already.
     pub(in crate::engine) fn value(&self, path: &SyncPath) -> Option<&Value> {
         self.of.get(path).map(|doubt| &doubt.value)
+    }
+
+    /// True if the engine may have made a directory at a path for what was to lie in it alone.
+    pub(in crate::engine) fn is_implied(&self, path: &SyncPath) -> bool {
+        self.of.get(path).is_some_and(|doubt| doubt.is_implied)
     }
 
     /// True if the engine may have put this at a path already.
@@ -152,7 +159,7 @@ impl Doubts {
 impl Engine {
     /// Notes, at a start, where the disk may already be as the registers say while the records are not: a change of
     /// the disk whose commit a crash prevented is no user's act. A directory that only what lies in it asks for is
-    /// taken for a user's all the same: one too many is better than one that vanishes with what lies in it.
+    /// marked, if the engine made it, and else its user's ([`super::implied`]).
     ///
     /// To what follows from the rows comes what was stored because it does not. `in_store`: the kept versions, where
     /// they were, their inodes and contents.
@@ -174,7 +181,8 @@ impl Engine {
             let taken = recorded.filter(|file| in_store.contains(file)).map(|(_, _, content)| content);
             let losers = self.tree.project(path).losers.into_iter();
             let copies = losers.map(|loser| (loser.copy, loser.value.content())).collect();
-            (path.clone(), Doubt { value, taken, copies })
+            let is_implied = matches!(value, Value::Directory { .. }) && self.is_implied(path);
+            (path.clone(), Doubt { value, is_implied, taken, copies })
         });
         let mut of: BTreeMap<SyncPath, Doubt> = doubts.collect();
         let known = stored.keys().cloned().collect();

@@ -7,6 +7,7 @@
 
 mod applied;
 mod doubts;
+mod implied;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,9 @@ pub(super) struct Planner {
     pub(super) doubts: Doubts,
     /// Paths whose change waits until what it follows from is durable.
     awaiting_commit: BTreeSet<SyncPath>,
+    /// Directories made for what is to lie in them alone, whose records are in no commit yet, or in the one under way.
+    implied: BTreeSet<SyncPath>,
+    implied_under_way: BTreeSet<SyncPath>,
     /// Copies that are removed once their paths show their values again.
     held_back: BTreeSet<SyncPath>,
     /// How often in a row a path was found to be something else than expected.
@@ -87,7 +91,13 @@ impl Planner {
     /// What was merged up to now is durable.
     pub(super) fn is_committed(&mut self) {
         self.todo.append(&mut self.awaiting_commit);
+        self.implied_under_way.clear();
         self.doubts.is_committed();
+    }
+
+    /// What was noted up to now is in a commit that is under way.
+    pub(super) fn is_being_committed(&mut self) {
+        self.implied_under_way = std::mem::take(&mut self.implied);
     }
 
     pub(super) fn reconsider_all(&mut self, tree: &Tree) {
@@ -188,7 +198,8 @@ impl Engine {
                 }
                 Assessment::Change(value) => {
                     self.planner.needed.insert(path.clone());
-                    if self.commits.is_uncommitted(&path) || self.planner.doubts.is_stored(&path) {
+                    let is_early = self.commits.is_uncommitted(&path) || self.is_in_implied(&path);
+                    if is_early || self.planner.doubts.is_stored(&path) {
                         self.fetch_ahead(&path, &value);
                         self.planner.awaiting_commit.insert(path);
                     } else {

@@ -222,6 +222,7 @@ impl Engine {
         let parent_is_there = to.parent().is_some_and(|parent| self.is_directory_there(round, &parent));
         round.make.contains_key(to)
             && parent_is_there
+            && !self.is_implied(to)
             && !from.is_ancestor_of(to)
             && below.iter().all(|(path, record)| {
                 let goes = round.remove.contains_key(path) || round.remove_directories.contains(path);
@@ -246,8 +247,11 @@ impl Engine {
         for (path, mode) in std::mem::take(&mut round.make) {
             let parent = path.parent().unwrap_or_else(SyncPath::root);
             if round.structure.len() < OPS_MAX && self.is_directory_there(round, &parent) {
-                round.made.insert(path.clone());
-                round.structure.push(Op::MakeDirectory { path, mode });
+                let mtime = self.mark_of_implied(&path);
+                if mtime.is_none() {
+                    round.made.insert(path.clone());
+                } // Else nothing is put into it yet.
+                round.structure.push(Op::MakeDirectory { path, mode, mtime });
             } else if round.structure.len() >= OPS_MAX {
                 self.planner.todo.insert(path);
             } // Else it is assessed again when its parent is made.
