@@ -283,8 +283,10 @@ impl Engine {
 
     /// True if a content's bytes are on this disk, as far as is known.
     pub(super) fn has_bytes(&self, content: &ContentHash) -> bool {
+        // Of what is ignored the record may say what is long gone, and it is given to nobody.
+        let mut holders = self.holders.get(content).into_iter().flatten();
         self.fetcher.staged.contains(content)
-            || self.holders.get(content).is_some_and(|paths| !paths.is_empty())
+            || holders.any(|path| !self.is_frozen(path))
             || self.kept_holders(content).next().is_some()
     }
 

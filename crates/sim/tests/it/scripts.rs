@@ -26,6 +26,11 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_a_power_cut_left_blank_is_nobodys_word_where_it_was_moved_before_another
+    l1_a_directory_made_where_a_directory_was_replaced_by_what_nobody_has
+    d1_a_machine_put_back_has_not_heard_of_a_chmod_since
+    d1_what_was_put_there_before_a_stop_and_is_ignored_before_it_is_seen_may_come_back
+    s2_bytes_recorded_at_a_path_that_is_ignored_are_fetched_for_others
     s1_a_deleted_directory_is_not_forgotten_before_what_was_made_in_it_is_told
     l1_what_the_engine_moved_to_where_it_cannot_be_read_is_not_taken_for_deleted
     l1_a_copy_renamed_before_a_crash_is_not_taken_for_deleted

@@ -411,7 +411,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn is_frozen(&self, path: &SyncPath) -> bool {
+    pub(in super::super) fn is_frozen(&self, path: &SyncPath) -> bool {
         let is_directory = self.tree.record(path).is_some_and(|record| record.content == Content::Directory);
         self.is_ignored(path, is_directory) || self.is_left_alone(path)
     }
