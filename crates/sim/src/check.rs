@@ -194,7 +194,7 @@ impl World {
     }
 }
 
-pub(crate) fn rules_of(disk: &Disk) -> Rules {
+fn rules_of(disk: &Disk) -> Rules {
     let mut rules = Rules::default();
     for (path, item) in &disk.items {
         if let (b".syncignore", Body::File(bytes)) = (path.name(), &item.body) {

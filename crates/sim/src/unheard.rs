@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use file_sync_core::conflict::origins;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
-use file_sync_core::version::{Content, Version};
+use file_sync_core::version::{Content, Dot, Version};
 
 use crate::device::Device;
 use crate::disk::{Body, Item};
@@ -182,9 +182,10 @@ impl World {
             for content in contents {
                 let is_equal = |version: &&Version| version.value.content() == content;
                 let is_held_here = register.versions().iter().any(|version| is_equal(&version));
-                if !is_held_here
-                    && held.iter().copied().filter(is_equal).all(|version| is_replaced(&known, path, version))
-                {
+                let is_word_replaced = |version: &Version| {
+                    is_replaced(&known, path, version) || is_touch_of_replaced(register, version)
+                };
+                if !is_held_here && held.iter().copied().filter(is_equal).all(is_word_replaced) {
                     replaced.insert((content, path.clone()));
                 }
             }
@@ -243,6 +244,12 @@ fn registers_of(device: &Device) -> Registers<'_> {
 fn at_all<'a>(all: &'a [Registers<'a>], path: &SyncPath) -> impl Iterator<Item = &'a Register> + use<'a> {
     let path = path.clone();
     all.iter().filter_map(move |registers| registers.get(&path).copied())
+}
+
+/// True for a change of mode or time alone, of bytes that a register knows to be replaced: it is in no conflict with that.
+fn is_touch_of_replaced(register: &Register, version: &Version) -> bool {
+    let is_gone = |dot: &Dot| register.context().has_born(dot) && register.get(dot).is_none();
+    !version.changed.content && version.replaced.iter().any(is_gone)
 }
 
 /// True if a device has heard that a version was replaced at a path; what it has settled at a copy's name was so if it was

@@ -7,7 +7,6 @@ use file_sync_core::engine::Engine;
 use file_sync_core::path::{IGNORE_NAME, SyncPath};
 use file_sync_core::version::{Content, Time};
 
-use crate::check::rules_of;
 use crate::device::Device;
 use crate::disk::{Body, Disk, Item, Whereabouts};
 use crate::oracle::{Destroyed, family};
@@ -224,7 +223,7 @@ impl World {
         let is_ready = machine.engine.as_ref().is_none_or(Engine::is_ready);
         let is_partial = is_partial
             || (item.body == Body::Directory && may_stay())
-            || ((!is_ready || self.is_hidden_by_rules(device, at)) && !self.is_rested(device, at));
+            || ((!is_ready || self.is_unseen_by_engine(device, at)) && !self.is_rested(device, at));
         let how = Destroyed { device, life: machine.life, is_partial, is_rested: false };
         // What is done in a directory that is being moved is done in it under its new name (promise L2).
         let moved_to = machine.is_moving_to(at);
@@ -234,13 +233,12 @@ impl World {
         }
     }
 
-    /// True for what an engine put there and could not record, where rules keep it from being looked at since.
-    fn is_hidden_by_rules(&self, device: usize, at: &SyncPath) -> bool {
+    /// True for what an engine put there before it stopped, and has not been able to look at since.
+    fn is_unseen_by_engine(&self, device: usize, at: &SyncPath) -> bool {
         let machine = &self.devices[device];
-        let Some(item) = machine.disk.get(at) else { return false };
-        let engine = machine.engine.as_ref();
-        let recorded = engine.and_then(|engine| engine.tree().record(at)).map(|record| record.content);
-        recorded != item.content() && rules_of(&machine.disk).is_ignored(at, item.body == Body::Directory)
+        let Some(engine) = &machine.engine else { return false };
+        let recorded = engine.tree().record(at).map(|record| record.content);
+        recorded != machine.disk.get(at).and_then(Item::content) && engine.is_in_doubt(at)
     }
 
     /// What a user put into a directory between the look at it and its move has come along: it was made there.

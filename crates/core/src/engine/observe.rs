@@ -283,6 +283,7 @@ impl Engine {
             self.trouble(&path, trouble);
         }
         for (path, seen) in items {
+            self.note_seen_in_doubt(&path, &seen); // A look at it may fail.
             let is_known = self.tree.record(&path).is_some_and(|record| record.matches(&seen));
             let is_listed_trouble =
                 self.troubles.contains_key(&path) || self.unsupported.contains_key(path.as_bytes());

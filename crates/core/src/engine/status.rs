@@ -127,6 +127,11 @@ impl Engine {
         }
     }
 
+    /// True where something on the disk may be this engine's own work of before its start, and could not be looked at yet.
+    pub fn is_in_doubt(&self, path: &SyncPath) -> bool {
+        self.planner.is_doubtful(path)
+    }
+
     /// True while what a remote has said waits because it makes this device do much.
     pub fn is_hearing_late(&self) -> bool {
         !self.paused && self.peers.values().any(super::peer::Peer::has_put_off)

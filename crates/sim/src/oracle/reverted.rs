@@ -122,7 +122,7 @@ impl Oracle {
     /// of several machines knew is not certain for ever, if more of them are put back.
     pub(crate) fn made_and_destroyed(&mut self, token: &Body, path: &SyncPath) {
         let fate = self.fate(token, path);
-        if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.is_empty() {
+        if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.iter().all(|how| how.is_partial) {
             fate.n_made = 1;
             let how = Destroyed { device: SOMEBODY, life: 0, is_partial: false, is_rested: true };
             fate.destroyed.push(how);

@@ -26,6 +26,10 @@ macro_rules! scripts {
 }
 
 scripts! {
+    d1_what_a_machine_put_back_shows_and_its_user_moves_back_and_forth_is_made_again
+    l1_what_was_moved_to_where_a_look_fails_is_not_taken_for_deleted
+    l1_a_touch_is_in_no_conflict_with_an_edit_that_a_machine_put_back_brings
+    d1_what_was_put_where_it_could_not_be_looked_at_since_a_stop_is_no_users_to_replace
     l1_what_a_power_cut_left_blank_is_nobodys_word_where_it_was_moved_before_another
     l1_a_directory_made_where_a_directory_was_replaced_by_what_nobody_has
     d1_a_machine_put_back_has_not_heard_of_a_chmod_since

@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    fn note_seen_in_doubt(&mut self, path: &SyncPath, seen: &Seen) {
+    pub(super) fn note_seen_in_doubt(&mut self, path: &SyncPath, seen: &Seen) {
         let is_bytes = matches!(seen.kind, Kind::File | Kind::Symlink(_));
         if is_bytes && self.planner.doubts.is_about_name(path) {
             self.observer.seen_in_doubt.note(path, seen.stat.inode);
