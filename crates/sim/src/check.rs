@@ -74,9 +74,11 @@ impl World {
     /// True if a member has a content that it could give a device: what its own rules ignore it keeps to itself, and who
     /// ignores the path in between need not have it.
     fn is_to_be_had(&self, index: usize, path: &SyncPath, content: Content) -> bool {
-        let is_item_of = |disk: &Disk| {
+        let is_item_of = |giver: usize| {
+            let disk = &self.devices[giver].disk;
             let rules = rules_of(disk);
             let holders = disk.items.iter().filter(|(_, item)| item.content() == Some(content));
+            let holders = holders.filter(|(path, _)| self.is_given(giver, path, content));
             let mut given = holders.filter(|(path, _)| !rules.is_ignored(path, false));
             given.next().is_some()
         };
@@ -88,10 +90,17 @@ impl World {
             // somebody has written into it.
             let has_bytes = |name: &String| disk.kept.get(name).and_then(Item::content) == Some(content);
             let is_kept = |kept: &Kept| kept.content == content && has_bytes(&kept.name);
-            is_item_of(disk)
+            is_item_of(giver)
                 || device.durable.kept.values().any(is_kept)
                 || disk.stage.contains_key(&content.hash())
         })
+    }
+
+    /// What a member that may not send has moved, copied or made itself is only there, and is not given to others either.
+    fn is_given(&self, device: usize, path: &SyncPath, content: Content) -> bool {
+        let row = self.devices[device].durable.rows.get(path);
+        let recorded = row.and_then(|(_, record, _)| record.as_ref()).map(|record| record.content);
+        self.may_send(device) || recorded == Some(content)
     }
 
     /// The members that a path's bytes come to a device from: those in between pass them on, unless they ignore the path.

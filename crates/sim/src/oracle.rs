@@ -135,6 +135,7 @@ impl Oracle {
                 self.may_be_put_back(to, device);
             }
             self.appeared(token, to, device);
+            self.actors.entry(family(to)).or_default().insert(device);
         } else {
             self.made(token, to, device);
         }

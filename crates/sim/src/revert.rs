@@ -1,5 +1,8 @@
 //! Whole machines that are put back to an older image, or take turns with their clones (promise C5).
 
+use std::collections::BTreeSet;
+
+use file_sync_core::engine::Mode;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::DeviceId;
@@ -47,6 +50,11 @@ impl World {
         let unheard = self.directories_unheard_of(device);
         let former = self.registers_left(device);
         let lost = self.oracle.revert(device, mark, &Shift { before, after, elsewhere, unheard });
+        if self.devices[device].config.mode == Mode::SendOnly {
+            let mut paths = differing(&self.devices[device].disk, &disk);
+            paths.extend(unrecorded(&disk, &durable).cloned());
+            self.oracle.takes_back_nothing(device, mark, &paths);
+        }
         self.oracle.turn(&withheld);
         self.forget_unrecorded(device, &disk, &durable);
         self.announced.revert(self.devices[device].id);
@@ -64,15 +72,8 @@ impl World {
 
     /// What a machine had not recorded when it was copied is new to it again, whatever has become of it since.
     fn forget_unrecorded(&mut self, device: usize, disk: &Disk, durable: &Durable) {
-        let is_recorded = |path: &SyncPath, item: &Item| {
-            let record = durable.rows.get(path).and_then(|(_, record, _)| record.as_ref());
-            record.is_some_and(|record| {
-                Some(record.content) == item.content()
-                    && (record.stat.mode, record.stat.mtime) == (item.mode, item.mtime)
-            })
-        };
-        for (path, item) in disk.items.iter().filter(|(path, item)| !is_recorded(path, item)) {
-            self.oracle.appeared(&item.body, path, device);
+        for path in unrecorded(disk, durable) {
+            self.oracle.appeared(&disk.items[path].body, path, device);
             self.oracle.is_unrecorded(path, device);
         }
         let recorded = durable.rows.iter().filter(|(_, (_, record, _))| record.is_some());
@@ -110,4 +111,24 @@ impl World {
             contexts.any(|context| context.has_born(dot) || context.has_foreign(dot))
         });
     }
+}
+
+/// What is on a disk and not recorded as it is.
+fn unrecorded<'a>(disk: &'a Disk, durable: &'a Durable) -> impl Iterator<Item = &'a SyncPath> {
+    let is_recorded = |path: &SyncPath, item: &Item| {
+        let record = durable.rows.get(path).and_then(|(_, record, _)| record.as_ref());
+        record.is_some_and(|record| {
+            Some(record.content) == item.content()
+                && (record.stat.mode, record.stat.mtime) == (item.mode, item.mtime)
+        })
+    };
+    disk.items.iter().filter(move |(path, item)| !is_recorded(path, item)).map(|(path, _)| path)
+}
+
+/// Where two disks differ.
+fn differing(one: &Disk, two: &Disk) -> BTreeSet<SyncPath> {
+    let paths: BTreeSet<&SyncPath> = one.items.keys().chain(two.items.keys()).collect();
+    let shown =
+        |disk: &Disk, path: &SyncPath| disk.get(path).map(|item| (item.body.clone(), item.mode, item.mtime));
+    paths.into_iter().filter(|path| shown(one, path) != shown(two, path)).cloned().collect()
 }

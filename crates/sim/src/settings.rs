@@ -99,8 +99,8 @@ pub struct Settings {
 
 impl Settings {
     /// What a seed is made of, `level` 0: two devices without faults; 1: crashes, cuts, lost hints, odd clocks; 2: what is
-    /// rarer too, a few kinds in each seed; 3: members that only send or only receive; 4: everything at once, and more
-    /// devices.
+    /// rarer too, a few kinds in each seed; 3: members that only send or only receive, some put back; 4: everything at once,
+    /// and more devices.
     pub fn of_seed(seed: u64, level: u64) -> Settings {
         let mut random = Random::new(seed ^ 0xabcd ^ (level << 32));
         let mut settings = Settings {
@@ -130,7 +130,7 @@ impl Settings {
             settings.scene.options.failed_syncs_percent = 1 + random.below(30);
         }
         let mut random = Random::new(seed ^ 0x5a95 ^ (level << 32));
-        if (level == 2 || level == 4) && random.percent(20) {
+        if level >= 2 && random.percent(20) {
             settings.odds.revert = 1 + random.below(8);
         }
         // Whoever is put back, or joins anew, may bring back what is forgotten: only where nobody is.

@@ -265,7 +265,11 @@ impl Engine {
                 None // Not made yet: a directory is made where a file has been taken away.
             };
         }
-        if value.content() != before && is_held && self.is_moved_to_copy(path, before, contents) {
+        let is_elsewhere = || {
+            self.is_moved_to_copy(path, before, contents)
+                || recorded.as_ref().is_some_and(|recorded| self.is_moved_on(path, recorded, contents))
+        };
+        if value.content() != before && is_held && is_elsewhere() {
             return if is_found { self.as_recorded(value, &found.stat) } else { None };
         }
         recorded

@@ -304,6 +304,7 @@ impl Engine {
     fn merge_entry(&mut self, from: DeviceId, number: u64, entry: Entry) -> Lost {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
+            Some(author) if from == author => said_by(&author, &register),
             Some(author) => only_by(&author, &register),
             None => register,
         };
@@ -475,7 +476,17 @@ impl Engine {
     }
 }
 
-/// What of a register is the author's word: its versions, and what follows from them.
+/// What of a register that its author says itself counts: its own versions, and all that it knows of them.
+///
+/// What it says of conflict copies matters too: an author that was put back to an older image, or cloned, can be in
+/// conflict with itself.
+fn said_by(author: &DeviceId, register: &Register) -> Register {
+    let versions = register.versions().iter().filter(|version| version.dot.actor.device == *author);
+    let settled = register.settled().iter().filter(|settled| settled.version.dot.actor.device == *author);
+    Register::from_parts(versions.cloned().collect(), register.context().clone(), settled.cloned().collect())
+}
+
+/// What of a register is the author's word, if somebody else passes it on: its versions, and what follows from them.
 ///
 /// The context that came along is not believed: somebody else could remove the author's versions by it.
 pub(super) fn only_by(author: &DeviceId, register: &Register) -> Register {

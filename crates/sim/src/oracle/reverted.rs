@@ -94,6 +94,16 @@ impl Oracle {
         withheld
     }
 
+    /// A machine that only sends was put back: what it had done since at these paths, or at any that were told of since so much
+    /// was, is another's to it now, which it does not take.
+    pub(crate) fn takes_back_nothing(&mut self, device: usize, mark: usize, paths: &BTreeSet<SyncPath>) {
+        let told = self.told[mark.min(self.told.len())..].iter().flatten();
+        let told = told.filter(|told| told.device == device).map(|told| family(&told.path));
+        for family in told.chain(paths.iter().map(family)).collect::<BTreeSet<_>>() {
+            self.actors.entry(family).or_default().insert(usize::MAX);
+        }
+    }
+
     /// What was at a device's path may be taken for destroyed there.
     pub(crate) fn is_unrecorded(&mut self, path: &SyncPath, device: usize) {
         let home = family(path);

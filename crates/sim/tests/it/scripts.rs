@@ -67,6 +67,12 @@ scripts! {
     l6_a_mount_that_is_gone_with_what_it_covered_is_left_alone_no_longer
     l1_a_directory_made_again_before_a_crash_stays_when_what_lay_in_it_is_moved
     s2_a_receivers_own_file_deep_in_a_directory_that_gives_way
+    s1_what_a_receiver_made_like_others_follows_their_next_change
+    s1_what_a_receiver_moves_of_what_a_clone_found_is_its_own_change
+    s1_what_a_sender_made_before_it_was_put_back_is_others_to_it
+    s2_what_a_receiver_has_moved_is_given_to_nobody
+    s1_the_copies_of_an_author_put_back_are_followed
+    s1_the_copies_of_an_author_in_conflict_with_itself_are_followed
     s2_a_file_in_place_of_a_directory_that_stays_comes_through_who_keeps_it
     s2_what_its_only_holder_ignores_is_said_to_be_missing
     s1_what_an_ignore_file_froze_that_went_during_the_first_scan

@@ -285,6 +285,9 @@ impl Engine {
         if is_made(Mistake::LocalWins) && self.is_loser(path) {
             return Assessment::Fine;
         }
+        if self.is_made_alike(path, &value) {
+            return Assessment::Fine;
+        }
         if self.local_changes.contains_key(path) && self.is_local_change_kept(path, &value) {
             return Assessment::Fine;
         }
@@ -365,6 +368,18 @@ impl Engine {
         !self.unsupported.is_empty()
             && (self.unsupported.contains_key(path.as_bytes())
                 || path.ancestors().any(|above| self.unsupported.contains_key(above.as_bytes())))
+    }
+
+    /// On a member that may not send: what was made here and elsewhere alike, mode and time included, is no local change any
+    /// more; else it would stay when it is changed elsewhere again.
+    fn is_made_alike(&mut self, path: &SyncPath, value: &Value) -> bool {
+        let Some(Some(local)) = self.local_changes.get(path) else { return false };
+        if self.busy.contains(path) || !value.is_present() || !self.is_as_shown(value, Some(local)) {
+            return false;
+        }
+        let local = self.local_changes.remove(path).flatten();
+        self.set_record(path, local);
+        true
     }
 
     /// On a member that may not send: a local change stays until there is a version newer than the one it changed.
