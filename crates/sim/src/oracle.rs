@@ -150,6 +150,7 @@ impl Oracle {
     /// A user replaced, deleted or moved away what was at a path.
     pub fn destroyed(&mut self, item: &Item, path: &SyncPath, mut how: Destroyed) {
         how.is_rested = self.is_rested(how.device, path, item);
+        self.rested.remove(&(how.device, path.clone())); // It was not there all the time if it comes back.
         let home = home_of(&item.body, path);
         if self.appeared.contains(&(item.body.clone(), home.clone())) {
             // With what a power cut has left of a file goes whatever was in it before.

@@ -18,8 +18,9 @@ impl World {
         if let Some(failure) = self.rest() {
             return vec![failure];
         }
-        // Bytes written late are brought back within an hour of the last write, or by the next hourly look.
-        if self.stats.n_late_writes > 0 {
+        // Bytes written late are brought back within an hour of the last write, or by the next hourly look, which also finds
+        // what a power cut took from the store.
+        if self.stats.n_late_writes > 0 || self.stats.n_power_cuts > 0 {
             self.run_us(2 * HOUR_US);
             if let Some(failure) = self.rest() {
                 return vec![failure];

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s3_the_mode_that_a_directory_got_for_what_lies_in_it_alone_is_no_users
     d1_what_a_machine_put_back_shows_and_its_user_moves_back_and_forth_is_made_again
     l1_what_was_moved_to_where_a_look_fails_is_not_taken_for_deleted
     l1_a_touch_is_in_no_conflict_with_an_edit_that_a_machine_put_back_brings

@@ -181,7 +181,8 @@ impl Engine {
             let taken = recorded.filter(|file| in_store.contains(file)).map(|(_, _, content)| content);
             let losers = self.tree.project(path).losers.into_iter();
             let copies = losers.map(|loser| (loser.copy, loser.value.content())).collect();
-            let is_implied = matches!(value, Value::Directory { .. }) && self.is_implied(path);
+            let is_there = node.record.as_ref().is_some_and(|record| record.content == Content::Directory);
+            let is_implied = matches!(value, Value::Directory { .. }) && self.is_implied(path) && !is_there;
             (path.clone(), Doubt { value, is_implied, taken, copies })
         });
         let mut of: BTreeMap<SyncPath, Doubt> = doubts.collect();
