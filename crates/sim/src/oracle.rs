@@ -168,6 +168,11 @@ impl Oracle {
         self.appeared.insert((token.clone(), home_of(token, path)));
     }
 
+    /// What a user's act had come in the way of may have got a name of its own, which is news to the engine like that act.
+    pub(crate) fn rescued(&mut self, device: usize, has_name: bool) {
+        *self.n_changes.entry(device).or_default() += usize::from(has_name);
+    }
+
     /// True if a user wrote exactly this, anywhere.
     pub fn is_whole(&self, body: &Body) -> bool {
         *body == Body::Directory || self.tokens.contains(body)

@@ -173,6 +173,7 @@ impl World {
                 if let OpOutcome::Differs { rescued } = &outcome {
                     self.stats.n_surprises += 1;
                     self.stats.n_rescues += u64::from(rescued.is_some());
+                    self.oracle.rescued(device, rescued.is_some());
                     self.checkpoint(device);
                 }
                 outcomes.push((op.clone(), outcome));

@@ -229,6 +229,9 @@ impl Engine {
             self.note_own_act(path, (before, content), Deed::Changed, from);
         }
         self.local_changes.remove(path);
+        if self.is_made_by_engine(path, &record) {
+            self.planner.is_implied_unrecorded(path);
+        }
         self.set_record(path, Some(record));
         if rotten.is_some() {
             self.damaged.insert(path.clone());

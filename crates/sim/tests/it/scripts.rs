@@ -26,6 +26,10 @@ macro_rules! scripts {
 }
 
 scripts! {
+    v2_a_chmod_of_what_two_have_replaced_does_not_come_back_when_each_is_dealt_with_elsewhere
+    s3_a_directory_made_for_what_lies_in_it_that_cannot_be_read_at_the_start_is_the_engines
+    s3_what_a_users_act_came_in_the_way_of_gets_a_name_as_it_were_by_the_user
+    s3_a_directory_made_for_what_lies_in_it_and_adopted_after_a_stop_is_put_into_once_that_is_durable
     s3_the_mode_that_a_directory_got_for_what_lies_in_it_alone_is_no_users
     d1_what_a_machine_put_back_shows_and_its_user_moves_back_and_forth_is_made_again
     l1_what_was_moved_to_where_a_look_fails_is_not_taken_for_deleted

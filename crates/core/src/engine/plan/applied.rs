@@ -36,10 +36,14 @@ impl Engine {
 
     fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
         self.note_merging(op);
-        self.note_implied(op);
         let record = |content| stat.map(|stat| Record { content, stat });
         match op {
-            Op::MakeDirectory { path, .. } => self.set_record(path, record(Content::Directory)),
+            Op::MakeDirectory { path, mtime, .. } => {
+                if mtime.is_some() {
+                    self.planner.is_implied_unrecorded(path);
+                }
+                self.set_record(path, record(Content::Directory));
+            }
             Op::Place { path, content, source, .. } => {
                 if matches!(source, Source::Staged { consume: true }) {
                     self.fetcher.staged.remove(content);

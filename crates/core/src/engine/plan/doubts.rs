@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::conflict::origins;
 use crate::engine::Engine;
 use crate::path::SyncPath;
-use crate::tree::Node;
 use crate::version::{Content, ContentHash, Value};
 
 /// What the engine may have done at one path without having recorded it.
@@ -169,12 +168,7 @@ impl Engine {
         stored: BTreeMap<SyncPath, Doubt>,
     ) {
         let shown = self.tree.iter().map(|(path, node)| (path, node, self.tree.project(path).value));
-        let is_implied = |node: &Node, value: &Value| {
-            matches!(value, Value::Directory { .. }) && node.register.versions().is_empty()
-        };
-        let under_way = shown.filter(|(_, node, value)| {
-            !self.is_as_shown(value, node.record.as_ref()) && !is_implied(node, value)
-        });
+        let under_way = shown.filter(|(_, node, value)| !self.is_as_shown(value, node.record.as_ref()));
         let doubts = under_way.map(|(path, node, value)| {
             let recorded = node.record.as_ref().filter(|record| record.content.is_bytes());
             let recorded = recorded.map(|record| (path.clone(), record.stat.inode, record.content.hash()));

@@ -7,7 +7,7 @@
 //! probability of 1 in 10^14, or, where the file system stores seconds only, 1 in 131,072; it would then go, empty, when
 //! nothing asks for it any more.
 
-use crate::effect::Op;
+use super::Planner;
 use crate::engine::Engine;
 use crate::path::SyncPath;
 use crate::record::Record;
@@ -15,6 +15,13 @@ use crate::version::{Content, ContentHash, Time};
 
 /// So many low bits of the seconds follow from the path; the others say when, give or take three days.
 const MARK_BITS: u32 = 18;
+
+impl Planner {
+    /// Nothing is put into a directory that only what lies in it asks for before its record is durable.
+    pub(in crate::engine) fn is_implied_unrecorded(&mut self, path: &SyncPath) {
+        self.implied.insert(path.clone());
+    }
+}
 
 impl Engine {
     /// The modification time that says that the engine has made a directory, if no version will.
@@ -29,7 +36,7 @@ impl Engine {
     /// True for a directory found after a start that the engine has made before it.
     pub(in crate::engine) fn is_made_by_engine(&self, path: &SyncPath, found: &Record) -> bool {
         let mtime = found.stat.mtime;
-        !self.observer.is_ready
+        self.planner.doubts.is_about(path)
             && found.content == Content::Directory
             && self.is_stored_as(self.mark(path, mtime.seconds >> MARK_BITS), mtime)
     }
@@ -54,13 +61,6 @@ impl Engine {
         let low = (bits % (1 << MARK_BITS)) as i64;
         let nanoseconds = ((bits >> MARK_BITS) % 1_000_000_000) as u32;
         Time { seconds: (period << MARK_BITS) | low, nanoseconds }
-    }
-
-    /// A directory was made: if no version says so, nothing is put into it before its record is durable.
-    pub(in crate::engine) fn note_implied(&mut self, op: &Op) {
-        if let Op::MakeDirectory { path, mtime: Some(_), .. } = op {
-            self.planner.implied.insert(path.clone());
-        }
     }
 
     /// True for what lies in a directory that was made so, and whose record is not durable yet.
