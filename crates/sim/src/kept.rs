@@ -51,7 +51,7 @@ impl World {
                 machine.durable.kept.insert(kept.name.clone(), kept);
             }
         }
-        self.checkpoint(device);
+        self.is_durable(device); // What has come back is durable before it is listed.
     }
 
     /// Looks at all kept versions; bytes that were written late come back beside what displaced the file (promise L2).

@@ -133,22 +133,22 @@ impl World {
         shown.map(|(path, _)| path).filter(|path| is_unheard_of(path)).cloned().collect()
     }
 
-    /// A user has made a directory, or moved it here: if the engine takes it for one that it knows of, it goes with that one.
+    /// A user has made something, or moved it here: if the engine takes it for what it knows of, it goes with that.
     ///
     /// Where nothing was put back, the oracle was told who took the old one away. A machine that was put back brings along
     /// directories that were taken away before all were at rest.
     pub(crate) fn tell_if_taken_for_known(&mut self, device: usize, item: &Item, path: &SyncPath) {
         if self.oracle.had_reverts() && self.is_taken_for_known(device, item, path) {
-            self.oracle.directory_may_go(path, device);
+            self.oracle.may_go(&item.body, path, device);
         }
     }
 
     /// True for a directory that the engine cannot tell from one that it has recorded at its path, or from one that is not
     /// shown for an edit of it: all directories are alike, and an edit of the very thing is in no conflict with it (promise
-    /// L5). A file is never taken for another of other bytes.
+    /// L5).
     fn is_taken_for_known(&self, device: usize, item: &Item, path: &SyncPath) -> bool {
         if item.body != Body::Directory {
-            return false;
+            return self.is_edited_elsewhere(item, path);
         }
         let machine = &self.devices[device];
         let is_directory = |version: &Version| version.value.content() == Content::Directory;
@@ -167,6 +167,21 @@ impl World {
             }
         };
         record.is_some_and(|record| record.content == Content::Directory) || register.is_some_and(is_hidden)
+    }
+
+    /// True for bytes that somebody has edited at a path: bytes that equal what an edit replaced are in no conflict with it,
+    /// whoever put them there (promise L5). Where nothing was put back, the oracle was told of that edit.
+    fn is_edited_elsewhere(&self, item: &Item, path: &SyncPath) -> bool {
+        let is_edit = |version: &Version| {
+            version.value.is_present()
+                && version.changed.content
+                && Some(version.base) == item.content()
+                && Some(version.value.content()) != item.content()
+        };
+        let knows_edit = |device: &Device| {
+            registers_of(device).get(path).is_some_and(|register| register.versions().iter().any(is_edit))
+        };
+        self.devices.iter().any(knows_edit)
     }
 
     /// What the machine knows to be replaced or deleted at a path, of all that the others, and it itself as it was before it

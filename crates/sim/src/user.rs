@@ -412,6 +412,11 @@ impl World {
         let Some(item) = self.devices[device].disk.get(to).cloned() else { return };
         self.oracle.moved(&item.body, from, to, device, is_unseen);
         self.is_put_into_unrecorded(device, to);
+        if self.is_to_be_found_gone(&item, to) {
+            let life = self.devices[device].life;
+            let how = Destroyed { device, life, is_partial: true, is_rested: false };
+            self.oracle.destroyed(&item, to, how);
+        }
         self.tell_if_taken_for_known(device, &item, to);
     }
 

@@ -6,6 +6,7 @@ use super::{Effect, Engine, Hint, Now};
 use crate::effect::Kept;
 use crate::path::SyncPath;
 use crate::retention::Reason;
+use crate::version::Content;
 
 /// What a look at all kept versions has led to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,6 +22,13 @@ pub struct KeptSweep {
 }
 
 impl Engine {
+    /// A kept version holds these bytes, as far as is known.
+    pub(super) fn holds_kept(&mut self, kept: &Kept) {
+        if matches!(kept.content, Content::File(_)) {
+            self.kept.insert((kept.content.hash(), kept.name.clone()), kept.stat);
+        }
+    }
+
     /// Takes note of what was done to kept versions.
     pub fn kept_was_swept(&mut self, now: Now, sweep: KeptSweep) -> Vec<Effect> {
         self.now = now;
@@ -31,7 +39,10 @@ impl Engine {
             self.kept.retain(|(_, name), _| !names.contains(name));
         }
         sweep.removed.into_iter().for_each(|name| self.commits.note_kept_removed(name));
-        sweep.changed.into_iter().for_each(|kept| self.commits.note_kept(kept));
+        for kept in sweep.changed {
+            self.holds_kept(&kept); // Others may know of these bytes by now.
+            self.commits.note_kept(kept);
+        }
         for (kept, reason) in sweep.expired {
             self.kept_gone_young += u64::from(reason == Reason::NoRoomForYoung);
             self.note_expired(&kept, reason);

@@ -148,10 +148,10 @@ impl Oracle {
         }
     }
 
-    /// A directory that was made at a path may be taken for one that was there, and has to go.
-    pub(crate) fn directory_may_go(&mut self, path: &SyncPath, device: usize) {
+    /// What was made at a path may be taken for what was there, and has to go.
+    pub(crate) fn may_go(&mut self, token: &Body, path: &SyncPath, device: usize) {
         let how = Destroyed { device, life: 0, is_partial: true, is_rested: false };
-        self.fate(&Body::Directory, path).destroyed.push(how);
+        self.fate(token, path).destroyed.push(how);
     }
 
     /// A machine that was put back knows that this was replaced, or deleted, and nobody else does.

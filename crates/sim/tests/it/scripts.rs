@@ -26,6 +26,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_bytes_moved_to_where_a_machine_put_back_has_replaced_their_like_go
+    l1_what_comes_back_from_the_store_is_durable_before_it_is_listed
+    s2_bytes_written_late_into_a_kept_version_are_given_to_who_wants_them
     v2_a_chmod_of_what_two_have_replaced_does_not_come_back_when_each_is_dealt_with_elsewhere
     s3_a_directory_made_for_what_lies_in_it_that_cannot_be_read_at_the_start_is_the_engines
     s3_what_a_users_act_came_in_the_way_of_gets_a_name_as_it_were_by_the_user

@@ -194,9 +194,7 @@ impl Engine {
 
     fn note_kept(&mut self, op: &Op, kept: Kept) {
         self.note_displaced(op, &kept);
-        if matches!(kept.content, Content::File(_)) {
-            self.kept.insert((kept.content.hash(), kept.name.clone()), kept.stat);
-        }
+        self.holds_kept(&kept);
         self.commits.note_kept(kept);
     }
 
