@@ -272,7 +272,8 @@ pub enum SyncVerb {
         /// Say what the first merge would do, file by file, and change nothing
         ///
         /// What an ignore file says that only the remote has is not known yet. DIR is read as a join would read it, which
-        /// takes its time.
+        /// takes its time. Where something could not be read, on either side, it is not in the figures, and the exit
+        /// code is 1.
         #[arg(long)]
         dry_run: bool,
     },

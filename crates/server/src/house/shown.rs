@@ -29,6 +29,7 @@ impl House {
             device: Device { id: id.to_string(), name: self.config.name.clone() },
             remotes: self.shown_remotes(),
             directories,
+            previewing: self.previewing(),
         })
     }
 
