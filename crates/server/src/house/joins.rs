@@ -131,10 +131,23 @@ impl House {
         };
         match result {
             Some(synced) => is_done(join.goal, synced),
-            None => join.goal.refuse(Refusal::new(format!(
-                "{remote} could not be reached within 30 s; check that its server runs, then try again"
-            ))),
+            None => join.goal.refuse(self.silent(&join.device, &remote)),
         }
+    }
+
+    fn silent(&self, device: &DeviceId, name: &str) -> Refusal {
+        let known = self.home.remote(device).ok().flatten();
+        let addresses = known.map(|remote| remote.addresses.join(", ")).unwrap_or_default();
+        let addresses = if addresses.is_empty() { "an unknown address" } else { &addresses };
+        let name = format!("{name} (at {})", printable(addresses.as_ref()));
+        Refusal::new(match self.links.contains_key(device) {
+            true => format!(
+                "{name} is connected and has not answered for 30 s; its log may say why, or try again"
+            ),
+            false => format!(
+                "{name} could not be reached within 30 s; check that its server runs and the network lets us through, then try again"
+            ),
+        })
     }
 
     fn advance_join(&mut self, join: &mut Join) -> Result<Option<Synced>, Refusal> {
