@@ -356,3 +356,46 @@ fn how_far_a_preview_is_shows_in_status() {
     assert!(preview.wait().expect("a child").success());
     assert!(beta.status().get("previewing").is_none(), "it is over");
 }
+
+/// What `status` says that the first merge did, once it has ended.
+fn merged(device: &Device) -> Value {
+    eventually(PATIENCE, || {
+        let directory = device.directory();
+        directory.get("first_merge").cloned().ok_or(format!("no first merge yet: {directory}"))
+    })
+}
+
+#[test]
+fn status_says_what_a_first_merge_one_way_did() {
+    for (offered, joined) in
+        [(&[][..], &["--mode", "receive-only"][..]), (&[], &["--mode", "send-only"]), (&["--read-only"], &[])]
+    {
+        let (alpha, beta) = apart(offered);
+        let said = preview(&beta, joined);
+        join(&beta, &alpha, joined);
+        settle(&[&alpha, &beta]);
+        let did = merged(&beta);
+        let counts = said["counts"].as_array().expect("counts");
+        let count =
+            |what| counts.iter().find(|one| one["what"] == what).map_or(json!(0), |one| one["files"].clone());
+        let pairs = [
+            ("adopted", "adopt"),
+            ("fetched", "fetch"),
+            ("sent", "send"),
+            ("conflicts", "conflict"),
+            ("local", "local"),
+            ("left", "left"),
+            ("removed", "remove"),
+        ];
+        for (field, what) in pairs {
+            assert_eq!(
+                did[field],
+                count(what),
+                "{field} with {offered:?} {joined:?}: {did}, and before: {said}"
+            );
+        }
+        let shown = beta.ok(["status"]);
+        let line = format!(", {} kept here alone, {} left there", did["local"], did["left"]);
+        assert!(shown.contains("first merge: 2 equal, ") && shown.contains(&line), "{shown}");
+    }
+}

@@ -104,8 +104,14 @@ pub struct FirstMerge {
     pub fetched: u64,
     /// Told to the others, who did not have them.
     pub sent: u64,
-    /// Conflict copies shown.
+    /// Conflict copies shown; where changes go one way, files that differ on both sides.
     pub conflicts: u64,
     /// Taken away here, because others had deleted or replaced them; they are kept.
     pub removed: u64,
+    /// Only here, or different here, and kept here alone; left out where changes go both ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<u64>,
+    /// Only there, and left there; left out where changes go both ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
 }
