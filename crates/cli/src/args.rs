@@ -263,7 +263,8 @@ pub enum SyncVerb {
         /// The remote, and its name for the directory
         #[arg(value_name = "REMOTE:NAME")]
         source: RemoteDirectory,
-        /// Where to keep it; made if missing. Files that are there already are merged
+        /// Where to keep it; made if missing. Files that are there already are merged; those that are equal in bytes take
+        /// the remote's modes and times, as a rule
         #[arg(value_name = "DIR")]
         directory: PathBuf,
         /// Which way changes go

@@ -73,7 +73,7 @@ fn text(preview: &Preview) -> String {
     if preview.files.is_empty() && preview.directories.is_empty() && preview.unsupported.is_empty() {
         return format!("{remote}:{name} and {path} hold no files\n");
     }
-    let mut counts: String = preview.counts.iter().map(|count| count_line(count, &remote)).collect();
+    let mut counts: String = preview.counts.iter().map(|count| count_line(count, preview)).collect();
     if preview.held {
         counts.push_str("           so much that it would be held until `file-sync sync approve`\n");
     }
@@ -97,10 +97,11 @@ fn text(preview: &Preview) -> String {
     format!("joining {remote}:{name} at {path}, {}, would\n{counts}\n{rows}", preview.mode.as_str())
 }
 
-fn count_line(count: &ForeseenCount, remote: &str) -> String {
+fn count_line(count: &ForeseenCount, preview: &Preview) -> String {
+    let remote = shown(&preview.remote);
     let files = if count.files == 1 { "1 file".to_owned() } else { format!("{} files", count.files) };
     let what = match count.what {
-        Foreseen::Adopt => "equal on both sides: no bytes are sent, mode and time become the same".to_owned(),
+        Foreseen::Adopt => format!("equal on both sides: no bytes are sent; {}", metadata(preview, &remote)),
         Foreseen::Fetch => format!("only at {remote}, or newer there: fetched"),
         Foreseen::Send => format!("only here: sent to {remote}"),
         Foreseen::Conflict => {
@@ -113,6 +114,17 @@ fn count_line(count: &ForeseenCount, remote: &str) -> String {
         Foreseen::Left => format!("at {remote}: not fetched, by the mode or an ignore rule here"),
     };
     format!("  {:<8} {files}, {}: {what}\n", word(count.what), size(count.bytes))
+}
+
+/// What becomes of the modes and times of files that are equal (promise W1).
+fn metadata(preview: &Preview, remote: &str) -> String {
+    match (preview.mode, preview.read_only) {
+        (Mode::SendOnly, _) => "modes and times stay as they are on this device".to_owned(),
+        (Mode::TwoWay, false) => {
+            format!("modes and times become those at {remote} as a rule, even where those here are later")
+        }
+        (Mode::ReceiveOnly, _) | (Mode::TwoWay, true) => format!("modes and times become those at {remote}"),
+    }
 }
 
 fn word(what: Foreseen) -> &'static str {

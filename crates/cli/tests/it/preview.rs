@@ -399,3 +399,32 @@ fn status_says_what_a_first_merge_one_way_did() {
         assert!(shown.contains("first merge: 2 equal, ") && shown.contains(&line), "{shown}");
     }
 }
+
+#[test]
+fn w1_files_equal_at_a_first_merge_get_one_mode_and_time_as_the_preview_says() {
+    let (alpha, beta) = paired();
+    for (device, [f, g]) in [(&alpha, [JANUARY, FEBRUARY]), (&beta, [FEBRUARY, JANUARY])] {
+        let mode = if device.name == "alpha" { 0o644 } else { 0o600 };
+        device.user().write_as("f", "the same", mode, (f, 0));
+        device.user().write_as("g", "the same as well", mode, (g, 0));
+    }
+    offer(&alpha, &[]);
+    directory_becomes(&alpha, "files", 2);
+    let root = beta.root();
+    let root = root.to_str().expect("a root in UTF-8");
+    let dry_run =
+        |options: &[&str]| beta.ok([&["sync", "up", "alpha:docs", root, "--dry-run"], options].concat());
+    assert!(
+        dry_run(&[])
+            .contains("modes and times become those at alpha as a rule, even where those here are later")
+    );
+    assert!(dry_run(&["--mode", "receive-only"]).contains("modes and times become those at alpha\n"));
+    assert!(dry_run(&["--mode", "send-only"]).contains("modes and times stay as they are on this device"));
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    for (name, alphas, betas) in [("f", JANUARY, FEBRUARY), ("g", FEBRUARY, JANUARY)] {
+        let found = (beta.user().mode(name), beta.user().mtime(name));
+        assert!([(0o644, alphas), (0o600, betas)].contains(&found), "{name}: {found:?}");
+    }
+}
