@@ -263,7 +263,8 @@ pub enum SyncVerb {
         /// The remote, and its name for the directory
         #[arg(value_name = "REMOTE:NAME")]
         source: RemoteDirectory,
-        /// Where to keep it; made if missing. Files that are there already are merged
+        /// Where to keep it; made if missing. Files that are there already are merged; those that are equal in bytes take
+        /// the remote's modes and times, as a rule
         #[arg(value_name = "DIR")]
         directory: PathBuf,
         /// Which way changes go
@@ -272,7 +273,8 @@ pub enum SyncVerb {
         /// Say what the first merge would do, file by file, and change nothing
         ///
         /// What an ignore file says that only the remote has is not known yet. DIR is read as a join would read it, which
-        /// takes its time.
+        /// takes its time. Where something could not be read, on either side, it is not in the figures, and the exit
+        /// code is 1.
         #[arg(long)]
         dry_run: bool,
     },

@@ -47,6 +47,19 @@ impl Client {
         self.post_within(PATIENCE, path, body).await.unwrap_or_else(|| Err(self.silent(PATIENCE)))
     }
 
+    /// Asks for something that may take as long as it takes.
+    ///
+    /// # Errors
+    /// When no server runs, it refuses, or it ends.
+    pub async fn post_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).expect("requests have string keys alone");
+        self.exchange(Method::POST, path, body.into()).await
+    }
+
     /// Asks for something to be done, for so long; none: the server did not answer in time.
     pub async fn post_within<T: DeserializeOwned>(
         &self,

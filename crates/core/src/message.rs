@@ -149,6 +149,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Nothing follows.
     pub is_last: bool,
+    /// How many paths are in trouble there, so that what is said of them, or not said, may not be what is there.
+    pub n_troubled: u64,
 }
 
 /// The member list: the newest word on each device, by number; at equal numbers, "not a member" wins.

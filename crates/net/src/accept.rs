@@ -12,10 +12,11 @@ use file_sync_wire::preamble::{Answer, PairRole, Preamble, Role, decode_preamble
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, ExchangeError};
 use crate::content;
 use crate::control;
 use crate::event::NetEvent;
+use crate::frame::FrameError;
 use crate::handshakes::{Handshakes, Permit};
 use crate::link::Link;
 use crate::network::Shared;
@@ -72,20 +73,23 @@ async fn receive(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, p
     };
     let Ok(mut connection) = Connection::new(stream.into(), address) else { return };
     let device = connection.device;
-    let received = connection.receive(shared.timing.handshake).await.map_err(|error| error.to_string());
+    let received = connection.receive(shared.timing.handshake).await;
     if device == shared.identity.device_id() {
         tracing::debug!(%address, "this device dialed itself");
         return;
     }
     let paired = shared.policy.is_paired(device);
-    let preamble = received.and_then(|frame| decode_preamble(&frame).map_err(|error| error.to_string()));
+    // Two that dial each other at once give one of the connections up before a word is said.
+    let is_given_up = matches!(&received, Err(ExchangeError::Frame(FrameError::Io(_) | FrameError::Closed)));
+    let preamble = received.map_err(|error| error.to_string());
+    let preamble = preamble.and_then(|frame| decode_preamble(&frame).map_err(|error| error.to_string()));
     let preamble = match preamble {
         Ok(preamble) => preamble,
         Err(reason) => {
-            if paired {
+            if paired && !is_given_up {
                 tracing::warn!(?device, %address, reason, "no preamble");
             } else {
-                tracing::debug!(?device, %address, reason, "no preamble from a stranger");
+                tracing::debug!(?device, %address, reason, paired, "no preamble");
             }
             return;
         }

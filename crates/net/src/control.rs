@@ -104,7 +104,7 @@ async fn run_up(
     hello: Hello,
 ) -> String {
     let Connection { reader, writer, address, device, .. } = connection;
-    tracing::info!(?device, %address, name = hello.name, dialed = link.is_dialed(), "linked");
+    tracing::debug!(?device, %address, name = hello.name, dialed = link.is_dialed(), "linked");
     let up = NetEvent::Up { device, link: link.clone(), hello, address };
     if shared.events.send(up).await.is_err() {
         return "the server has stopped".to_owned();
@@ -122,7 +122,7 @@ async fn run_up(
     if let Some(opener) = opener {
         opener.abort();
     }
-    tracing::info!(?device, reason, "link down");
+    tracing::debug!(?device, reason, "link down");
     let down = NetEvent::Down { device, link_id: link.id(), reason: reason.clone() };
     // Nobody listens any more when the server has stopped.
     _ = shared.events.send(down).await;

@@ -33,8 +33,9 @@ const UNANSWERED: u32 = 2;
 pub(crate) enum DialError {
     #[error("no address known")]
     NoAddress,
-    #[error("cannot reach {address}: {reason}")]
-    Unreachable { address: String, reason: String },
+    /// Each as `ADDRESS: reason`.
+    #[error("cannot reach {}", .0.join(", "))]
+    Unreachable(Vec<String>),
     #[error("{}: {address}", tls::OTHER_DEVICE)]
     OtherDevice { address: String },
 }
@@ -54,21 +55,25 @@ pub(crate) async fn dial_any(
             dial(config, address, within).await
         });
     }
-    let mut failure = DialError::NoAddress;
+    let (mut unreachable, mut failure) = (Vec::new(), DialError::NoAddress);
     while let Some(dialed) = dials.join_next().await {
         match dialed {
             Ok(Ok(connection)) => return Ok(connection),
-            // Which one is told hardly matters, but another device's answer says most.
-            Ok(Err(error)) if !matches!(failure, DialError::OtherDevice { .. }) => failure = error,
-            Ok(Err(_)) => {}
+            Ok(Err(DialError::Unreachable(tried))) => unreachable.extend(tried),
+            // Another device's answer says most.
+            Ok(Err(error)) => failure = error,
             Err(error) => tracing::error!(%error, "a dial ended unexpectedly"),
         }
+    }
+    if matches!(failure, DialError::NoAddress) && !unreachable.is_empty() {
+        unreachable.sort();
+        failure = DialError::Unreachable(unreachable);
     }
     Err(failure)
 }
 
 async fn dial(config: Arc<ClientConfig>, address: String, within: Duration) -> Result<Connection, DialError> {
-    let unreachable = |reason: String| DialError::Unreachable { address: address.clone(), reason };
+    let unreachable = |reason: String| DialError::Unreachable(vec![format!("{address}: {reason}")]);
     let dialing = async {
         let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(error.to_string()))?;
         socket::prepare(&stream);

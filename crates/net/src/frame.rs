@@ -25,11 +25,19 @@ pub enum FrameError {
         limit: usize,
     },
     /// The connection broke.
-    #[error("connection lost: {0}")]
+    #[error("connection lost: {}", lost(.0))]
     Io(#[from] io::Error),
     /// The other side ended the connection.
     #[error("connection closed")]
     Closed,
+}
+
+/// What TLS calls an unexpected end is how a process that was stopped, or does not want to talk, ends a connection.
+fn lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the other side closed it without a word".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Cuts a stream into frames.

@@ -266,7 +266,7 @@ impl Shared {
 
     /// Tells the server of a connection that came to nothing, if it has time to listen.
     pub(crate) fn refused(&self, device: Option<DeviceId>, address: SocketAddr, reason: &str) {
-        tracing::warn!(?device, %address, reason, "refused");
+        tracing::debug!(?device, %address, reason, "refused"); // The server says it louder.
         _ = self.events.try_send(NetEvent::Refused { device, address, reason: reason.to_owned() });
     }
 

@@ -18,6 +18,9 @@ use crate::text::one_line;
 use crate::ticket::Ticket;
 use crate::tls;
 
+/// Within this time an address has to have let us in: time for three retransmissions, and for a slow line.
+const REACHED_WITHIN: Duration = Duration::from_secs(8);
+
 /// A ticket to redeem, and by whom.
 #[derive(Debug, Clone)]
 pub struct PairRequest {
@@ -57,12 +60,10 @@ pub enum PairError {
     Expired,
     /// The device does not answer.
     #[error(
-        "the device cannot be reached within {seconds} s ({reason}); check that its server runs and the network lets us through"
+        "the device cannot be reached ({reason}); check that its server runs and the network lets us through"
     )]
     Unreachable {
-        /// How long it was tried, at most.
-        seconds: u64,
-        /// One of the things that went wrong.
+        /// What went wrong, at each of its addresses.
         reason: String,
     },
     /// The device closed the connection, as it does when the ticket is no good.
@@ -100,22 +101,22 @@ pub async fn pair(identity: &Identity, request: PairRequest) -> Result<PairedWit
     let within = request.timeout;
     match timeout(within, redeem(identity, request)).await {
         Ok(result) => result,
-        Err(_) => Err(unreachable(within, "no answer".to_owned())),
+        Err(_) => {
+            let reason = format!("no answer to the ticket within {} s", within.as_secs_f64());
+            Err(PairError::Unreachable { reason })
+        }
     }
-}
-
-fn unreachable(within: Duration, reason: String) -> PairError {
-    PairError::Unreachable { seconds: within.as_secs(), reason }
 }
 
 async fn redeem(identity: &Identity, request: PairRequest) -> Result<PairedWith, PairError> {
     let PairRequest { ticket, name, addresses, timeout, .. } = request;
     let config =
         tls::client_config(identity, ticket.device).map_err(|error| PairError::Tls(error.to_string()))?;
-    let dialed = dial_any(&Arc::new(config), &ticket.addresses, timeout).await;
+    let dialed = dial_any(&Arc::new(config), &ticket.addresses, timeout.min(REACHED_WITHIN)).await;
     let mut connection = dialed.map_err(|error| match error {
         DialError::OtherDevice { address } => PairError::OtherDevice { address },
-        other => unreachable(timeout, other.to_string()),
+        DialError::Unreachable(tried) => PairError::Unreachable { reason: tried.join(", ") },
+        DialError::NoAddress => PairError::Unreachable { reason: error.to_string() },
     })?;
     let role = Role::Pair(PairRole { secret: ticket.secret, name, addresses });
     let protocols = NetworkConfig::PROTOCOLS;

@@ -57,6 +57,7 @@ pub(crate) fn peeked_to_proto(
             proto::Peeked {
                 only_author: page.only_author.map(|device| device.0.to_vec()).unwrap_or_default(),
                 is_last: page.is_last,
+                troubled: page.n_troubled,
                 page: Some(proto::Entries { actors, entries, ..Default::default() }),
                 ..peeked
             }
@@ -73,7 +74,12 @@ pub(crate) fn peeked_from_bytes(bytes: &[u8]) -> Result<Message, WireError> {
         }
     }
     let result = if header.refused.is_empty() {
-        Ok(Page { only_author: device(&header.only_author)?, entries, is_last: header.is_last })
+        Ok(Page {
+            only_author: device(&header.only_author)?,
+            entries,
+            is_last: header.is_last,
+            n_troubled: header.troubled,
+        })
     } else {
         Err(header.refused)
     };
@@ -170,6 +176,8 @@ struct PeekedHeader {
     is_last: bool,
     #[prost(string, tag = "5")]
     refused: String,
+    #[prost(uint64, tag = "7")]
+    troubled: u64,
 }
 
 /// `Entry` without its register.

@@ -10,6 +10,7 @@ mod file_up;
 mod history;
 mod log;
 mod man;
+mod meanwhile;
 mod remote_add;
 mod remote_invite;
 mod remote_ls;

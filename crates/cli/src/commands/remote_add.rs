@@ -2,8 +2,9 @@
 
 use file_sync_server::api::command::RemoteAdd;
 use file_sync_server::api::names::RemoteName;
-use file_sync_server::api::types::Remote;
+use file_sync_server::api::types::{Remote, Status};
 
+use super::meanwhile::meanwhile;
 use super::shown;
 use crate::client::Client;
 use crate::console::Console;
@@ -14,7 +15,10 @@ use crate::failure::Failure;
 /// # Errors
 /// When the server refuses, or cannot reach that device.
 pub async fn run(name: RemoteName, ticket: String, client: &Client, console: Console) -> Result<(), Failure> {
-    let remote: Remote = client.post("/v1/remotes", &RemoteAdd { name, ticket }).await?;
+    let request = RemoteAdd { name, ticket };
+    let asking = client.post("/v1/remotes", &request);
+    let line = |_: &Status| "connecting to the device that made the ticket".to_owned();
+    let remote: Remote = meanwhile(asking, client, console, line).await?;
     console.result(&remote, |remote| {
         format!("paired with {} (device {})\n", shown(&remote.name), shown(&remote.id))
     })

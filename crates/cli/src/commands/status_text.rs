@@ -48,10 +48,7 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     let files = counted(directory.files, "file", "files");
     text.push_str(&format!("  {files}, {}{}\n", size(directory.bytes), counts(directory)));
     if let Some(merge) = &directory.first_merge {
-        let FirstMerge { adopted, fetched, sent, conflicts, removed } = merge;
-        text.push_str(&format!(
-            "  first merge: {adopted} equal, {fetched} fetched, {sent} sent, {conflicts} in conflict, {removed} replaced or removed here\n"
-        ));
+        text.push_str(&first_merge(merge));
     }
     if let Some(reading) = &directory.verifying {
         text.push_str(&format!("  verify: {}\n", progress(reading)));
@@ -70,6 +67,15 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
         directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
     text.push_str(&lines(&left, |line| format!("left alone: {line}")));
     text
+}
+
+fn first_merge(merge: &FirstMerge) -> String {
+    let FirstMerge { adopted, fetched, sent, conflicts, removed, local, left } = merge;
+    let local = local.map(|local| format!(", {local} kept here alone")).unwrap_or_default();
+    let left = left.map(|left| format!(", {left} left there")).unwrap_or_default();
+    format!(
+        "  first merge: {adopted} equal, {fetched} fetched, {sent} sent, {conflicts} in conflict, {removed} replaced or removed here{local}{left}\n"
+    )
 }
 
 /// How far a reading is.

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use file_sync_server::api::types::{Foreseen, ForeseenCount, ForeseenFile, Mode, Preview};
+use file_sync_server::api::command::SyncUp;
+use file_sync_server::api::types::{Foreseen, ForeseenCount, ForeseenFile, Mode, Preview, Status};
 
-use super::status_text::size;
+use super::meanwhile::meanwhile;
+use super::status_text::{counted, progress, size};
 use super::{shown, shown_path, sync_up};
 use crate::args::RemoteDirectory;
 use crate::client::Client;
@@ -23,7 +25,9 @@ pub async fn run(
     console: Console,
 ) -> Result<(), Failure> {
     let request = sync_up::request(source, directory, mode)?;
-    let preview: Preview = client.post("/v1/syncs/preview", &request).await?;
+    let asking = client.post_patiently("/v1/syncs/preview", &request);
+    let line = |status: &Status| progress_line(status, &request);
+    let preview: Preview = meanwhile(asking, client, console, line).await?;
     for error in &preview.errors {
         console.remark(&format!(
             "{}: {}; not in the figures",
@@ -32,33 +36,72 @@ pub async fn run(
         ));
     }
     console.hint("nothing was changed; without --dry-run it is joined");
-    console.result(&preview, text)
+    console.result(&preview, text)?;
+    match missing(&preview) {
+        Some(missing) => Err(Failure::refused(missing)),
+        None => Ok(()),
+    }
+}
+
+fn progress_line(status: &Status, request: &SyncUp) -> String {
+    let reading = status.previewing.as_ref().filter(|reading| reading.of_files > 0);
+    reading.map_or_else(|| sync_up::waiting_line(status, request), progress)
+}
+
+/// Why the figures are not the whole truth, in one line.
+fn missing(preview: &Preview) -> Option<String> {
+    let here = counted(preview.errors.len() as u64, "path", "paths");
+    let there = counted(preview.remote_errors, "path", "paths");
+    let remote = shown(&preview.remote);
+    let who = match (preview.errors.is_empty(), preview.remote_errors == 0) {
+        (true, true) => return None,
+        (false, true) => format!("{here} here could not be read"),
+        (true, false) => format!("{there} at {remote} in trouble, see `file-sync status` there"),
+        (false, false) => {
+            format!(
+                "{here} here could not be read, {there} at {remote} in trouble, see `file-sync status` there"
+            )
+        }
+    };
+    Some(format!(
+        "{who}: what the first merge would do about them is not in the figures; mend that and ask again"
+    ))
 }
 
 fn text(preview: &Preview) -> String {
     let (remote, name, path) = (shown(&preview.remote), shown(&preview.name), shown_path(&preview.path));
-    if preview.files.is_empty() {
+    if preview.files.is_empty() && preview.directories.is_empty() && preview.unsupported.is_empty() {
         return format!("{remote}:{name} and {path} hold no files\n");
     }
-    let mut counts: String = preview.counts.iter().map(|count| count_line(count, &remote)).collect();
+    let mut counts: String = preview.counts.iter().map(|count| count_line(count, preview)).collect();
     if preview.held {
         counts.push_str("           so much that it would be held until `file-sync sync approve`\n");
     }
     let row = |file: &ForeseenFile| {
         [word(file.what).to_owned(), shown_path(&file.path), remark(file, preview.mode)]
     };
-    let files: Vec<_> = preview.files.iter().filter(|file| file.what != Foreseen::Adopt).map(row).collect();
-    if files.is_empty() {
+    let files = preview.files.iter().filter(|file| file.what != Foreseen::Adopt).map(row);
+    let directories = preview.directories.iter().map(|directory| {
+        let path = shown_path(&directory.path) + "/";
+        [word(directory.what).to_owned(), path, "a directory, with nothing to tell of in it".to_owned()]
+    });
+    let left_alone = preview
+        .unsupported
+        .iter()
+        .map(|left| ["leave".to_owned(), shown_path(&left.path), shown(&left.message)]);
+    let rows: Vec<_> = files.chain(directories).chain(left_alone).collect();
+    if rows.is_empty() {
         return format!("joining {remote}:{name} at {path}, {}, would\n{counts}", preview.mode.as_str());
     }
-    let files = table(["WHAT", "PATH", ""], files);
-    format!("joining {remote}:{name} at {path}, {}, would\n{counts}\n{files}", preview.mode.as_str())
+    let rows = table(["WHAT", "PATH", ""], rows);
+    format!("joining {remote}:{name} at {path}, {}, would\n{counts}\n{rows}", preview.mode.as_str())
 }
 
-fn count_line(count: &ForeseenCount, remote: &str) -> String {
+fn count_line(count: &ForeseenCount, preview: &Preview) -> String {
+    let remote = shown(&preview.remote);
     let files = if count.files == 1 { "1 file".to_owned() } else { format!("{} files", count.files) };
     let what = match count.what {
-        Foreseen::Adopt => "equal on both sides: no bytes are sent, mode and time become the same".to_owned(),
+        Foreseen::Adopt => format!("equal on both sides: no bytes are sent; {}", metadata(preview, &remote)),
         Foreseen::Fetch => format!("only at {remote}, or newer there: fetched"),
         Foreseen::Send => format!("only here: sent to {remote}"),
         Foreseen::Conflict => {
@@ -71,6 +114,17 @@ fn count_line(count: &ForeseenCount, remote: &str) -> String {
         Foreseen::Left => format!("at {remote}: not fetched, by the mode or an ignore rule here"),
     };
     format!("  {:<8} {files}, {}: {what}\n", word(count.what), size(count.bytes))
+}
+
+/// What becomes of the modes and times of files that are equal (promise W1).
+fn metadata(preview: &Preview, remote: &str) -> String {
+    match (preview.mode, preview.read_only) {
+        (Mode::SendOnly, _) => "modes and times stay as they are on this device".to_owned(),
+        (Mode::TwoWay, false) => {
+            format!("modes and times become those at {remote} as a rule, even where those here are later")
+        }
+        (Mode::ReceiveOnly, _) | (Mode::TwoWay, true) => format!("modes and times become those at {remote}"),
+    }
 }
 
 fn word(what: Foreseen) -> &'static str {

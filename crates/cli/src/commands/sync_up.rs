@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use file_sync_server::api::command::SyncUp;
-use file_sync_server::api::types::{Mode, Synced};
+use file_sync_server::api::types::{Mode, Remote, Status, Synced};
 
+use super::meanwhile::meanwhile;
 use super::{local_path, shown, shown_path};
 use crate::args::RemoteDirectory;
 use crate::client::Client;
@@ -23,7 +24,9 @@ pub async fn run(
     console: Console,
 ) -> Result<(), Failure> {
     let request = request(source, directory, mode)?;
-    let synced: Synced = client.post("/v1/syncs", &request).await?;
+    let asking = client.post("/v1/syncs", &request);
+    let line = |status: &Status| waiting_line(status, &request);
+    let synced: Synced = meanwhile(asking, client, console, line).await?;
     console.hint("`file-sync status` says what the first merge did, once it has ended");
     console.result(&synced, |synced| {
         let (remote, name, path) = (shown(&synced.remote), shown(&synced.name), shown_path(&synced.path));
@@ -31,6 +34,18 @@ pub async fn run(
             if synced.read_only { ", offered read-only: changes made here stay here" } else { "" };
         format!("joined {remote}:{name} at {path}, {}{read_only}\n", synced.mode.as_str())
     })
+}
+
+/// Whom a terminal is told to wait for.
+pub(super) fn waiting_line(status: &Status, request: &SyncUp) -> String {
+    let name = shown(request.remote.as_str());
+    match status.remotes.iter().find(|remote| remote.name == request.remote.as_str()) {
+        Some(Remote { connected: false, address: Some(address), .. }) => {
+            format!("connecting to {name} at {}", shown(address))
+        }
+        Some(Remote { connected: false, .. }) => format!("connecting to {name}"),
+        _ => format!("waiting for an answer of {name}"),
+    }
 }
 
 /// What is asked for.

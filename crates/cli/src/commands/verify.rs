@@ -7,15 +7,13 @@ use file_sync_server::api::command::Conflicts;
 use file_sync_server::api::types::{Reading, Status, Verified, VerifiedDirectory, Waited};
 use serde::Serialize;
 
+use super::meanwhile::meanwhile;
 use super::status_text::{counted, progress, size};
 use super::sync_wait::wait;
 use super::{shown, shown_path, sync_wait};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
-
-/// How often a terminal is told how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// What `verify --json` prints.
 #[derive(Serialize)]
@@ -61,22 +59,8 @@ pub async fn run(
 
 /// Has all files read; how far it is stands on a terminal's last line meanwhile.
 async fn read_again(request: &Conflicts, client: &Client, console: Console) -> Result<Verified, Failure> {
-    let reading = client.post("/v1/verify", request);
-    tokio::pin!(reading);
-    loop {
-        tokio::select! {
-            verified = &mut reading => {
-                console.progress("");
-                return verified;
-            }
-            () = tokio::time::sleep(PROGRESS_EVERY) => {
-                // Who cannot say how far it is will say what came of it.
-                if let Ok(status) = client.get::<Status>("/v1/status").await {
-                    console.progress(&progress_line(&status));
-                }
-            }
-        }
-    }
+    let reading = client.post_patiently("/v1/verify", request);
+    meanwhile(reading, client, console, progress_line).await
 }
 
 fn progress_line(status: &Status) -> String {

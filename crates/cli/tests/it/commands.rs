@@ -9,7 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::device::{Device, text};
-use crate::world::{JANUARY, check, eventually, holds, join, mentions, offer, paired, settle, sharing};
+use crate::world::{
+    JANUARY, PATIENCE, check, eventually, holds, join, mentions, offer, paired, settle, sharing,
+};
 
 fn fields(value: &Value) -> Vec<&str> {
     value.as_object().map(|fields| fields.keys().map(String::as_str).collect()).unwrap_or_default()
@@ -392,4 +394,43 @@ fn a_name_wins_over_a_path() {
     assert_eq!(left(&alpha), "three", "the name two was another directory's");
     alpha.ok(["file", "down", "two"]);
     assert_eq!(left(&alpha), Value::Null, "the path two is what is left");
+}
+
+#[test]
+fn what_is_normal_while_devices_pair_and_meet_again_is_logged_without_a_warning() {
+    let (mut alpha, mut beta) = paired();
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    for _ in 0..4 {
+        alpha.stop();
+        beta.stop();
+        // Both dial at once.
+        alpha.begin_under(&[]);
+        beta.begin_under(&[]);
+        alpha.await_ready();
+        beta.await_ready();
+        settle(&[&alpha, &beta]);
+    }
+    for device in [&alpha, &beta] {
+        let log = device.whole_log();
+        let loud: Vec<&str> =
+            log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+        assert!(loud.is_empty(), "{}: {loud:#?}", device.name);
+    }
+    // What somebody may want to know is said once, and in words of our own.
+    alpha.ok(["remote", "rm", "beta"]);
+    let (stranger, gone) = ("a device that is not paired", "which may have removed this device");
+    for (device, sentence) in [(&alpha, stranger), (&beta, gone)] {
+        eventually(PATIENCE, || {
+            let log = device.whole_log();
+            if log.contains(sentence) { Ok(()) } else { Err(log) }
+        });
+        let log = device.whole_log();
+        let loud: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+        assert!(
+            loud.iter().all(|line| line.contains("came to nothing") && !line.contains("https:")),
+            "{loud:#?}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::tree::{tree_of, try_tree_of};
-use crate::world::{JANUARY, PATIENCE, eventually, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, settle, sharing};
 
 const N_FILES: usize = 200;
 
@@ -192,4 +192,40 @@ fn l6_how_much_is_held_is_set_for_each_directory_and_lasts() {
     assert_eq!(limit, json!({ "files": 100, "percent": 50 }));
     assert_eq!(alpha.run(["sync", "hold", "docs", "--percent", "101"]).status.code(), Some(2));
     alpha.refused(1, ["sync", "hold", "elsewhere"]);
+}
+
+#[test]
+fn l6_why_says_first_that_a_held_path_is_in_conflict() {
+    let (mut alpha, mut beta) = with_files();
+    beta.stop();
+    beta.user().write("d0/f0", "beta's edit", FEBRUARY);
+    alpha.user().write("d0/f0", "alpha's edit", MARCH);
+    eventually(PATIENCE, || {
+        let why = alpha.json(["why", alpha.user().path("d0/f0").to_str().expect("UTF-8")]);
+        if why["index"]["bytes"] == 12 { Ok(()) } else { Err(why) }
+    });
+    alpha.stop();
+    delete_most(&alpha);
+    alpha.begin();
+    holds(&alpha, 150);
+    beta.begin();
+    let why = |name: &str| {
+        let path = alpha.user().path(name);
+        let path = path.to_str().expect("UTF-8").to_owned();
+        (alpha.json(["why", &path]), alpha.ok(["why", &path]))
+    };
+    let (said, shown) = eventually(PATIENCE, || {
+        let (said, shown) = why("d0/f0");
+        if said["in_conflict"] == true { Ok((said, shown)) } else { Err(shown) }
+    });
+    assert_eq!((&said["reason"], &said["held"]), (&json!("conflict"), &json!(true)), "{said}");
+    let sentence = shown.lines().last().unwrap_or_default();
+    assert!(sentence.starts_with("so: it is in conflict: d0/f0.sync-conflict-"), "{shown}");
+    assert!(sentence.contains("; besides, its deletion is held"), "{shown}");
+    let copy = said["versions"][1]["shown_at"]["path"].as_str().expect("where the other stands").to_owned();
+    let (said, shown) = why(&copy);
+    assert_eq!((&said["in_conflict"], &said["held"]), (&json!(true), &json!(true)), "{said}");
+    assert!(shown.contains("as the copy of d0/f0") && shown.contains("the deletion of d0, which"), "{shown}");
+    // What is held alone says so, as before.
+    assert_eq!(why("d0/f2").0["reason"], "held");
 }

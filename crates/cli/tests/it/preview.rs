@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::fs::chown;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::tree::tree_of;
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, PATIENCE, copy_name, directory_becomes, equal, eventually, introduce, join,
-    offer, paired, settle, trio,
+    FEBRUARY, JANUARY, MARCH, PATIENCE, copy_name, directory_becomes, equal, eventually, introduce,
+    is_root_or_skips, join, mentions, offer, paired, settle, trio,
 };
+
+const NOBODY: u32 = 65_534;
 
 /// Two devices that have not joined yet, with all that can meet in a first merge.
 fn apart(options: &[&str]) -> (Device, Device) {
@@ -223,4 +226,205 @@ fn a_preview_given_up_or_beside_a_join_disturbs_nothing() {
     }
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
+}
+
+/// A device that may not read and write everything, with an empty root of its own.
+fn nobody(name: &str) -> Device {
+    let device = Device::start_as(name, Some(NOBODY));
+    fs::create_dir(device.root()).expect("a root");
+    chown(device.root(), Some(NOBODY), Some(NOBODY)).expect("root may give a directory away");
+    device
+}
+
+#[test]
+fn a_preview_of_what_cannot_be_read_says_so_and_does_not_exit_0() {
+    if !is_root_or_skips("a preview of unreadable files") {
+        return;
+    }
+    let (alpha, beta) = (nobody("alpha"), nobody("beta"));
+    introduce(&alpha, &beta);
+    for (device, own) in [(&alpha, "secret there"), (&beta, "secret here")] {
+        device.user().write("same", "the same", JANUARY);
+        device.user().write_as(own, "bytes", 0o600, (JANUARY, 0));
+    }
+    offer(&alpha, &[]);
+    eventually(PATIENCE, || {
+        let directory = alpha.directory();
+        let is_so = directory["files"] == 1 && mentions(&directory["errors"], "secret there");
+        if is_so { Ok(()) } else { Err(directory.to_string()) }
+    });
+    let root = beta.root();
+    let args = ["sync", "up", "alpha:docs", root.to_str().expect("UTF-8"), "--dry-run"];
+    let output = beta.run([&args[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!(lines(&said), ["adopt same"]);
+    assert_eq!((&said["errors"][0]["path"], &said["remote_errors"]), (&json!("secret here"), &json!(1)));
+    let output = beta.run(args);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout.contains("adopt    1 file"), "{stdout}");
+    assert!(stderr.contains("secret here: "), "{stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("1 path here could not be read, 1 path at alpha"), "{stderr}");
+    // Once all can be read, all is said.
+    alpha.user().chmod("secret there", 0o644);
+    beta.user().chmod("secret here", 0o644);
+    eventually(PATIENCE, || {
+        let output = beta.run(args);
+        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+    });
+}
+
+#[test]
+fn a_preview_where_a_join_could_write_nothing_is_refused() {
+    if !is_root_or_skips("a preview where nothing can be written") {
+        return;
+    }
+    let (alpha, beta) = (nobody("alpha"), nobody("beta"));
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    let denied = beta.beside("somebody-elses");
+    fs::create_dir(&denied).expect("a directory");
+    fs::write(beta.beside("file"), "").expect("a file");
+    for path in [denied.clone(), denied.join("new/below"), beta.beside("file").join("below")] {
+        let path = path.to_str().expect("UTF-8");
+        let joined = beta.refused(1, ["sync", "up", "alpha:docs", path]);
+        let said = beta.refused(1, ["sync", "up", "alpha:docs", path, "--dry-run"]);
+        let reasons = ["Permission denied", "Not a directory", "not a directory"];
+        assert!(reasons.iter().any(|reason| joined.contains(reason)), "{joined}");
+        assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
+    }
+    assert!(!denied.join("new").exists());
+}
+
+#[test]
+fn a_preview_tells_of_empty_directories_and_of_what_is_left_alone() {
+    let (alpha, beta) = paired();
+    let (there, here) = (alpha.user(), beta.user());
+    for user in [&there, &here] {
+        user.mkdir("both/empty");
+    }
+    there.mkdir("there/empty");
+    there.write("full/f", "bytes", JANUARY);
+    there.link("a target", "link there");
+    here.mkdir("here/empty");
+    here.link("a target", "link here");
+    let fifo = beta.root().join("a fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo(1) is there").success());
+    offer(&alpha, &[]);
+    directory_becomes(&alpha, "files", 2);
+    let said = preview(&beta, &[]);
+    assert_eq!(lines(&said), ["fetch full/f", "send link here", "fetch link there"]);
+    let expected = json!([{"path": "here/empty", "what": "send"}, {"path": "there/empty", "what": "fetch"}]);
+    assert_eq!(said["directories"], expected);
+    assert_eq!(said["unsupported"][0]["path"], "a fifo", "{said}");
+    let bytes: Vec<_> = ["send", "fetch"]
+        .iter()
+        .map(|what| said["counts"].as_array().expect("counts").iter().find(|one| one["what"] == *what))
+        .map(|count| count.expect("a count")["bytes"].clone())
+        .collect();
+    assert_eq!(bytes, [json!(0), json!(5)], "a symlink has no bytes, as in `status`");
+    let root = beta.root();
+    let shown = beta.ok(["sync", "up", "alpha:docs", root.to_str().expect("UTF-8"), "--dry-run"]);
+    for line in ["send   here/empty/", "fetch  there/empty/", "leave  a fifo"] {
+        assert!(shown.lines().any(|one| one.starts_with(line)), "no {line:?} in {shown}");
+    }
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    assert!(alpha.user().path("here/empty").is_dir() && beta.user().path("there/empty").is_dir());
+}
+
+#[test]
+fn how_far_a_preview_is_shows_in_status() {
+    const BYTES: u64 = 2 << 30;
+    let (alpha, beta) = paired();
+    offer(&alpha, &[]);
+    fs::create_dir(beta.root()).expect("a root");
+    let file = fs::File::create(beta.user().path("sparse")).expect("a file");
+    file.set_len(BYTES).expect("a file system with holes");
+    assert!(beta.status().get("previewing").is_none(), "nothing is being read");
+    let root = beta.root();
+    let mut preview = beta.command();
+    preview.args(["sync", "up", "alpha:docs", root.to_str().expect("UTF-8"), "--dry-run"]);
+    let mut preview = preview.stdout(Stdio::null()).spawn().expect("the client starts");
+    eventually(PATIENCE, || {
+        let reading = beta.status()["previewing"].clone();
+        let of = (reading["of_files"].as_u64(), reading["of_bytes"].as_u64());
+        if of == (Some(1), Some(BYTES)) { Ok(()) } else { Err(format!("{reading}")) }
+    });
+    assert!(preview.wait().expect("a child").success());
+    assert!(beta.status().get("previewing").is_none(), "it is over");
+}
+
+/// What `status` says that the first merge did, once it has ended.
+fn merged(device: &Device) -> Value {
+    eventually(PATIENCE, || {
+        let directory = device.directory();
+        directory.get("first_merge").cloned().ok_or(format!("no first merge yet: {directory}"))
+    })
+}
+
+#[test]
+fn status_says_what_a_first_merge_one_way_did() {
+    for (offered, joined) in
+        [(&[][..], &["--mode", "receive-only"][..]), (&[], &["--mode", "send-only"]), (&["--read-only"], &[])]
+    {
+        let (alpha, beta) = apart(offered);
+        let said = preview(&beta, joined);
+        join(&beta, &alpha, joined);
+        settle(&[&alpha, &beta]);
+        let did = merged(&beta);
+        let counts = said["counts"].as_array().expect("counts");
+        let count =
+            |what| counts.iter().find(|one| one["what"] == what).map_or(json!(0), |one| one["files"].clone());
+        let pairs = [
+            ("adopted", "adopt"),
+            ("fetched", "fetch"),
+            ("sent", "send"),
+            ("conflicts", "conflict"),
+            ("local", "local"),
+            ("left", "left"),
+            ("removed", "remove"),
+        ];
+        for (field, what) in pairs {
+            assert_eq!(
+                did[field],
+                count(what),
+                "{field} with {offered:?} {joined:?}: {did}, and before: {said}"
+            );
+        }
+        let shown = beta.ok(["status"]);
+        let line = format!(", {} kept here alone, {} left there", did["local"], did["left"]);
+        assert!(shown.contains("first merge: 2 equal, ") && shown.contains(&line), "{shown}");
+    }
+}
+
+#[test]
+fn w1_files_equal_at_a_first_merge_get_one_mode_and_time_as_the_preview_says() {
+    let (alpha, beta) = paired();
+    for (device, [f, g]) in [(&alpha, [JANUARY, FEBRUARY]), (&beta, [FEBRUARY, JANUARY])] {
+        let mode = if device.name == "alpha" { 0o644 } else { 0o600 };
+        device.user().write_as("f", "the same", mode, (f, 0));
+        device.user().write_as("g", "the same as well", mode, (g, 0));
+    }
+    offer(&alpha, &[]);
+    directory_becomes(&alpha, "files", 2);
+    let root = beta.root();
+    let root = root.to_str().expect("a root in UTF-8");
+    let dry_run =
+        |options: &[&str]| beta.ok([&["sync", "up", "alpha:docs", root, "--dry-run"], options].concat());
+    assert!(
+        dry_run(&[])
+            .contains("modes and times become those at alpha as a rule, even where those here are later")
+    );
+    assert!(dry_run(&["--mode", "receive-only"]).contains("modes and times become those at alpha\n"));
+    assert!(dry_run(&["--mode", "send-only"]).contains("modes and times stay as they are on this device"));
+    join(&beta, &alpha, &[]);
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    for (name, alphas, betas) in [("f", JANUARY, FEBRUARY), ("g", FEBRUARY, JANUARY)] {
+        let found = (beta.user().mode(name), beta.user().mtime(name));
+        assert!([(0o644, alphas), (0o600, betas)].contains(&found), "{name}: {found:?}");
+    }
 }

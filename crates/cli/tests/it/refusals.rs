@@ -197,29 +197,39 @@ fn a_taken_remote_name_is_refused_and_the_ticket_stays_good() {
 
 #[test]
 fn devices_that_do_not_answer_are_given_up_within_thirty_seconds() {
-    let (mut stopped, silent, beta) =
-        (Device::start("stopped"), Device::start("silent"), Device::start("beta"));
+    let [mut stopped, mut gone, silent, unknown, beta] =
+        ["stopped", "gone", "silent", "unknown", "beta"].map(Device::start);
     introduce(&silent, &beta);
-    let tickets = [&stopped, &silent].map(|device| device.ok(["remote", "invite"]));
+    introduce(&gone, &beta);
+    gone.stop();
+    let tickets = [&stopped, &silent, &unknown].map(|device| device.ok(["remote", "invite"]));
     stopped.stop();
     silent.freeze();
+    unknown.freeze();
     let start = std::time::Instant::now();
     let gives_up = |args: &[&str], named: &str| {
         let line = beta.refused(1, args);
         assert!(line.contains(named), "{args:?}: {named} is not named in: {line}");
         assert!(start.elapsed() < std::time::Duration::from_secs(35), "{args:?}: {:?}", start.elapsed());
     };
-    let target = beta.beside("target");
+    let (target, other) = (beta.beside("target"), beta.beside("other"));
     // The silent one is known already: who asks for it again is told so, without waiting.
     gives_up(&["remote", "add", "other", tickets[1].trim_end()], "silent");
     assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
     std::thread::scope(|scope| {
-        scope.spawn(|| gives_up(&["remote", "add", "stopped", tickets[0].trim_end()], "reach"));
-        scope.spawn(|| gives_up(&["sync", "up", "silent:docs", utf8(&target)], "silent"));
+        scope.spawn(|| gives_up(&["remote", "add", "stopped", tickets[0].trim_end()], &stopped.address()));
+        scope.spawn(|| gives_up(&["sync", "up", "silent:docs", utf8(&target)], &silent.address()));
+        scope.spawn(|| gives_up(&["sync", "up", "gone:docs", utf8(&other)], &gone.address()));
+        scope.spawn(|| {
+            // Its address takes the connection, and nobody is there.
+            gives_up(&["remote", "add", "unknown", tickets[2].trim_end()], &unknown.address());
+            assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+        });
     });
-    assert!(!target.exists(), "nothing was made");
-    assert_eq!(beta.status()["remotes"].as_array().map(Vec::len), Some(1));
+    assert!(!target.exists() && !other.exists(), "nothing was made");
+    assert_eq!(beta.status()["remotes"].as_array().map(Vec::len), Some(2));
     silent.thaw();
+    unknown.thaw();
 }
 
 #[test]

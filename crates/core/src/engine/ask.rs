@@ -52,8 +52,8 @@ pub enum Reason {
     Hidden,
     /// Something failed; tried again after so many milliseconds.
     Trouble(String, u64),
-    /// Its deletion, here or elsewhere, waits for a word of the user's.
-    Held,
+    /// The deletion of this, of the path itself or of a directory that it lies in, waits for a word of the user's.
+    Held(SyncPath),
     /// This device may not send: what was done here stays here.
     LocalChange,
     /// This device takes nothing from others.
@@ -138,16 +138,16 @@ impl Engine {
         if let RootState::Lost(reason) = &self.root {
             return Reason::RootLost(reason.clone());
         }
-        match (left_alone, trouble) {
+        match (left_alone, trouble, self.holds.about(path)) {
             _ if self.paused => Reason::Paused,
             _ if self.is_ignored(path, is_directory) => Reason::Ignored,
-            (Some(message), _) => Reason::LeftAlone(message.clone()),
+            (Some(message), ..) => Reason::LeftAlone(message.clone()),
             _ if self.is_hidden(path) => Reason::Hidden,
-            (_, Some((trouble, at))) => {
+            (_, Some((trouble, at)), _) => {
                 Reason::Trouble(trouble.message.clone(), at.saturating_sub(self.now.monotonic_ms))
             }
             _ if !self.observer.is_ready => Reason::FirstScan,
-            _ if self.holds.is_about(path) => Reason::Held,
+            (_, _, Some(held)) => Reason::Held(held),
             _ if self.local_changes.contains_key(path) => Reason::LocalChange,
             _ if self.is_found_out_about(path) => Reason::BeingLookedAt,
             _ if self.is_as_shown(&value, record) => Reason::InStep,

@@ -2,9 +2,11 @@
 //!
 //! It is counted in one life of the engine: who is stopped in the middle says nothing of it afterwards.
 
-use super::{Engine, Mode};
+use super::{Engine, Foreseen, Mode, Outcome};
+use crate::conflict::origins;
 use crate::effect::Op;
 use crate::path::SyncPath;
+use crate::version::Content;
 
 /// How many files and symlinks met which end in a first merge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +21,10 @@ pub struct FirstMerge {
     pub conflicts: u64,
     /// Taken away here, because others had deleted or replaced them.
     pub removed: u64,
+    /// Only here, or different here, and kept here alone: where changes go one way.
+    pub local: u64,
+    /// Only there, and left there: where changes go one way.
+    pub left: u64,
 }
 
 /// How far it is.
@@ -77,6 +83,14 @@ impl Engine {
         if !is_over {
             return;
         }
+        match self.may_send() && self.config.mode != Mode::SendOnly {
+            true => self.count_both_ways(&mut merge),
+            false => self.count_one_way(&mut merge),
+        }
+        self.merging = Merging::Done(merge);
+    }
+
+    fn count_both_ways(&self, merge: &mut FirstMerge) {
         for (path, node) in self.tree.iter() {
             let content = node.record.as_ref().map(|record| record.content);
             let Some(content) = content.filter(|content| content.is_bytes()) else { continue };
@@ -88,6 +102,32 @@ impl Engine {
             }
         }
         merge.adopted = merge.adopted.saturating_sub(merge.fetched);
-        self.merging = Merging::Done(merge);
+    }
+
+    /// Where changes go one way, what stays as it is follows from what is known by now, as it did before.
+    fn count_one_way(&self, merge: &mut FirstMerge) {
+        let n_placed = merge.fetched;
+        for Foreseen { path, outcome, .. } in self.foreseen().filter(|foreseen| !foreseen.is_directory) {
+            match outcome {
+                Outcome::Adopted => merge.adopted += 1,
+                Outcome::Sent => merge.sent += 1,
+                Outcome::Conflict { .. } => merge.conflicts += 1,
+                Outcome::Local => match self.took_its_name(&path) {
+                    Some(content) => {
+                        merge.conflicts += 1;
+                        merge.fetched -= u64::from(content.is_bytes() && merge.fetched > 0);
+                    }
+                    None => merge.local += 1,
+                },
+                Outcome::Left => merge.left += 1,
+                Outcome::Fetched | Outcome::Removed => {} // Held, or in trouble.
+            }
+        }
+        merge.adopted = merge.adopted.saturating_sub(n_placed);
+    }
+
+    /// Of what had to leave its name to something of a remote's: what has the name now.
+    fn took_its_name(&self, copy: &SyncPath) -> Option<Content> {
+        origins(copy).iter().find_map(|origin| self.tree.record(origin)).map(|record| record.content)
     }
 }

@@ -1,11 +1,14 @@
 //! What a first merge will do, told before anything is done: the engine of a directory that was only looked through takes
 //! in what a remote knows, and says what follows. Nothing of it is carried out.
 
+use std::collections::BTreeSet;
+
 use super::peer::only_by;
 use super::{Engine, Mode};
 use crate::conflict::origins;
 use crate::message::{Entry, Page};
 use crate::path::SyncPath;
+use crate::record::Record;
 use crate::size::entry_bytes_max;
 use crate::tree::Node;
 use crate::version::{Content, Value, Version};
@@ -41,8 +44,10 @@ pub struct Foreseen {
     pub path: SyncPath,
     /// What.
     pub outcome: Outcome,
-    /// Bytes of what has the name afterwards, or of what goes.
+    /// Bytes of the regular file that has the name here afterwards, or that goes; a symlink has none.
     pub bytes: u64,
+    /// True for a directory.
+    pub is_directory: bool,
 }
 
 /// What one page holds at the least, in bytes; the last entry may go beyond.
@@ -56,16 +61,22 @@ impl Engine {
         let is_told = |node: &Node| !node.register.is_empty() && node.sequence <= durable;
         for (path, node) in self.tree.after(after).filter(|(_, node)| is_told(node)) {
             if bytes >= PAGE_BYTES {
-                return Page { only_author: self.config.only_author, entries, is_last: false };
+                return self.page_of(entries, false);
             }
             bytes += entry_bytes_max(path, &node.register);
             entries.push(Entry { path: path.clone(), register: node.register.clone(), holds: false });
         }
-        Page { only_author: self.config.only_author, entries, is_last: true }
+        self.page_of(entries, true)
+    }
+
+    fn page_of(&self, entries: Vec<Entry>, is_last: bool) -> Page {
+        let n_troubled = self.told_troubles().count() as u64;
+        Page { only_author: self.config.only_author, entries, is_last, n_troubled }
     }
 
     /// Takes in what a remote knows, as if it had said so, and says what would follow at every path where there is a file
-    /// or symlink now or then. To be asked of an engine that has looked through its disk, with no remotes.
+    /// or symlink now or then, and of every directory that is on one side alone and has nothing in it that is told of. To
+    /// be asked of an engine that has looked through its disk, with no remotes.
     pub fn foresee(&mut self, entries: Vec<Entry>) -> Vec<Foreseen> {
         for Entry { path, register, .. } in entries {
             let register = match self.config.only_author {
@@ -76,30 +87,38 @@ impl Engine {
                 self.let_go_of_deleted(&path);
             }
         }
+        let mut foreseen: Vec<Foreseen> = self.foreseen().collect();
+        foreseen.sort_by(|a, b| a.path.cmp(&b.path));
+        without_parents(foreseen)
+    }
+
+    /// What follows at every path from what is known and on the disk, in no order.
+    pub(super) fn foreseen(&self) -> impl Iterator<Item = Foreseen> {
         let known = self.tree.iter().filter_map(|(path, node)| self.foresee_at(path, Some(node)));
         let local = self.local_changes.keys().filter(|path| self.tree.get(path).is_none());
-        let mut foreseen: Vec<Foreseen> =
-            known.chain(local.filter_map(|path| self.foresee_at(path, None))).collect();
-        foreseen.sort_by(|a, b| a.path.cmp(&b.path));
-        foreseen
+        known.chain(local.filter_map(|path| self.foresee_at(path, None)))
     }
 
     fn foresee_at(&self, path: &SyncPath, node: Option<&Node>) -> Option<Foreseen> {
-        if self.is_unknown(path) {
-            return None; // Told as trouble.
+        if path.is_root() || self.is_unknown(path) {
+            return None; // What is unknown is told as trouble.
         }
         let local = self.local_changes.get(path).and_then(Option::as_ref);
         let here = local.or_else(|| node?.record.as_ref());
         let then = self.tree.project(path).value;
-        let told = |outcome, bytes| Some(Foreseen { path: path.clone(), outcome, bytes });
+        let bytes_here = here.map_or(0, bytes_of);
         let bytes = match then {
             Value::File { length, .. } => length,
-            _ => here.map_or(0, |record| record.stat.size),
+            Value::Symlink { .. } => 0,
+            Value::Absent { .. } | Value::Directory { .. } => bytes_here,
         };
         let here = here.map_or(Content::Absent, |record| record.content);
+        let is_file = here.is_bytes() || then.content().is_bytes();
+        let told =
+            |outcome, bytes| Some(Foreseen { path: path.clone(), outcome, bytes, is_directory: !is_file });
         let is_directory = here == Content::Directory || then.content() == Content::Directory;
         if self.is_left_alone(path) || self.is_ignored(path, is_directory) {
-            let is_only_there = here == Content::Absent && then.content().is_bytes();
+            let is_only_there = here == Content::Absent && then.content() != Content::Absent;
             return if is_only_there { told(Outcome::Left, bytes) } else { None };
         }
         if let Some(conflict) = self.conflict_at(path, here, local.is_some()) {
@@ -114,7 +133,9 @@ impl Engine {
         if here == Content::Absent && origins(path).iter().any(is_copy_of_conflict) {
             return None; // Told with what it is a copy of.
         }
-        told(self.outcome(path, here, local.is_some(), then.content())?, bytes)
+        let outcome = self.outcome(path, here, local.is_some(), then.content())?;
+        let bytes = if outcome == Outcome::Local { bytes_here } else { bytes };
+        told(outcome, bytes)
     }
 
     /// What differs on both sides.
@@ -153,17 +174,40 @@ impl Engine {
     }
 
     fn outcome(&self, path: &SyncPath, here: Content, is_local: bool, named: Content) -> Option<Outcome> {
-        if !here.is_bytes() && !named.is_bytes() {
-            return None; // Directories merge.
+        let is_directory = !here.is_bytes() && !named.is_bytes();
+        if is_directory && (here == Content::Absent) == (named == Content::Absent) {
+            // Directories merge, and what is here alone by now goes to the others.
+            let is_sent = here == Content::Directory && !is_local && !self.is_there(path, here);
+            return is_sent.then_some(Outcome::Sent);
         }
         Some(if here == named {
             if self.is_there(path, here) { Outcome::Adopted } else { Outcome::Sent }
         } else if is_local || self.config.mode == Mode::SendOnly {
             if here == Content::Absent { Outcome::Left } else { Outcome::Local }
-        } else if named.is_bytes() {
+        } else if named.is_bytes() || is_directory && named == Content::Directory {
             Outcome::Fetched
         } else {
             Outcome::Removed
         })
     }
+}
+
+/// `status` counts them the same way.
+fn bytes_of(record: &Record) -> u64 {
+    if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 }
+}
+
+/// Leaves out directories that come or go with what is told of in them.
+fn without_parents(foreseen: Vec<Foreseen>) -> Vec<Foreseen> {
+    let mut parents = BTreeSet::new();
+    let mut kept: Vec<Foreseen> = Vec::new();
+    // What lies in a directory comes after it.
+    for one in foreseen.into_iter().rev() {
+        if !one.is_directory || !parents.contains(&one.path) {
+            parents.extend(one.path.ancestors());
+            kept.push(one);
+        }
+    }
+    kept.reverse();
+    kept
 }

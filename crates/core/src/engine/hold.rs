@@ -59,9 +59,15 @@ impl Holds {
 
     /// True for a path whose deletion is held, and for what lies below.
     pub(super) fn is_about(&self, path: &SyncPath) -> bool {
-        self.elsewhere.contains(path)
-            || self.is_missing(path)
-            || path.ancestors().any(|above| self.is_missing(&above))
+        self.about(path).is_some()
+    }
+
+    /// Whose deletion is held: the path's own, or that of what it lies in.
+    pub(super) fn about(&self, path: &SyncPath) -> Option<SyncPath> {
+        if self.elsewhere.contains(path) || self.is_missing(path) {
+            return Some(path.clone());
+        }
+        path.ancestors().find(|above| self.is_missing(above))
     }
 
     /// Something is there again.

@@ -2,7 +2,7 @@
 
 use super::peer::Refusal;
 use super::{Engine, Mode, RootState};
-use crate::effect::TroubleKind;
+use crate::effect::{Trouble, TroubleKind};
 use crate::path::SyncPath;
 use crate::version::{Content, ContentHash, Value};
 
@@ -147,8 +147,7 @@ impl Engine {
         if let RootState::Lost(reason) = &self.root {
             problems.push(Problem { path: Vec::new(), message: reason.clone(), retry_at_ms: None });
         }
-        let troubles = self.troubles.iter().filter(|(_, (trouble, _))| trouble.kind != TroubleKind::NotEmpty);
-        problems.extend(troubles.map(|(path, (trouble, at))| Problem {
+        problems.extend(self.told_troubles().map(|(path, (trouble, at))| Problem {
             path: path.as_bytes().to_vec(),
             message: trouble.message.clone(),
             retry_at_ms: Some(*at),
@@ -174,6 +173,11 @@ impl Engine {
         problems
     }
 
+    /// The paths in trouble that are worth a word, and when they are tried again.
+    pub(super) fn told_troubles(&self) -> impl Iterator<Item = (&SyncPath, &(Trouble, u64))> {
+        self.troubles.iter().filter(|(_, (trouble, _))| trouble.kind != TroubleKind::NotEmpty)
+    }
+
     /// Why bytes do not come that everybody connected lacks.
     fn why_pending(&self, path: &SyncPath) -> &'static str {
         let wanted = self.tree.project(path).value.content();
@@ -187,7 +191,7 @@ impl Engine {
     pub(super) fn is_troubled(&self) -> bool {
         self.root != RootState::Proved
             || self.refused().next().is_some()
-            || self.troubles.values().any(|(trouble, _)| trouble.kind != TroubleKind::NotEmpty)
+            || self.told_troubles().next().is_some()
     }
 }
 

@@ -16,7 +16,7 @@ use super::names::to_hex;
 mod merge;
 mod versions;
 
-pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenFile, Preview};
+pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenDirectory, ForeseenFile, Preview};
 pub use versions::{
     Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, Resolved, Restored, StandingVersion,
     Why,
@@ -136,6 +136,9 @@ pub struct Status {
     pub remotes: Vec<Remote>,
     /// All directories, offered and synced, by name.
     pub directories: Vec<DirectoryStatus>,
+    /// How far the reading for a `sync up --dry-run` is; left out while none is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previewing: Option<Reading>,
 }
 
 /// A device.

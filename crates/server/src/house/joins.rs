@@ -24,6 +24,9 @@ use crate::input::answer;
 /// How long the remote is waited for.
 const JOIN_WITHIN: Duration = Duration::from_secs(29);
 
+/// What it takes to make something in a directory.
+const MAKING: Access = Access::WRITE_OK.union(Access::EXEC_OK);
+
 /// A join under way.
 pub(super) struct Join {
     request: SyncUp,
@@ -128,10 +131,23 @@ impl House {
         };
         match result {
             Some(synced) => is_done(join.goal, synced),
-            None => join.goal.refuse(Refusal::new(format!(
-                "{remote} could not be reached within 30 s; check that its server runs, then try again"
-            ))),
+            None => join.goal.refuse(self.silent(&join.device, &remote)),
         }
+    }
+
+    fn silent(&self, device: &DeviceId, name: &str) -> Refusal {
+        let known = self.home.remote(device).ok().flatten();
+        let addresses = known.map(|remote| remote.addresses.join(", ")).unwrap_or_default();
+        let addresses = if addresses.is_empty() { "an unknown address" } else { &addresses };
+        let name = format!("{name} (at {})", printable(addresses.as_ref()));
+        Refusal::new(match self.links.contains_key(device) {
+            true => format!(
+                "{name} is connected and has not answered for 30 s; its log may say why, or try again"
+            ),
+            false => format!(
+                "{name} could not be reached within 30 s; check that its server runs and the network lets us through, then try again"
+            ),
+        })
     }
 
     fn advance_join(&mut self, join: &mut Join) -> Result<Option<Synced>, Refusal> {
@@ -141,9 +157,12 @@ impl House {
                 if let Some(row) = self.rows().into_iter().find(|row| row.directory == directory) {
                     return Err(Refusal::new(format!("it is kept here already, at {}", row.path.display())));
                 }
-                if matches!(join.goal, Goal::Join(_)) {
-                    join.is_made |= !join.path.exists();
-                    make_usable(&join.path)?; // Before the remote counts on this device.
+                match join.goal {
+                    Goal::Join(_) => {
+                        join.is_made |= !join.path.exists();
+                        make_usable(&join.path)?; // Before the remote counts on this device.
+                    }
+                    Goal::Preview(..) => could_be_made_usable(&join.path)?,
                 }
                 self.send(
                     &join.device,
@@ -314,7 +333,24 @@ impl House {
 fn make_usable(path: &Path) -> Result<(), Refusal> {
     std::fs::create_dir_all(path)
         .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
-    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    check_access(path, Access::READ_OK | MAKING)
+}
+
+/// Refuses what [`make_usable`] would refuse, as far as that can be told without making anything.
+fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
+    match path.ancestors().find(|above| above.exists()) {
+        Some(there) if there == path && !path.is_dir() => Ok(()), // Said when it is opened.
+        Some(above) if !above.is_dir() => {
+            let (path, above) = (path.display(), above.display());
+            Err(Refusal::new(format!("cannot make {path}: {above} is not a directory")))
+        }
+        Some(there) if there == path => check_access(path, Access::READ_OK | MAKING),
+        Some(above) => check_access(above, MAKING),
+        None => Ok(()),
+    }
+}
+
+fn check_access(path: &Path, wanted: Access) -> Result<(), Refusal> {
     accessat(CWD, path, wanted, AtFlags::EACCESS).map_err(|error| {
         let path = path.display();
         Refusal::new(format!("{path}: {error}; check its permissions and that it is not mounted read-only"))

@@ -115,7 +115,7 @@ impl House {
     pub(super) fn on_net(&mut self, event: NetEvent) {
         match event {
             NetEvent::Up { device, link, hello, address } => {
-                tracing::info!(?device, %address, software = hello.software, "connected");
+                tracing::info!(?device, %address, name = hello.name, software = hello.software, "connected");
                 self.on_up(device, link, hello.addresses);
             }
             NetEvent::Message { device, link_id, message, held } => {

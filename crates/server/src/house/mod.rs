@@ -70,8 +70,8 @@ pub(crate) struct House {
     dormant: BTreeMap<DirectoryId, Dormant>,
     links: BTreeMap<DeviceId, Connected>,
     joins: Vec<Join>,
-    /// What a preview that is being made takes in memory.
-    preview: Weak<preview::Weight>,
+    /// The preview that is being made.
+    preview: Weak<preview::Making>,
     waits: BTreeMap<u64, ApiWait>,
     failures: BTreeMap<DirectoryId, Failure>,
     n_lives: u64,

@@ -7,19 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use file_sync_core::effect::HashOutcome;
 use file_sync_core::engine::{
-    self, Config, Counters, Effect, Engine, Event, HoldLimit, Now, Outcome, Stored,
+    self, Config, Counters, Effect, Engine, Event, HoldLimit, Now, Outcome, Problem, Stored,
 };
 use file_sync_core::message::{Entry, Page};
 use file_sync_core::path::SyncPath;
+use file_sync_core::record::Kind;
 use file_sync_core::size::announced_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::{Root, RootError};
 
 use super::House;
+use super::verify::Progress;
 use crate::api::command::{Refusal, Reply, SyncUp};
 use crate::api::names::printable;
-use crate::api::types::{Foreseen, ForeseenCount, ForeseenFile, Mode, PathMessage, Preview};
+use crate::api::types::{
+    Foreseen, ForeseenCount, ForeseenDirectory, ForeseenFile, Mode, PathMessage, Preview, Reading,
+};
 use crate::clock;
 use crate::input::answer;
 use crate::room::{Looker, RoomError, random};
@@ -34,15 +39,20 @@ const TOLD_WITHIN: Duration = Duration::from_secs(600);
 /// How the directories are called that previews work in, below the home.
 const SCRATCH_PREFIX: &str = "preview-";
 
-/// What a preview takes in memory, in bytes, while it is being made.
+/// How a preview is getting on while it is being made.
 #[derive(Default)]
-pub(super) struct Weight(AtomicU64);
+pub(super) struct Making {
+    /// What it takes in memory, in bytes.
+    weight: AtomicU64,
+    reading: Progress,
+}
 
 /// What a remote has told of a directory so far.
 pub(super) struct Told {
     only_author: Option<DeviceId>,
     entries: Vec<Entry>,
-    weight: Arc<Weight>,
+    n_troubled: u64,
+    making: Arc<Making>,
     deadline: Instant,
 }
 
@@ -50,7 +60,7 @@ impl Told {
     /// Nothing is told yet: the question is put from the beginning.
     pub(super) fn begin_anew(&mut self) {
         self.entries.clear();
-        self.weight.0.store(0, Ordering::Relaxed);
+        self.making.weight.store(0, Ordering::Relaxed);
     }
 
     /// The last path that was told of.
@@ -78,7 +88,8 @@ impl Told {
         if !is_in_order || (page.entries.is_empty() && !page.is_last) {
             return Err("its answers make no sense".to_owned());
         }
-        self.weight.0.fetch_add(bytes, Ordering::Relaxed);
+        self.making.weight.fetch_add(bytes, Ordering::Relaxed);
+        self.n_troubled = page.n_troubled;
         self.only_author = page.only_author;
         self.entries.extend(page.entries);
         Ok(page.is_last)
@@ -111,14 +122,19 @@ impl House {
         if self.preview.upgrade().is_some() {
             return None;
         }
-        let weight = Arc::new(Weight::default());
-        self.preview = Arc::downgrade(&weight);
+        let making = Arc::new(Making::default());
+        self.preview = Arc::downgrade(&making);
         let deadline = Instant::now() + TOLD_WITHIN;
-        Some(Told { only_author: None, entries: Vec::new(), weight, deadline })
+        Some(Told { only_author: None, entries: Vec::new(), n_troubled: 0, making, deadline })
     }
 
     pub(super) fn previewed_bytes(&self) -> u64 {
-        self.preview.upgrade().map_or(0, |weight| weight.0.load(Ordering::Relaxed))
+        self.preview.upgrade().map_or(0, |making| making.weight.load(Ordering::Relaxed))
+    }
+
+    /// How far the reading for a preview is, while one is being made.
+    pub(super) fn previewing(&self) -> Option<Reading> {
+        self.preview.upgrade().map(|making| making.reading.shown())
     }
 
     /// Looks the directory through, on a thread of its own, and answers what would follow.
@@ -165,16 +181,20 @@ impl Rehearsal {
         let scratch = scratch.map_err(|error| refused(&error))?;
         let mut engine = self.engine(told.only_author).map_err(|error| refused(&error))?;
         match peek(&self.path, scratch.path()) {
-            Ok(Some(root)) => look_through(&mut engine, &root, cancel).map_err(|reason| refused(&reason))?,
+            Ok(Some(root)) => {
+                let looker = Looker { root: &root, cancel };
+                look_through(&mut engine, &looker, &told.making.reading)
+                    .map_err(|reason| refused(&reason))?;
+            }
             Ok(None) => {}
             Err(error) => return Err(Refusal::new(error.to_string())),
         }
-        let files: Vec<ForeseenFile> = engine.foresee(told.entries).into_iter().map(shown).collect();
-        let errors = engine.status().problems.into_iter();
-        let errors = errors.map(|problem| {
-            let path = if problem.path.is_empty() { b".".as_slice() } else { &problem.path };
-            PathMessage::new(path, problem.message)
-        });
+        let foreseen = engine.foresee(told.entries).into_iter();
+        let (directories, files): (Vec<_>, Vec<_>) =
+            foreseen.map(shown).partition(|(_, is_directory)| *is_directory);
+        let [directories, files] = [directories, files].map(|all| all.into_iter().map(|(file, _)| file));
+        let files: Vec<ForeseenFile> = files.collect();
+        let status = engine.status();
         Ok(Preview {
             remote: self.remote,
             name: self.name,
@@ -184,7 +204,12 @@ impl Rehearsal {
             held: would_be_held(&files),
             counts: counts(&files),
             files,
-            errors: errors.collect(),
+            directories: directories
+                .map(|ForeseenFile { path, what, .. }| ForeseenDirectory { path, what })
+                .collect(),
+            unsupported: status.left_alone.into_iter().map(message).collect(),
+            errors: status.problems.into_iter().map(message).collect(),
+            remote_errors: told.n_troubled,
         })
     }
 
@@ -230,17 +255,16 @@ fn peek(path: &Path, scratch: &Path) -> Result<Option<Root>, RootError> {
 }
 
 /// Answers what the engine asks of the disk until it has found out everything.
-fn look_through(engine: &mut Engine, root: &Root, cancel: &AtomicBool) -> Result<(), &'static str> {
+fn look_through(engine: &mut Engine, looker: &Looker<'_>, reading: &Progress) -> Result<(), &'static str> {
     let started = clock::now();
-    let looker = Looker { root, cancel };
     for tick in 0..TICKS_MAX {
         let now = Now { monotonic_ms: started.monotonic_ms + tick * TICK_MS, ..started };
         let mut effects = VecDeque::from(engine.step(now, Event::Tick));
         while let Some(effect) = effects.pop_front() {
-            if cancel.load(Ordering::Relaxed) {
+            if looker.cancel.load(Ordering::Relaxed) {
                 return Err("nobody waits for it any more");
             }
-            carry_out(effect, &looker, &mut |event| effects.extend(engine.step(now, event)));
+            carry_out(effect, looker, reading, &mut |event| effects.extend(engine.step(now, event)));
             if let Some(commit) = engine.take_commit() {
                 effects.extend(engine.step(now, Event::Committed { sequence: commit.counters.sequence }));
             }
@@ -253,14 +277,28 @@ fn look_through(engine: &mut Engine, root: &Root, cancel: &AtomicBool) -> Result
     Err("files in it change all the time; try again when they rest")
 }
 
-fn carry_out(effect: Effect, looker: &Looker<'_>, tell: &mut dyn FnMut(Event)) {
+fn carry_out(effect: Effect, looker: &Looker<'_>, reading: &Progress, tell: &mut dyn FnMut(Event)) {
     match effect {
         Effect::Walk { walk, from, rules } => {
-            looker.walk(&from, rules.0, &mut |listing| tell(Event::Listed { walk, listing }));
+            looker.walk(&from, rules.0, &mut |listing| {
+                let found = listing.result.iter().flatten().filter(|(_, seen)| seen.kind == Kind::File);
+                let (files, bytes) = found.fold((0, 0), |(n, sum), (_, seen)| (n + 1, sum + seen.stat.size));
+                reading.are_to_be_read(files, bytes);
+                tell(Event::Listed { walk, listing });
+            });
             tell(Event::Walked { walk });
         }
         Effect::Look(paths) => tell(Event::Looked(looker.look(paths))),
-        Effect::Hash { batch, items, .. } => tell(Event::Hashed { batch, outcomes: looker.hash(items) }),
+        Effect::Hash { batch, items, .. } => {
+            let outcomes = looker.hash(items);
+            let read = outcomes.iter().filter_map(|(_, outcome)| match outcome {
+                HashOutcome::Hashed { seen, .. } => Some(seen.stat.size),
+                _ => None,
+            });
+            let (files, bytes) = read.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+            reading.are_read(files, bytes);
+            tell(Event::Hashed { batch, outcomes });
+        }
         // Names need not be durable for a question; bytes are made so by the hashing, which does no harm.
         Effect::Sync { batch, .. } => tell(Event::Synced { batch, result: Ok(()) }),
         Effect::CleanStage(_) => tell(Event::StageCleaned),
@@ -272,7 +310,13 @@ fn carry_out(effect: Effect, looker: &Looker<'_>, tell: &mut dyn FnMut(Event)) {
     }
 }
 
-fn shown(foreseen: engine::Foreseen) -> ForeseenFile {
+fn message(problem: Problem) -> PathMessage {
+    let path = if problem.path.is_empty() { b".".as_slice() } else { &problem.path };
+    PathMessage::new(path, problem.message)
+}
+
+/// Also whether it is a directory.
+fn shown(foreseen: engine::Foreseen) -> (ForeseenFile, bool) {
     let (what, named_here, copies) = match foreseen.outcome {
         Outcome::Adopted => (Foreseen::Adopt, None, Vec::new()),
         Outcome::Fetched => (Foreseen::Fetch, None, Vec::new()),
@@ -283,7 +327,8 @@ fn shown(foreseen: engine::Foreseen) -> ForeseenFile {
         Outcome::Left => (Foreseen::Left, None, Vec::new()),
     };
     let copies = copies.iter().map(Into::into).collect();
-    ForeseenFile { path: (&foreseen.path).into(), what, bytes: foreseen.bytes, named_here, copies }
+    let path = (&foreseen.path).into();
+    (ForeseenFile { path, what, bytes: foreseen.bytes, named_here, copies }, foreseen.is_directory)
 }
 
 /// True if the join would wait for its user's word before it takes so much away (promise L6).

@@ -29,6 +29,7 @@ impl House {
             device: Device { id: id.to_string(), name: self.config.name.clone() },
             remotes: self.shown_remotes(),
             directories,
+            previewing: self.previewing(),
         })
     }
 
@@ -75,14 +76,14 @@ fn root_message(message: String, retry_within: Option<Duration>) -> PathMessage 
     PathMessage { retry_in_seconds, ..PathMessage::new(b".".as_slice(), message) }
 }
 
-/// An offer has no first merge of its own: who joins it has. Where changes go one way alone, nothing is merged.
+/// An offer has no first merge of its own: who joins it has.
 fn first_merge(room: &Room) -> Option<types::FirstMerge> {
     let row = &room.row;
-    let is_merged =
-        row.role == Role::Synced && row.mode == file_sync_index::Mode::TwoWay && row.only_author.is_none();
-    let merge = room.engine().first_merge().filter(|_| is_merged)?;
-    let engine::FirstMerge { adopted, fetched, sent, conflicts, removed } = merge;
-    Some(types::FirstMerge { adopted, fetched, sent, conflicts, removed })
+    let is_one_way = row.mode != file_sync_index::Mode::TwoWay || row.only_author.is_some();
+    let merge = room.engine().first_merge().filter(|_| row.role == Role::Synced)?;
+    let engine::FirstMerge { adopted, fetched, sent, conflicts, removed, local, left } = merge;
+    let [local, left] = [local, left].map(|count| is_one_way.then_some(count));
+    Some(types::FirstMerge { adopted, fetched, sent, conflicts, removed, local, left })
 }
 
 fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {

@@ -41,14 +41,15 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn begins(&self, recorded: &[(SyncPath, Record)]) {
-        self.of_files.store(recorded.len() as u64, Ordering::Relaxed);
-        self.of_bytes.store(recorded.iter().map(|(_, record)| bytes_of(record)).sum(), Ordering::Relaxed);
+    /// So many files are to be read, besides those known before.
+    pub(super) fn are_to_be_read(&self, files: u64, bytes: u64) {
+        self.of_files.fetch_add(files, Ordering::Relaxed);
+        self.of_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn has_read(&self, record: &Record) {
-        self.files.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes_of(record), Ordering::Relaxed);
+    pub(super) fn are_read(&self, files: u64, bytes: u64) {
+        self.files.fetch_add(files, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn shown(&self) -> Reading {
@@ -130,7 +131,8 @@ fn read_again(
     path: crate::api::types::ShownPath,
 ) -> (VerifiedDirectory, Vec<(SyncPath, Record)>) {
     let recorded = editor.recorded();
-    progress.begins(&recorded);
+    let bytes = recorded.iter().map(|(_, record)| bytes_of(record)).sum();
+    progress.are_to_be_read(recorded.len() as u64, bytes);
     let mut found =
         VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
     let mut damaged = Vec::new();
@@ -146,7 +148,7 @@ fn read_again(
             break;
         }
         let finding = find_out(editor, &path, record.clone());
-        progress.has_read(&record);
+        progress.are_read(1, bytes_of(&record));
         match finding {
             Finding::Same(bytes) => {
                 found.files += 1;

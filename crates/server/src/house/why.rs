@@ -1,14 +1,17 @@
 //! `why`: what disk, index and versions say of a path, and what follows.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
-use file_sync_core::engine::{Explanation, Reason};
+use file_sync_core::engine::{Explanation, Reason, Standing};
+use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Seen};
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 
 use super::House;
 use crate::api::command::Reply;
-use crate::api::names::LocalPath;
+use crate::api::names::{LocalPath, printable};
 use crate::api::types::{Item, ShownPath, StandingVersion, Why, rfc3339};
 
 impl House {
@@ -28,13 +31,15 @@ impl House {
                 editor.explain(&path);
             let name = |device: &DeviceId| names.get(device).cloned().unwrap_or_else(|| device.short());
             let is_any = !versions.is_empty();
-            let versions = versions.iter().map(|version| StandingVersion {
+            let standing = versions.iter().map(|version| StandingVersion {
                 by: name(&version.device),
                 at: rfc3339(version.at),
                 item: of_value(&version.value),
                 shown_at: version.shown_at.as_ref().map(ShownPath::from),
             });
             let is_unknown = !is_any && record.is_none() && matches!(disk, Ok(None));
+            let conflict = conflict(&path, copy_of.as_ref(), &versions);
+            let held = matches!(reason, Reason::Held(_));
             let (word, explanation) = match reason {
                 _ if path.is_root() => {
                     ("root", "it is the directory's root; `file-sync status` says how it is".to_owned())
@@ -42,7 +47,11 @@ impl House {
                 Reason::InStep if is_unknown => {
                     ("unknown", "nothing is there, and no version of it is known".to_owned())
                 }
-                reason => said(&reason),
+                reason => said(&reason, &path),
+            };
+            let (word, explanation) = match &conflict {
+                Some(conflict) if held => ("conflict", format!("{conflict}; besides, {explanation}")),
+                _ => (word, explanation), // The lines above it show a conflict, too.
             };
             Ok(Why {
                 directory: row.name,
@@ -50,10 +59,12 @@ impl House {
                 disk: disk.ok().map(|seen| of_seen(seen.as_ref(), record.as_ref())),
                 index: of_record(record.as_ref()),
                 wanted: of_value(&value),
-                versions: versions.collect(),
+                versions: standing.collect(),
                 copy_of: copy_of.as_ref().map(ShownPath::from),
                 reason: word.to_owned(),
                 explanation,
+                in_conflict: conflict.is_some(),
+                held,
                 untold: untold.iter().map(name).collect(),
                 away: away.iter().map(name).collect(),
                 kept,
@@ -62,8 +73,20 @@ impl House {
     }
 }
 
+/// What a path is in conflict with, if it is.
+fn conflict(path: &SyncPath, copy_of: Option<&SyncPath>, versions: &[Standing]) -> Option<String> {
+    if let Some(origin) = copy_of {
+        let origin = printable(OsStr::from_bytes(origin.as_bytes()));
+        return Some(format!("it is in conflict, as the copy of {origin} (`file-sync resolve` settles it)"));
+    }
+    let copy =
+        versions.iter().filter_map(|version| version.shown_at.as_ref()).find(|shown| *shown != path)?;
+    let copy = printable(OsStr::from_bytes(copy.as_bytes()));
+    Some(format!("it is in conflict: {copy} is another version of it (`file-sync resolve` settles it)"))
+}
+
 /// A word for scripts, and a sentence.
-fn said(reason: &Reason) -> (&'static str, String) {
+fn said(reason: &Reason, path: &SyncPath) -> (&'static str, String) {
     let (word, sentence) = match reason {
         Reason::InStep => ("in-step", "the disk is as the versions say; nothing is to be done here"),
         Reason::RootLost(message) => {
@@ -85,7 +108,16 @@ fn said(reason: &Reason) -> (&'static str, String) {
             let seconds = retry_ms.div_ceil(1_000);
             return ("trouble", format!("{message}; tried again in {seconds} s"));
         }
-        Reason::Held => (
+        Reason::Held(held) if held != path => {
+            let held = printable(OsStr::from_bytes(held.as_bytes()));
+            return (
+                "held",
+                format!(
+                    "the deletion of {held}, which it lies in, is held, as one of many: `file-sync sync approve` lets it through, `reject` brings the files back"
+                ),
+            );
+        }
+        Reason::Held(_) => (
             "held",
             "its deletion is held, as one of many: `file-sync sync approve` lets it through, `reject` brings the file back",
         ),

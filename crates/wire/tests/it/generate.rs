@@ -174,7 +174,12 @@ impl Generator {
             return Err("no".to_owned());
         }
         let only_author = self.coin().then(|| DeviceId(self.bytes()));
-        Ok(Page { only_author, entries: self.entries().entries, is_last: self.coin() })
+        Ok(Page {
+            only_author,
+            entries: self.entries().entries,
+            is_last: self.coin(),
+            n_troubled: self.below(3),
+        })
     }
 
     fn hello(&mut self) -> Hello {

@@ -23,8 +23,17 @@ pub struct Preview {
     pub counts: Vec<ForeseenCount>,
     /// Each of them, in the order of their paths.
     pub files: Vec<ForeseenFile>,
-    /// What cannot be read, and is not in the figures.
+    /// Directories that are on one side alone and hold none of these files; in no figure.
+    #[serde(default)]
+    pub directories: Vec<ForeseenDirectory>,
+    /// What is left alone here (pipes, sockets, devices, other file systems), and why; it would be in `status`.
+    #[serde(default)]
+    pub unsupported: Vec<PathMessage>,
+    /// What cannot be read here, and is not in the figures.
     pub errors: Vec<PathMessage>,
+    /// How many paths are in trouble at the remote: what it says of them may not be what is there.
+    #[serde(default)]
+    pub remote_errors: u64,
 }
 
 /// What a first merge does about a file or symlink.
@@ -54,8 +63,18 @@ pub struct ForeseenCount {
     pub what: Foreseen,
     /// How many.
     pub files: u64,
-    /// Bytes of what has the names afterwards, or of what goes.
+    /// Bytes of the regular files that have the names here afterwards, or that go.
     pub bytes: u64,
+}
+
+/// What a first merge does about one directory that holds nothing else to tell of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeseenDirectory {
+    /// Which, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// What.
+    pub what: Foreseen,
 }
 
 /// What a first merge does about one path.
@@ -66,7 +85,7 @@ pub struct ForeseenFile {
     pub path: ShownPath,
     /// What.
     pub what: Foreseen,
-    /// Bytes of what has the name afterwards, or of what goes.
+    /// Bytes of the regular file that has the name here afterwards, or that goes; of a symlink none.
     pub bytes: u64,
     /// Of a conflict: true if this side has the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,8 +104,14 @@ pub struct FirstMerge {
     pub fetched: u64,
     /// Told to the others, who did not have them.
     pub sent: u64,
-    /// Conflict copies shown.
+    /// Conflict copies shown; where changes go one way, files that differ on both sides.
     pub conflicts: u64,
     /// Taken away here, because others had deleted or replaced them; they are kept.
     pub removed: u64,
+    /// Only here, or different here, and kept here alone; left out where changes go both ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<u64>,
+    /// Only there, and left there; left out where changes go both ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
 }

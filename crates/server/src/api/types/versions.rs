@@ -180,6 +180,12 @@ pub struct Why {
     pub reason: String,
     /// The same in a sentence.
     pub explanation: String,
+    /// True for a conflict copy, and for what copies are shown of.
+    #[serde(default)]
+    pub in_conflict: bool,
+    /// True while its deletion, or that of a directory that it lies in, is held. With a conflict, `reason` is `conflict`.
+    #[serde(default)]
+    pub held: bool,
     /// Connected remotes that have not been told yet how it is here.
     pub untold: Vec<String>,
     /// Members that are not connected or take no part now: whether they have it is not known.
