@@ -30,6 +30,7 @@ impl Engine {
         let old: Vec<SyncPath> = self.tree.iter().filter(is_old).map(|(path, _)| path.clone()).collect();
         if !old.is_empty() {
             self.forget(old);
+            self.uncount_announced();
         }
         self.settle()
     }
@@ -57,18 +58,20 @@ impl Engine {
         }
         let others = self.members.iter().filter(|(_, member)| member.active).map(|(device, _)| device);
         let others = others.filter(|device| **device != self.config.device);
-        others.map(|device| self.followed_by(device)).chain([self.commits.committed]).min()
+        let followed = others.map(|device| self.followed_by(device, None));
+        followed.chain([self.commits.committed]).min()
     }
 
-    /// Up to which of this device's numbers a member's disk has followed, as far as is known.
-    fn followed_by(&self, device: &DeviceId) -> u64 {
+    /// Up to which of this device's numbers a member's disk has followed, as far as is known, but for what one other says.
+    fn followed_by(&self, device: &DeviceId, but: Option<&DeviceId>) -> u64 {
         let peer = self.peers.get(device);
         let told = peer.map_or(0, |peer| peer.followed_ours);
         // What a connected member said before may be on its way: of the same link, its own word comes after that.
         if peer.is_some_and(super::peer::Peer::is_up) {
             return told;
         }
-        told.max(self.level.get(device).copied().unwrap_or(0))
+        let by = self.level.get(device).into_iter().flatten();
+        told.max(by.filter(|(by, _)| Some(*by) != but).map(|(_, number)| *number).max().unwrap_or(0))
     }
 
     /// True if nothing is known here that a remote has not been told: what its users did before they followed it, say.
@@ -77,17 +80,19 @@ impl Engine {
         let is_all_found = self.observer.is_ready && self.observer.is_idle();
         is_all_found
             && self.commits.is_idle()
+            && self.members_due_ms.is_none()
             && self.peers.get(to).is_some_and(super::peer::Peer::is_told_all)
     }
 
-    /// The members, but for one, whose disks have followed all that is known here.
+    /// The members, but for one, whose disks have followed all that is known here, as far as that one has not said so itself.
+    /// None, where others have said more than is taken in: who has followed that cannot be told by numbers.
     pub(super) fn level_members(&self, but: &DeviceId) -> BTreeSet<DeviceId> {
-        if !self.has_told_all(but) || self.members.len() < 3 {
+        if !self.has_told_all(but) || self.members.len() < 3 || self.refused().next().is_some() {
             return BTreeSet::new();
         }
         let others = self.members.iter().filter(|(_, member)| member.active).map(|(device, _)| *device);
         let others = others.filter(|device| device != but && *device != self.config.device);
-        others.filter(|device| self.followed_by(device) >= self.commits.committed).collect()
+        others.filter(|device| self.followed_by(device, Some(but)) >= self.commits.committed).collect()
     }
 
     /// A member says whose disks have followed all that it has. In a read-only offer only the author is believed: to the
@@ -97,8 +102,17 @@ impl Engine {
             return;
         }
         for device in progress.level.iter().filter(|device| self.members.contains_key(*device)) {
-            let known = self.level.entry(*device).or_default();
+            let known = self.level.entry(*device).or_default().entry(*from).or_default();
             *known = (*known).max(progress.merged);
+        }
+    }
+
+    /// A member is not what it was, and has to follow anew.
+    pub(super) fn has_to_follow_anew(&mut self, device: &DeviceId, from: u64) {
+        self.level.remove(device);
+        if let Some(peer) = self.peers.get_mut(device).filter(|peer| peer.followed_ours > from) {
+            peer.followed_ours = from;
+            self.commits.note_state();
         }
     }
 

@@ -70,7 +70,7 @@ pub struct Engine {
     peers: BTreeMap<DeviceId, peer::Peer>,
     members: Members,
     /// Up to which of this device's numbers members have followed that are connected to others, as these say.
-    level: BTreeMap<DeviceId, u64>,
+    level: BTreeMap<DeviceId, BTreeMap<DeviceId, u64>>,
     waits: Vec<wait::Wait>,
     commits: commit::Commits,
     /// Paths that a hash, an observation or an op is at work on; nothing else touches them meanwhile.

@@ -24,9 +24,11 @@ use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{Content, DeviceId, Dot};
+use crate::version::{Content, DeviceId, Dot, Version};
 
 const ENTRIES_MAX: usize = 8_192;
+/// How long what only forgetting needs waits at the least until it is told again, in milliseconds.
+const LEVEL_PAUSE_MS: u64 = 60_000;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
 
 impl Engine {
@@ -192,9 +194,11 @@ impl Engine {
 
     /// A member that was put back to an older state has forgotten how far it had followed.
     fn note_what_was_put_back(&mut self, from: &DeviceId, attach: &Attach) {
-        let is_by_index = attach.known_index_id == self.commits.counters.index_id;
-        if let Some(peer) = self.peers.get_mut(from).filter(|_| is_by_index) {
-            peer.followed_ours = peer.followed_ours.min(attach.known_sequence);
+        if attach.known_index_id == self.commits.counters.index_id {
+            let followed = self.peers.get(from).map_or(0, |peer| peer.followed_ours);
+            if followed > attach.known_sequence {
+                self.has_to_follow_anew(from, attach.known_sequence);
+            }
         }
     }
 
@@ -321,6 +325,9 @@ impl Engine {
             }
             peer.is_taken_in(&path);
         }
+        if self.has_forgotten_replacement(&from, &path, &register) {
+            self.number(&path);
+        }
         let before = self.tree.announced_bytes();
         if self.tree.merge(&path, &register) {
             let is_same = self.tree.get(&path).is_some_and(|node| node.register == register);
@@ -341,6 +348,15 @@ impl Engine {
         lost
     }
 
+    /// True if a remote shows what this device knows to be replaced, and was told so: it has forgotten that since, and is
+    /// told once more.
+    fn has_forgotten_replacement(&self, from: &DeviceId, path: &SyncPath, register: &Register) -> bool {
+        let Some((node, peer)) = self.tree.get(path).zip(self.peers.get(from)) else { return false };
+        let is_replaced =
+            |version: &Version| node.register.knows(version) && node.register.get(&version.dot).is_none();
+        (1..=peer.merged_ours).contains(&node.sequence) && register.versions().iter().any(is_replaced)
+    }
+
     /// Paths of which remotes have said more than is taken in.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&SyncPath, Refusal)> {
         self.peers.values().flat_map(|peer| &peer.refused).map(|(path, refusal)| (path, *refusal))
@@ -352,14 +368,17 @@ impl Engine {
     }
 
     fn on_progress(&mut self, from: DeviceId, progress: &Progress) {
-        let index_id = self.commits.counters.index_id;
+        let (index_id, paused) = (self.commits.counters.index_id, self.paused);
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
             peer.has_merged_ours(progress.merged);
             peer.expecting = progress.expecting;
-            peer.applied_ours = progress.applied;
+            peer.applied_ours = progress.applied.min(progress.merged);
+            if !peer.is_heard() || paused {
+                return; // It may have told all, and not all of that is taken in.
+            }
             if progress.is_all_told {
-                peer.followed_ours = progress.applied;
+                peer.followed_ours = peer.applied_ours;
             }
             self.learn_level(&from, progress);
         }
@@ -428,7 +447,11 @@ impl Engine {
         let troubles = self.troubles.len() as u64;
         let is_assessed = self.planner.is_assessed || self.config.mode == super::Mode::SendOnly;
         let (pending, expecting) = (self.pending(), self.expecting(to));
-        let (level, is_all_told) = (self.level_members(&to), self.has_told_all(&to));
+        let now_ms = self.now.monotonic_ms;
+        // Each that follows is news of all the others to everybody: what only forgetting needs has time.
+        let is_level_due = self.peers.get(&to).is_some_and(|peer| peer.level_due_ms <= now_ms);
+        let level = if is_level_due { self.level_members(&to) } else { BTreeSet::new() };
+        let is_all_told = self.has_told_all(&to);
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let applied = if is_assessed { peer.applied(&pending) } else { 0 };
         let (index_id, merged) = (peer.index_id, peer.merged_durable);
@@ -445,7 +468,12 @@ impl Engine {
             }
         };
         if is_news {
-            peer.told = Some(progress.clone());
+            if !progress.level.is_empty() {
+                peer.level_due_ms = now_ms + LEVEL_PAUSE_MS;
+            }
+            let told = peer.told.take().map(|told| told.level).unwrap_or_default();
+            let level = if is_level_due { progress.level.clone() } else { told };
+            peer.told = Some(Progress { level, ..progress.clone() });
             self.effects.push(Effect::Send { to, message: Message::Progress(progress) });
         }
     }

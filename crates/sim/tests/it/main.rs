@@ -1,6 +1,7 @@
 //! Tests of whole engines in a simulated world.
 
 mod clones;
+mod forgetting;
 mod holding;
 mod hostile;
 mod metamorphic;

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s1_who_followed_and_was_away_knows_what_others_have_forgotten
     l1_bytes_moved_to_where_a_machine_put_back_has_replaced_their_like_go
     l1_what_comes_back_from_the_store_is_durable_before_it_is_listed
     s2_bytes_written_late_into_a_kept_version_are_given_to_who_wants_them

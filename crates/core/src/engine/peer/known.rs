@@ -74,6 +74,8 @@ pub(in crate::engine) struct Peer {
     pub(super) has_refused_more: bool,
     /// What it has made this directory take since the start, in bytes of memory.
     pub(super) added_bytes: u64,
+    /// From when on it is told again who has followed all that is known here.
+    pub(super) level_due_ms: u64,
     pub(super) told: Option<Progress>,
     /// What was sent and not yet acknowledged as merged: up to which number, and how many bytes.
     pub(super) in_flight: VecDeque<(u64, usize)>,
@@ -246,6 +248,11 @@ impl Peer {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
+    }
+
+    /// True if all that it has said is taken in.
+    pub(super) fn is_heard(&self) -> bool {
+        self.has_attached && !self.has_missed && !self.has_put_off() && self.merged >= self.latest
     }
 
     /// True if its window is full.

@@ -90,6 +90,12 @@ impl Engine {
         }
     }
 
+    /// What has been forgotten since counts against nobody.
+    pub(in crate::engine) fn uncount_announced(&mut self) {
+        let all = self.tree.announced_bytes() as u64;
+        self.peers.values_mut().for_each(|peer| peer.added_bytes = peer.added_bytes.min(all));
+    }
+
     /// True for a register that, joined with what is known here, could not be passed on.
     fn would_be_too_long(&self, path: &SyncPath, register: &Register) -> bool {
         let alone = entry_bytes_max(path, register);

@@ -36,6 +36,12 @@ impl Engine {
         if self.members == before {
             return;
         }
+        // Who has left and is back is another, with nothing that it had.
+        let is_anew = |(device, now): &(&DeviceId, &Member)| {
+            before.get(*device).is_some_and(|then| then.number != now.number)
+        };
+        let anew: Vec<DeviceId> = self.members.iter().filter(is_anew).map(|(device, _)| *device).collect();
+        anew.iter().for_each(|device| self.has_to_follow_anew(device, 0));
         self.commits.note_state();
         self.effects.push(Effect::MembersChanged(self.members.clone()));
         let due = self.members_pace.due_ms(MEMBERS_PAUSE_MS);
