@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::conflict::origins;
 use file_sync_core::path::SyncPath;
+use file_sync_core::record::Record;
 use file_sync_core::register::Register;
 use file_sync_core::version::{Content, Dot, Version};
 
@@ -147,16 +148,25 @@ impl World {
     /// shown for an edit of it: all directories are alike, and an edit of the very thing is in no conflict with it (promise
     /// L5).
     fn is_taken_for_known(&self, device: usize, item: &Item, path: &SyncPath) -> bool {
-        if item.body != Body::Directory {
-            return self.is_edited_elsewhere(item, path);
-        }
-        let machine = &self.devices[device];
         let is_directory = |version: &Version| version.value.content() == Content::Directory;
         let is_edit = |version: &Version| {
             version.base == Content::Directory && version.value.is_present() && !is_directory(version)
         };
         let is_hidden = |register: &Register| register.versions().iter().any(is_edit);
-        let (record, register) = match &machine.engine {
+        let (record, register) = self.known_at(device, path);
+        // Of a file, this is a touch of what is recorded, though its user has seen something else there since.
+        let is_recorded = record.is_some_and(|record| Some(record.content) == item.content());
+        is_recorded
+            || match item.body {
+                Body::Directory => register.is_some_and(is_hidden),
+                _ => self.is_edited_elsewhere(item, path),
+            }
+    }
+
+    /// What a device has recorded at a path, and what it knows of it.
+    fn known_at(&self, device: usize, path: &SyncPath) -> (Option<&Record>, Option<&Register>) {
+        let machine = &self.devices[device];
+        match &machine.engine {
             Some(engine) => {
                 let node = engine.tree().get(path);
                 (node.and_then(|node| node.record.as_ref()), node.map(|node| &node.register))
@@ -165,8 +175,7 @@ impl World {
                 let row = machine.durable.rows.get(path);
                 (row.and_then(|(_, record, _)| record.as_ref()), row.map(|(register, ..)| register))
             }
-        };
-        record.is_some_and(|record| record.content == Content::Directory) || register.is_some_and(is_hidden)
+        }
     }
 
     /// True for bytes that somebody has edited at a path: bytes that equal what an edit replaced are in no conflict with it,

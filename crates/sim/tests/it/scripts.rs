@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_a_machine_put_back_writes_over_an_edit_it_had_not_recorded_is_a_touch
     s1_who_followed_and_was_away_knows_what_others_have_forgotten
     l1_bytes_moved_to_where_a_machine_put_back_has_replaced_their_like_go
     l1_what_comes_back_from_the_store_is_durable_before_it_is_listed
