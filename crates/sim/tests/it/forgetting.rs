@@ -18,8 +18,8 @@ fn h3_what_is_forgotten_does_not_count_against_its_sender() {
     world.run_us(5 * SECOND_US);
     for cycle in 0..60 {
         // As the server does before each batch: all that is free.
-        let taken = world.devices[0].engine.as_ref().unwrap().tree().announced_bytes() as u64;
-        world.devices[0].engine.as_mut().unwrap().limit_announced(LIMIT.saturating_sub(taken));
+        let taken = world.devices[0].engine.as_ref().expect("it runs").tree().announced_bytes() as u64;
+        world.devices[0].engine.as_mut().expect("it runs").limit_announced(LIMIT.saturating_sub(taken));
         (0..100).for_each(|n| world.write(1, &format!("{cycle}-{n}"), "bytes"));
         world.run_us(5 * SECOND_US);
         (0..100).for_each(|n| world.delete(1, &format!("{cycle}-{n}")));
@@ -28,7 +28,7 @@ fn h3_what_is_forgotten_does_not_count_against_its_sender() {
         world.run_us(5 * SECOND_US);
         world.write(0, "g", &format!("cycle {cycle}"));
         world.run_us(5 * SECOND_US);
-        let engine = world.devices[0].engine.as_ref().unwrap();
+        let engine = world.devices[0].engine.as_ref().expect("it runs");
         let problems = engine.status().problems;
         assert!(
             problems.is_empty(),
@@ -41,19 +41,19 @@ fn h3_what_is_forgotten_does_not_count_against_its_sender() {
 }
 
 fn path(text: &str) -> file_sync_core::path::SyncPath {
-    file_sync_core::path::SyncPath::parse(text.as_bytes()).unwrap()
+    file_sync_core::path::SyncPath::parse(text.as_bytes()).expect("a path")
 }
 
 fn forget(world: &mut World, device: usize) {
     let ever = Time { seconds: i64::MAX, nanoseconds: 0 };
     let now = world.devices[device].now(world.now_us);
-    let _ = world.devices[device].engine.as_mut().unwrap().forget_deleted(now, ever);
+    let _ = world.devices[device].engine.as_mut().expect("it runs").forget_deleted(now, ever);
     world.step(device, Event::Tick);
     world.run_us(5 * SECOND_US);
 }
 
 fn knows(world: &World, device: usize, at: &str) -> bool {
-    world.devices[device].engine.as_ref().unwrap().tree().get(&path(at)).is_some()
+    world.devices[device].engine.as_ref().expect("it runs").tree().get(&path(at)).is_some()
 }
 
 /// What a remote had made in a directory was refused for want of room; its word that it had followed was taken.
@@ -73,7 +73,7 @@ fn s1_what_is_refused_keeps_its_directory_from_being_forgotten() {
     world.write(1, "d/new", "two");
     world.delete(0, "d");
     world.run_us(5 * SECOND_US);
-    world.devices[0].engine.as_mut().unwrap().limit_announced(0);
+    world.devices[0].engine.as_mut().expect("it runs").limit_announced(0);
     world.connect(0, 1);
     world.run_us(10 * SECOND_US);
     world.write(0, "k", "kept");
@@ -107,7 +107,7 @@ fn d3_a_hub_that_refused_a_delete_says_nothing_of_who_is_away() {
     world.crash(0);
     world.start(0);
     world.run_us(5 * SECOND_US);
-    world.devices[1].engine.as_mut().unwrap().limit_announced(0);
+    world.devices[1].engine.as_mut().expect("it runs").limit_announced(0);
     world.delete(0, "p");
     world.run_us(5 * SECOND_US);
     assert!(world.devices[1].disk.show().contains(&"p = one".to_owned()), "refused");
