@@ -95,15 +95,16 @@ impl Engine {
         others.filter(|device| self.followed_by(device, Some(but)) >= self.commits.committed).collect()
     }
 
-    /// A member says whose disks have followed all that it has. In a read-only offer only the author is believed: to the
-    /// others it can be of use that something deleted comes back.
-    pub(super) fn learn_level(&mut self, from: &DeviceId, progress: &Progress) {
+    /// A member says whose disks have followed all that it has, by its newest word. In a read-only offer only the author is
+    /// believed: to the others it can be of use that something deleted comes back.
+    pub(super) fn learn_level(&mut self, from: &DeviceId, progress: Option<&Progress>) {
+        self.level.values_mut().for_each(|by| _ = by.remove(from));
+        let Some(progress) = progress else { return };
         if self.config.only_author.is_some_and(|author| author != *from) {
             return;
         }
         for device in progress.level.iter().filter(|device| self.members.contains_key(*device)) {
-            let known = self.level.entry(*device).or_default().entry(*from).or_default();
-            *known = (*known).max(progress.merged);
+            self.level.entry(*device).or_default().insert(*from, progress.merged);
         }
     }
 
@@ -114,6 +115,8 @@ impl Engine {
             peer.followed_ours = from;
             self.commits.note_state();
         }
+        // Others may have been told that it had followed.
+        self.peers.values_mut().for_each(|peer| peer.told = None);
     }
 
     /// The highest counter of each actor of which anything is heard: a register that has it stays, so that what an actor

@@ -28,7 +28,7 @@ use crate::version::{Content, DeviceId, Dot, Version};
 
 const ENTRIES_MAX: usize = 8_192;
 /// How long what only forgetting needs waits at the least until it is told again, in milliseconds.
-const LEVEL_PAUSE_MS: u64 = 60_000;
+const LEVEL_PAUSE_MS: u64 = 2_000;
 const ENTRIES_BYTES_MAX: usize = 4 << 20;
 
 impl Engine {
@@ -374,13 +374,12 @@ impl Engine {
             peer.has_merged_ours(progress.merged);
             peer.expecting = progress.expecting;
             peer.applied_ours = progress.applied.min(progress.merged);
-            if !peer.is_heard() || paused {
-                return; // It may have told all, and not all of that is taken in.
-            }
-            if progress.is_all_told {
+            // It may have told all, and not all of that is taken in.
+            let is_heard = peer.is_heard() && !paused;
+            if is_heard && progress.is_all_told {
                 peer.followed_ours = peer.applied_ours;
             }
-            self.learn_level(&from, progress);
+            self.learn_level(&from, is_heard.then_some(progress));
         }
     }
 
@@ -453,6 +452,7 @@ impl Engine {
         let level = if is_level_due { self.level_members(&to) } else { BTreeSet::new() };
         let is_all_told = self.has_told_all(&to);
         let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.is_level_owed = !is_level_due;
         let applied = if is_assessed { peer.applied(&pending) } else { 0 };
         let (index_id, merged) = (peer.index_id, peer.merged_durable);
         let progress =
@@ -471,9 +471,7 @@ impl Engine {
             if !progress.level.is_empty() {
                 peer.level_due_ms = now_ms + LEVEL_PAUSE_MS;
             }
-            let told = peer.told.take().map(|told| told.level).unwrap_or_default();
-            let level = if is_level_due { progress.level.clone() } else { told };
-            peer.told = Some(Progress { level, ..progress.clone() });
+            peer.told = Some(progress.clone());
             self.effects.push(Effect::Send { to, message: Message::Progress(progress) });
         }
     }
@@ -481,7 +479,10 @@ impl Engine {
     pub(super) fn peers_deadline(&self) -> Option<u64> {
         let pause = self.attach_pause_ms();
         let put_off = self.peers.values().filter(|peer| peer.has_put_off() && !self.paused);
-        put_off.map(|peer| peer.attach_pace.due_ms(pause)).chain(self.members_due_ms).min()
+        let levels =
+            self.peers.values().filter(|peer| peer.is_level_owed && peer.is_attached() && !self.paused);
+        let levels = levels.map(|peer| peer.level_due_ms);
+        put_off.map(|peer| peer.attach_pace.due_ms(pause)).chain(levels).chain(self.members_due_ms).min()
     }
 
     /// The path's disk is as its register says, or is rightly left as it is.

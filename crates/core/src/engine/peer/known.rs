@@ -76,7 +76,9 @@ pub(in crate::engine) struct Peer {
     pub(super) added_bytes: u64,
     /// From when on it is told again who has followed all that is known here.
     pub(super) level_due_ms: u64,
-    pub(super) told: Option<Progress>,
+    /// Then it may be news.
+    pub(super) is_level_owed: bool,
+    pub(in crate::engine) told: Option<Progress>,
     /// What was sent and not yet acknowledged as merged: up to which number, and how many bytes.
     pub(super) in_flight: VecDeque<(u64, usize)>,
     pub(super) in_flight_bytes: usize,
