@@ -306,7 +306,8 @@ pub enum SyncVerb {
     },
     /// Say how many deletions at once are held, or set it; the others are asked for nothing
     ///
-    /// What exceeds both numbers within ten minutes is held. What is held already waits for its answer all the same.
+    /// What exceeds both numbers within ten minutes is held. What is held already waits for its answer all the same, and
+    /// after a restart of the server what is deleted until then waits with it.
     Hold {
         /// Which directory
         #[command(flatten)]
