@@ -245,7 +245,7 @@ pub enum RemoteVerb {
     },
     /// Forget a device: nothing more goes to it or is taken from it; files stay
     Rm {
-        /// Which device
+        /// Which device; with --lost also one that was removed before, by the name that it had or its id
         name: RemoteName,
         /// It will not come back: nothing waits for it any more, and it is no member of any directory, whoever offers it
         #[arg(long)]
