@@ -218,6 +218,9 @@ pub enum FileVerb {
         read_only: bool,
     },
     /// Stop offering a directory; every file stays
+    ///
+    /// This device stays a member of it: the others go on without it and wait for it, so that they forget nothing that was
+    /// deleted, until it is offered here again, or one of them says `remote rm --lost` of this device.
     Down {
         /// Which directory
         #[command(flatten)]

@@ -351,3 +351,21 @@ fn d3_who_was_removed_can_be_called_lost_later_whatever_else_is_not_at_work() {
     assert_eq!(beta.json(["remote", "rm", "alpha", "--lost"])["id"], id.as_str(), "by the name that it had");
     assert!(!mentions(&beta.json(["remote", "ls"]), "alpha"));
 }
+
+#[test]
+fn d3_who_leaves_a_directory_that_is_not_at_work_is_a_member_no_more() {
+    let (alpha, mut beta, gamma) = hub();
+    alpha.user().write("f", "f", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    beta.stop();
+    std::fs::rename(beta.root(), beta.beside("elsewhere")).expect("a rename");
+    beta.begin();
+    becomes_away(&alpha, "f", &["beta"]);
+    beta.ok(["sync", "down", "docs"]);
+    becomes_away(&alpha, "f", &[]);
+    becomes_away(&gamma, "f", &[]);
+    std::fs::rename(beta.beside("elsewhere"), beta.root()).expect("a rename");
+    join(&beta, &alpha, &[]);
+    beta.user().write("g", "g", JANUARY);
+    check(&[&alpha, &beta, &gamma], "f \"f\"\ng \"g\"");
+}
