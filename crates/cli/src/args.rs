@@ -218,6 +218,9 @@ pub enum FileVerb {
         read_only: bool,
     },
     /// Stop offering a directory; every file stays
+    ///
+    /// This device stays a member of it: the others go on without it and wait for it, so that they forget nothing that was
+    /// deleted, until it is offered here again, or one of them says `remote rm --lost` of this device.
     Down {
         /// Which directory
         #[command(flatten)]
@@ -245,7 +248,7 @@ pub enum RemoteVerb {
     },
     /// Forget a device: nothing more goes to it or is taken from it; files stay
     Rm {
-        /// Which device
+        /// Which device; with --lost also one that was removed before, by the name that it had or its id
         name: RemoteName,
         /// It will not come back: nothing waits for it any more, and it is no member of any directory, whoever offers it
         #[arg(long)]
@@ -306,7 +309,8 @@ pub enum SyncVerb {
     },
     /// Say how many deletions at once are held, or set it; the others are asked for nothing
     ///
-    /// What exceeds both numbers within ten minutes is held. What is held already waits for its answer all the same.
+    /// What exceeds both numbers within ten minutes is held. What is held already waits for its answer all the same, and
+    /// after a restart of the server what is deleted until then waits with it.
     Hold {
         /// Which directory
         #[command(flatten)]

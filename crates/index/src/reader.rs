@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use file_sync_core::effect::{ChunkList, Kept};
+use file_sync_core::message::Members;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use rusqlite::Connection;
@@ -12,6 +13,7 @@ use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
 use crate::log::{Act, acts, each_kept};
 use crate::open::{self, DIRECTORY};
+use crate::state;
 
 /// A directory's database, open for reading: may be moved to another thread than its writer's.
 pub struct DirectoryReader {
@@ -26,6 +28,15 @@ impl DirectoryReader {
     /// As for [`DirectoryIndex::open`](crate::DirectoryIndex::open), but does not look for damage.
     pub fn open(path: &Path) -> Result<DirectoryReader, IndexError> {
         Ok(DirectoryReader { connection: open::open_reader(path, &DIRECTORY)?, path: path.to_owned() })
+    }
+
+    /// The member list, as last committed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn members(&self) -> Result<Members, IndexError> {
+        let state = state::read(&self.connection).map_err(|error| IndexError::sql(&self.path, error))?;
+        Ok(state.map(|state| state.members).unwrap_or_default())
     }
 
     /// How a content divides into chunks, as last committed, if that is known.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::tree::{tree_of, try_tree_of};
-use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, join, settle, sharing};
 
 const N_FILES: usize = 200;
 
@@ -192,6 +192,14 @@ fn l6_how_much_is_held_is_set_for_each_directory_and_lasts() {
     assert_eq!(limit, json!({ "files": 100, "percent": 50 }));
     assert_eq!(alpha.run(["sync", "hold", "docs", "--percent", "101"]).status.code(), Some(2));
     alpha.refused(1, ["sync", "hold", "elsewhere"]);
+    beta.ok(["sync", "hold", "docs", "--never"]);
+    beta.ok(["sync", "down", "docs"]);
+    join(&beta, &alpha, &[]);
+    assert_eq!(
+        beta.json(["sync", "hold", "docs"])["limit"],
+        json!({ "files": 100, "percent": 50 }),
+        "as new"
+    );
 }
 
 #[test]

@@ -326,3 +326,46 @@ fn d3_a_member_that_is_lost_is_waited_for_until_somebody_says_so() {
         bytes => Err(format!("{bytes:?}")),
     });
 }
+
+#[test]
+fn d3_who_was_removed_can_be_called_lost_later_whatever_else_is_not_at_work() {
+    let (mut alpha, mut beta, gamma) = mesh();
+    let id = alpha.status()["device"]["id"].as_str().expect("an id").to_owned();
+    alpha.user().write("f", "f", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    alpha.stop(); // For good.
+    // In this one it never was.
+    std::fs::create_dir(beta.beside("own")).expect("a directory");
+    beta.ok(["file", "up", "own"]);
+    beta.stop();
+    std::fs::rename(beta.beside("own"), beta.beside("own elsewhere")).expect("a rename");
+    beta.begin();
+    beta.ok(["remote", "rm", "alpha"]);
+    becomes_away(&beta, "f", &["alpha"]);
+    beta.refused(1, ["remote", "rm", &id]);
+    beta.refused(1, ["remote", "rm", &id.replace(&id[..8], "00000000"), "--lost"]);
+    assert_eq!(beta.json(["remote", "rm", &id, "--lost"])["name"], "alpha");
+    for device in [&beta, &gamma] {
+        becomes_away(device, "f", &[]);
+    }
+    assert_eq!(beta.json(["remote", "rm", "alpha", "--lost"])["id"], id.as_str(), "by the name that it had");
+    assert!(!mentions(&beta.json(["remote", "ls"]), "alpha"));
+}
+
+#[test]
+fn d3_who_leaves_a_directory_that_is_not_at_work_is_a_member_no_more() {
+    let (alpha, mut beta, gamma) = hub();
+    alpha.user().write("f", "f", JANUARY);
+    settle(&[&alpha, &beta, &gamma]);
+    beta.stop();
+    std::fs::rename(beta.root(), beta.beside("elsewhere")).expect("a rename");
+    beta.begin();
+    becomes_away(&alpha, "f", &["beta"]);
+    beta.ok(["sync", "down", "docs"]);
+    becomes_away(&alpha, "f", &[]);
+    becomes_away(&gamma, "f", &[]);
+    std::fs::rename(beta.beside("elsewhere"), beta.root()).expect("a rename");
+    join(&beta, &alpha, &[]);
+    beta.user().write("g", "g", JANUARY);
+    check(&[&alpha, &beta, &gamma], "f \"f\"\ng \"g\"");
+}

@@ -123,7 +123,8 @@ impl Engine {
         !self.holds.is_empty() || !told.is_empty() || !leaving.is_empty() || *was_holding
     }
 
-    /// Sets how much is held from now on; none: nothing is. What is held already waits for its answer all the same.
+    /// Sets how much is held from now on; none: nothing is. What is held already waits for its answer all the same, and
+    /// after a restart all that is to be deleted until then waits with it: nobody remembers which of it was held.
     pub fn set_hold_limit(&mut self, limit: Option<HoldLimit>) {
         self.config.hold = limit;
     }
@@ -320,7 +321,9 @@ impl Engine {
             return;
         }
         renamed.into_iter().for_each(|path| self.let_go(path));
-        if self.holds.here.is_empty() && !self.holds.was_holding && !self.is_over_the_limit(0) {
+        let may_be_little =
+            self.config.hold.is_some() && self.holds.here.is_empty() && !self.holds.was_holding;
+        if may_be_little && !self.is_over_the_limit(0) {
             let left = std::mem::take(&mut self.holds.elsewhere);
             self.note_deletions(&left);
             left.into_iter().for_each(|path| self.let_go(path));

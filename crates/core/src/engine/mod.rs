@@ -149,7 +149,7 @@ impl Engine {
         tree.is_sole_author = config.only_author == Some(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
-        let holds = hold::Holds::new(config.was_holding && config.hold.is_some());
+        let holds = hold::Holds::new(config.was_holding);
         // Of what is listed in the transaction that records what took its place, the record tells nothing any more.
         let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();

@@ -137,6 +137,8 @@ fn a_state_that_loses_members_and_remotes_loses_them_on_disk() {
         drop(index);
         index = DirectoryIndex::open(&path).expect("opened");
         assert_eq!(index.state(), Some(&state));
+        let reader = DirectoryReader::open(&path).expect("opened beside it");
+        assert_eq!(reader.members().expect("read"), state.members);
         state.members.pop_first();
         state.remotes.pop_last();
         state.incarnations.push(Incarnation { number: 4, began: u64::MAX });

@@ -112,7 +112,7 @@ pub struct RemoteAdd {
 /// `remote rm`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteRm {
-    /// Which.
+    /// Which; if it is lost also one that was removed before, by its name then or its id.
     pub name: RemoteName,
     /// It will not come back: it is no member of anything any more, also of what others offer.
     #[serde(default)]

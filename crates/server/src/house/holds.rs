@@ -96,6 +96,11 @@ impl House {
         Ok(if stored == NEVER { None } else { Some(numbers.unwrap_or_default()) })
     }
 
+    /// A directory that is new here holds what is held at first, whatever was said when it was here before.
+    pub(super) fn reset_hold_limit(&mut self, directory: &DirectoryId) -> Result<(), IndexError> {
+        self.home.set_setting(&limit_key(directory), "")
+    }
+
     fn n_held(&self, row: &Directory) -> Result<u64, Refusal> {
         let Some(resident) = self.rooms.get(&row.directory) else {
             let message = self.dormant.get(&row.directory).map(|dormant| dormant.message.as_str());

@@ -193,6 +193,7 @@ impl House {
             self.home.set_setting(&unlisted_key, if is_empty { "0" } else { "1" })?;
             self.home.set_setting(&doubt_key, "0")?;
             self.home.set_setting(&holding_key, "0")?;
+            self.reset_hold_limit(&id)?;
         }
         let known = Known {
             identity: self.home.setting(&identity_key)?.and_then(|text| parse_identity(&text)),

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use file_sync_core::version::{DeviceId, Time};
-use file_sync_index::{IndexError, Invitation as StoredInvitation, Remote as StoredRemote, Role};
+use file_sync_core::message::Members;
+use file_sync_core::version::{DeviceId, DirectoryId, Time};
+use file_sync_index::{
+    DirectoryReader, IndexError, Invitation as StoredInvitation, Remote as StoredRemote, Role,
+};
 use file_sync_net::{PairError, PairRequest, PairedWith, Ticket};
 
 use super::{House, refused};
@@ -172,14 +175,14 @@ impl House {
     }
 
     pub(super) fn remote_rm(&mut self, request: &RemoteRm) -> Result<Remote, Refusal> {
-        let remote = self.remote_named(&request.name)?;
-        if let Some(dormant) = self.dormant.values().next().filter(|_| request.lost) {
-            return Err(Refusal::new(format!(
-                "{} is not at work, and its members cannot be changed: {}; mend that, or leave out --lost",
-                dormant.row.name, dormant.message
-            )));
+        let named = self.remote_named(&request.name);
+        let remote = match named {
+            Err(refusal) if request.lost => self.removed_remote(&request.name)?.ok_or(refusal)?,
+            named => named?,
+        };
+        if request.lost {
+            self.check_members(&remote)?;
         }
-        self.home.delete_remote(&remote.device).map_err(refused)?;
         self.paired.remove(&remote.device);
         self.network.forget(remote.device);
         // Of what others offer they say who is a member; but who is lost is missed by nobody.
@@ -189,15 +192,63 @@ impl House {
             .filter(|directory| self.is_member(directory, &remote.device))
             .collect();
         for directory in ended {
-            let members = self.rooms[&directory].room.engine().members().clone();
+            let Some(resident) = self.rooms.get(&directory) else { continue };
+            let members = resident.room.engine().members().clone();
             let change = add_member(&members, remote.device, remote.key, false);
             self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &change));
+        }
+        // Last, so that what comes in between leaves a remote that can be removed by its name.
+        if !remote.deleted {
+            self.home.delete_remote(&remote.device).map_err(refused)?;
         }
         self.refresh_offered_to();
         Ok(self.shown_remote(&remote))
     }
 
-    fn is_member(&self, directory: &file_sync_core::version::DirectoryId, device: &DeviceId) -> bool {
+    /// A remote that was removed before, by its id or by the name that it had.
+    fn removed_remote(&self, name: &RemoteName) -> Result<Option<StoredRemote>, Refusal> {
+        let device = DeviceId::from_hex(name.as_str());
+        let mut removed = self.home.remotes().map_err(refused)?;
+        removed.retain(|remote| {
+            remote.deleted && (Some(remote.device) == device || remote.name == name.as_str())
+        });
+        if removed.len() > 1 {
+            let ids: Vec<String> = removed.iter().map(|remote| remote.device.to_string()).collect();
+            return Err(Refusal::new(format!(
+                "several devices that were removed had the name {}; say which: {}",
+                printable(name.as_str().as_ref()),
+                ids.join(", ")
+            )));
+        }
+        Ok(removed.pop())
+    }
+
+    /// Refuses if a remote is a member of a directory whose member list cannot be changed now.
+    fn check_members(&self, remote: &StoredRemote) -> Result<(), Refusal> {
+        for dormant in self.dormant.values() {
+            let because = match self.stored_members(&dormant.row.directory) {
+                Ok(members) if !members.get(&remote.device).is_some_and(|member| member.active) => continue,
+                Ok(_) => dormant.message.clone(),
+                Err(error) => error.to_string(),
+            };
+            return Err(Refusal::new(format!(
+                "{} is not at work, and its members cannot be changed: {because}; mend that first, or leave out --lost and say `file-sync remote rm {} --lost` later",
+                dormant.row.name, remote.device
+            )));
+        }
+        Ok(())
+    }
+
+    /// The member list of a directory that is not at work, as it was stored last; nobody if nothing was.
+    pub(super) fn stored_members(&self, directory: &DirectoryId) -> Result<Members, IndexError> {
+        let path = self.context.database(directory);
+        match path.try_exists() {
+            Ok(false) => Ok(Members::default()),
+            _ => DirectoryReader::open(&path)?.members(),
+        }
+    }
+
+    fn is_member(&self, directory: &DirectoryId, device: &DeviceId) -> bool {
         self.rooms.get(directory).is_some_and(|resident| {
             resident.room.engine().members().get(device).is_some_and(|member| member.active)
         })

@@ -31,10 +31,16 @@ impl House {
 
     /// Tells all members that this device is none any more; who is away hears it when it asks for the directory.
     fn say_farewell(&mut self, row: &Directory) {
-        let Some(resident) = self.rooms.get(&row.directory) else { return };
         let own = self.context.identity.device_id();
         let key = self.context.identity.public_key();
-        let mut members = resident.room.engine().members().clone();
+        let members = match self.rooms.get(&row.directory) {
+            Some(resident) => Ok(resident.room.engine().members().clone()),
+            None => self.stored_members(&row.directory),
+        };
+        let mut members = members.unwrap_or_else(|error| {
+            tracing::warn!(%error, "members may not hear that this device has left");
+            Members::default() // Who never left before is out by that, too.
+        });
         let farewell = add_member(&members, own, key, false);
         let number = farewell.get(&own).map_or(0, |member| member.number);
         if let Err(error) = self.home.set_setting(&left_key(&row.directory), &number.to_string()) {

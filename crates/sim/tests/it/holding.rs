@@ -218,6 +218,51 @@ fn l6_a_rename_that_arrives_in_two_parts_is_held_until_it_is_whole() {
     assert_eq!(world.devices[B].disk.show(), world.devices[A].disk.show());
 }
 
+/// From now on nothing is held on a device, also after restarts.
+fn hold_never(world: &mut World, device: usize) {
+    world.devices[device].engine.as_mut().expect("it runs").set_hold_limit(None);
+    world.devices[device].config.hold = None;
+}
+
+#[test]
+fn l6_what_is_held_stays_held_over_a_restart_when_the_limit_is_never() {
+    let mut world = world();
+    delete_most(&mut world, A);
+    hold_never(&mut world, A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!(world.n_held(A), 9);
+    restart(&mut world, A);
+    assert_eq!((world.n_held(A), n_files(&world, B)), (9, 11), "a restart is no answer");
+    world.approve(A);
+    world.run_us(20 * SECOND_US);
+    assert_eq!((world.n_held(A), world.n_held(B), n_files(&world, B)), (0, 9, 11));
+    hold_never(&mut world, B);
+    restart(&mut world, B);
+    assert_eq!((world.n_held(B), n_files(&world, B)), (9, 11), "nor is it where others have deleted");
+    world.approve(B);
+    world.run_us(20 * SECOND_US);
+    assert_eq!((world.n_held(B), n_files(&world, B)), (0, 2));
+    // Nothing is left of that: now all goes through.
+    (0..8).for_each(|index| world.write(A, &format!("{index}"), &format!("more {index}")));
+    world.run_us(20 * SECOND_US);
+    (0..8).for_each(|index| world.delete(A, &format!("{index}")));
+    world.run_us(20 * SECOND_US);
+    assert_eq!([n_files(&world, A), n_files(&world, B)], [2; 2]);
+}
+
+#[test]
+fn l6_a_rename_of_one_that_is_held_releases_no_other_when_the_limit_is_never() {
+    let mut world = world();
+    delete_most(&mut world, A);
+    world.approve(A);
+    world.run_us(10 * SECOND_US);
+    assert_eq!(world.n_held(B), 9);
+    hold_never(&mut world, B);
+    world.write(A, "moved", "bytes 2");
+    world.run_us(20 * SECOND_US);
+    assert_eq!((world.n_held(B), n_files(&world, B)), (8, 11));
+}
+
 #[test]
 fn l6_what_comes_back_by_itself_is_held_no_longer() {
     let mut world = world();

@@ -143,8 +143,9 @@ impl Engine {
         paths
     }
 
+    /// True if so many deletions more are held. What was held when the last life ended is, whatever the limit says by now.
     pub(super) fn is_too_much(&mut self, n_more: usize) -> bool {
-        n_more > 0 && self.config.hold.is_some() && (self.holds.was_holding || self.is_over_the_limit(n_more))
+        n_more > 0 && (self.holds.was_holding || self.is_over_the_limit(n_more))
     }
 
     /// True if what was deleted lately, what is held and so much more are too much together.
