@@ -198,7 +198,7 @@ fn d3_who_was_put_back_is_waited_for_over_a_restart_of_who_met_it() {
 /// Who has followed is news of each spoke to all the others: told at once, one file would cost the cube of their number.
 #[test]
 fn s3_who_has_followed_is_told_at_a_pace() {
-    const N_SPOKES: usize = 20;
+    const N_SPOKES: usize = 12;
     let mut world = World::new(1, &[Mode::TwoWay; N_SPOKES + 1], Options::default());
     (0..=N_SPOKES).for_each(|device| world.start(device));
     (1..=N_SPOKES).for_each(|device| world.connect(0, device));
