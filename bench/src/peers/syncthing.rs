@@ -53,8 +53,7 @@ impl Peer for Syncthing {
 
     fn takes(&self, step: Step, size: Size) -> bool {
         match step {
-            Step::Saves | Step::Idle => true,
-            Step::Index | Step::First => !self.is_default || size != Size::Tiny,
+            Step::Index | Step::First | Step::Saves | Step::Idle => !self.is_default || size != Size::Tiny,
             _ => !self.is_default,
         }
     }

@@ -2,6 +2,7 @@
 
 mod page;
 mod plot;
+mod table;
 
 use std::path::Path;
 
