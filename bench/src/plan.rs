@@ -138,7 +138,7 @@ impl Size {
         let seconds = Duration::from_secs;
         match self {
             Size::Tiny => Limits { n_saves: 3, saving: seconds(5), idle: seconds(1), step: seconds(60) },
-            Size::Quick => Limits { n_saves: 30, saving: seconds(8), idle: seconds(5), step: seconds(120) },
+            Size::Quick => Limits { n_saves: 30, saving: seconds(10), idle: seconds(5), step: seconds(120) },
             Size::Full => Limits { n_saves: 100, saving: seconds(120), idle: seconds(60), step: seconds(1800) },
         }
     }

@@ -172,7 +172,7 @@ fn measure_saves(world: &World, session: &mut (dyn Session + '_)) -> Result<Figu
             }
             saves_ms.push(save_once(world, number)?);
             // As a user who is quick; not in step with anybody's timer.
-            std::thread::sleep(Duration::from_millis(40 + number as u64 * 7 % 41));
+            std::thread::sleep(Duration::from_millis(250 + number as u64 * 37 % 101));
         }
         Ok(())
     });
