@@ -27,7 +27,8 @@ pub struct Args {
     #[arg(long)]
     pub tiny: bool,
 
-    /// Only scenarios or steps whose names contain this; may be given several times
+    /// Only this scenario, this step, or this step of this scenario, as `large`, `insert`, `large/insert`; may be given
+    /// several times
     #[arg(long, value_name = "WORKLOAD")]
     pub only: Vec<String>,
 

@@ -8,8 +8,8 @@
 mod args;
 mod fill;
 mod http;
-mod link;
 mod limits;
+mod link;
 mod meter;
 mod network;
 mod peers;
@@ -28,6 +28,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::args::Args;
+use crate::network::Means;
 use crate::peers::Peer;
 use crate::plan::{Line, Scenario, Size};
 use crate::report::{Document, Program};
@@ -64,28 +65,20 @@ fn measure(args: &Args) -> Result<Document> {
     let size = args.size();
     let file_sync = file_sync(args)?;
     let (peers, programs) = installed(args, &file_sync)?;
-    let scenarios = scenarios(args, size);
+    let means = Means::probe();
+    let scenarios = scenarios(args, size, means);
     let n_runs = args.runs.unwrap_or(if size == Size::Tiny { 1 } else { 3 });
     eprintln!("{} scenarios, {} contenders, {n_runs} runs", scenarios.len(), peers.len());
     let limits = limits::measure(&args.dir, size)?;
-    let bench = Bench { size, n_runs, directory: args.dir.clone(), real: args.tree.clone() };
+    let bench = Bench { size, n_runs, directory: args.dir.clone(), real: args.tree.clone(), means };
     let samples = bench.run(&scenarios, &peers, tell)?;
-    Document::new(args, n_runs, programs, limits, samples)
+    Document::new(args, means, n_runs, programs, limits, samples)
 }
 
 /// Scenarios that were asked for and can be had here.
-fn scenarios(args: &Args, size: Size) -> Vec<Scenario> {
+fn scenarios(args: &Args, size: Size, means: Means) -> Vec<Scenario> {
     let asked = size.scenarios().into_iter().filter_map(|scenario| scenario.only(&args.only));
-    let is_root = rustix::process::geteuid().is_root();
-    let (possible, impossible): (Vec<_>, Vec<_>) =
-        asked.partition(|scenario| is_root || scenario.line == Line::Direct);
-    for scenario in impossible {
-        eprintln!("left out: {} needs root", scenario.name);
-    }
-    if !is_root {
-        eprintln!("without root all is on loopback, and bytes on the wire are not counted");
-    }
-    possible
+    asked.filter(|scenario| means.has_long_line || scenario.line == Line::Direct).collect()
 }
 
 /// Peers that are there, and what is said of all of them.

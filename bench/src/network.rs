@@ -2,18 +2,47 @@
 //!
 //! Namespaces end with the last process in them; nothing of the machine's own network is touched.
 
+#![expect(clippy::print_stderr, reason = "a tool for developers")]
+
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use file_sync_proxy::Island;
 
 use crate::link::Link;
-use crate::plan::Line;
+use crate::plan::{Line, LongLine};
+
+/// What networks can be made here.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// Namespaces joined by virtual Ethernet, so that bytes on the wire can be counted.
+    pub has_wire: bool,
+    /// Long lines.
+    pub has_long_line: bool,
+}
+
+impl Means {
+    /// Tries; says on stderr what cannot be had.
+    pub fn probe() -> Means {
+        let all = Means { has_wire: true, has_long_line: true };
+        let can = |line, what: &str| match Network::new(2, line, all) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("{what}: {error:#}");
+                false
+            }
+        };
+        let has_wire = can(Line::Direct, "all is on loopback, and bytes on the wire are not counted");
+        let line = LongLine { delay: Duration::ZERO, bits_per_second: 1_000_000, lost_every: None };
+        Means { has_wire, has_long_line: has_wire && can(Line::Long(line), "there is no long line") }
+    }
+}
 
 /// All seats, and what is between them.
 pub struct Network {
@@ -33,9 +62,9 @@ impl Network {
     /// Makes namespaces, or takes loopback where that is not allowed.
     ///
     /// # Errors
-    /// When a long line is wanted and not allowed, or the namespaces cannot be joined.
-    pub fn new(n_seats: usize, line: Line) -> Result<Network> {
-        if !rustix::process::geteuid().is_root() {
+    /// When a long line is wanted and cannot be had, or the namespaces cannot be joined.
+    pub fn new(n_seats: usize, line: Line, means: Means) -> Result<Network> {
+        if !means.has_wire {
             return Network::on_loopback(n_seats, line);
         }
         match line {
@@ -50,7 +79,7 @@ impl Network {
 
     fn on_loopback(n_seats: usize, line: Line) -> Result<Network> {
         if line != Line::Direct {
-            bail!("a long line needs root");
+            bail!("a long line needs namespaces");
         }
         let seat = |number: usize| {
             let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, u8::try_from(number + 1)?));
@@ -74,9 +103,7 @@ impl Network {
             let near = if n_seats > 2 { format!("port{number}") } else { "eth0".to_owned() };
             let there = other.namespace()?;
             let path = format!("/proc/{}/fd/{}", std::process::id(), there.as_raw_fd());
-            first.ip(&[
-                "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &path,
-            ])?;
+            first.ip(&["link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &path])?;
             if n_seats > 2 {
                 first.ip(&["link", "set", &near, "master", "bridge", "up"])?;
             }

@@ -139,7 +139,9 @@ impl Size {
         match self {
             Size::Tiny => Limits { n_saves: 3, saving: seconds(5), idle: seconds(1), step: seconds(60) },
             Size::Quick => Limits { n_saves: 30, saving: seconds(10), idle: seconds(5), step: seconds(120) },
-            Size::Full => Limits { n_saves: 100, saving: seconds(120), idle: seconds(60), step: seconds(1800) },
+            Size::Full => {
+                Limits { n_saves: 100, saving: seconds(120), idle: seconds(60), step: seconds(1800) }
+            }
         }
     }
 
@@ -152,7 +154,8 @@ impl Size {
         };
         let large = Fill::Large { bytes: pick(1, 128, 1024) << 20 };
         let small = Fill::Small { n_files: pick(20, 2_000, 10_000) };
-        let real = Fill::Real { n_files_max: usize::try_from(pick(20, 2_000, 1_000_000)).unwrap_or(usize::MAX) };
+        let real =
+            Fill::Real { n_files_max: usize::try_from(pick(20, 2_000, 1_000_000)).unwrap_or(usize::MAX) };
         let mut all = vec![
             scenario("large", large, LARGE),
             scenario("small", small, &[Step::Index, Step::First, Step::Rename, Step::Saves]),
@@ -170,7 +173,8 @@ impl Size {
 
     /// A line of 100 ms, without and with loss.
     fn long_lines(self) -> Vec<Scenario> {
-        let line = LongLine { delay: Duration::from_millis(50), bits_per_second: 100_000_000, lost_every: None };
+        let line =
+            LongLine { delay: Duration::from_millis(50), bits_per_second: 100_000_000, lost_every: None };
         let (bytes, n_files) = match self {
             Size::Tiny => (1 << 18, 5),
             Size::Quick => (32 << 20, 500),
@@ -201,8 +205,7 @@ impl Size {
     }
 }
 
-const LARGE: &[Step] =
-    &[Step::Index, Step::First, Step::Insert, Step::Overwrite, Step::Append, Step::Rename];
+const LARGE: &[Step] = &[Step::Index, Step::First, Step::Insert, Step::Overwrite, Step::Append, Step::Rename];
 const MANY: &[Step] = &[Step::Index, Step::First, Step::Rescan, Step::Restart, Step::Idle];
 const GROWTH: &[Step] = &[Step::Index, Step::First, Step::Rescan];
 
@@ -232,14 +235,40 @@ impl Fill {
 
 impl Scenario {
     /// Leaves out what was not asked for; `None` if nothing is left. What others need first stays.
+    ///
+    /// A word is a scenario's name, a step's, or `SCENARIO/STEP`.
     pub fn only(mut self, words: &[String]) -> Option<Scenario> {
-        let is_asked = |name: &str| words.iter().any(|word| name.contains(word.as_str()));
-        if words.is_empty() || is_asked(&self.name) {
+        if words.is_empty() || words.contains(&self.name) {
             return Some(self);
         }
-        let last = self.steps.iter().rposition(|step| is_asked(step.name()))?;
-        self.steps.truncate(last + 1);
-        self.steps.retain(|step| is_asked(step.name()) || *step <= Step::First);
+        let is_asked = |step: &Step| {
+            let whole = format!("{}/{}", self.name, step.name());
+            words.iter().any(|word| word == step.name() || *word == whole)
+        };
+        let asked: Vec<Step> = self.steps.iter().copied().filter(is_asked).collect();
+        let last = asked.last()?;
+        self.steps.retain(|step| asked.contains(step) || (*step <= Step::First && step < last));
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps_of(words: &[&str]) -> Vec<(String, Vec<Step>)> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let asked = Size::Quick.scenarios().into_iter().filter_map(|scenario| scenario.only(&words));
+        asked.map(|scenario| (scenario.name, scenario.steps)).collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_brings_what_it_needs() {
+        let saves = vec![("small".to_owned(), vec![Step::Index, Step::First, Step::Saves])];
+        assert_eq!(steps_of(&["saves"]), saves);
+        assert_eq!(steps_of(&["small/saves"]), saves);
+        assert_eq!(steps_of(&["large"]).len(), 1);
+        assert_eq!(steps_of(&["nothing"]), []);
+        assert_eq!(steps_of(&[]).len(), Size::Quick.scenarios().len());
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fill::{Change, fill};
 use crate::meter::{Figures, measure, measure_rest};
+use crate::network::Means;
 use crate::peers::{Peer, Session};
 use crate::plan::{Scenario, Size, Step};
 use crate::tree::compare;
@@ -44,6 +45,8 @@ pub struct Bench {
     pub directory: PathBuf,
     /// What is copied as a real tree.
     pub real: PathBuf,
+    /// In what networks.
+    pub means: Means,
 }
 
 impl Bench {
@@ -85,7 +88,7 @@ impl Bench {
         if is_prepared_only {
             return Ok(());
         }
-        let world = World::new(&self.directory, scenario.n_members, scenario.line, self.size.limits())?;
+        let world = World::new(&self.directory, scenario, self.means, self.size.limits())?;
         let n_files = fill(&world.source().root, &scenario.fill, &self.real)?;
         // What was just written is not written back while something is measured.
         rustix::fs::sync();
@@ -206,7 +209,10 @@ fn save_once(world: &World, number: usize) -> Result<f64> {
 fn measure_find(world: &World) -> Result<Figures> {
     let start = Instant::now();
     let mut find = Command::new("find");
-    find.arg(&world.source().root).args(["-newermt", "2100-01-01"]).stdin(Stdio::null()).stdout(Stdio::null());
+    find.arg(&world.source().root)
+        .args(["-newermt", "2100-01-01"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let status = find.status().context("cannot run find")?;
     if !status.success() {
         bail!("find ended with {status}");

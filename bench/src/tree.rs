@@ -41,7 +41,10 @@ fn hash(root: &Path) -> Result<blake3::Hash> {
             content.update_reader(File::open(entry.path())?)?;
             (b'f', content.finalize())
         };
-        all.update(&(path.len() as u64).to_le_bytes()).update(path).update(&[kind]).update(content.as_bytes());
+        all.update(&(path.len() as u64).to_le_bytes())
+            .update(path)
+            .update(&[kind])
+            .update(content.as_bytes());
     }
     Ok(all.finalize())
 }
@@ -56,7 +59,8 @@ pub fn bytes_below(path: &Path) -> Result<u64> {
         match entry {
             Ok(entry) if entry.file_type().is_file() => n_bytes += entry.metadata()?.len(),
             Ok(_) => {}
-            Err(error) if error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {}
+            Err(error)
+                if error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }

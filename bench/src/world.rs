@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::network::{Network, Seat};
-use crate::plan::{Limits, Line};
+use crate::network::{Means, Network, Seat};
+use crate::plan::{Limits, Scenario};
 use crate::process::Crew;
+
+/// How often is asked whether something is done, at first and at last.
+const PROBING: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(500));
 
 /// All members of one measurement; it goes with all that is in it.
 pub struct World {
@@ -42,17 +45,23 @@ impl World {
     ///
     /// # Errors
     /// When there is no network or no directory to be had.
-    pub fn new(directory: &Path, n_members: usize, line: Line, limits: Limits) -> Result<World> {
+    pub fn new(directory: &Path, scenario: &Scenario, means: Means, limits: Limits) -> Result<World> {
         let base = tempfile::Builder::new().prefix("file-sync-bench-").tempdir_in(directory);
         let base = base.with_context(|| format!("{}", directory.display()))?;
-        let network = Network::new(n_members, line)?;
+        let network = Network::new(scenario.n_members, scenario.line, means)?;
         let mut members = Vec::new();
         for (number, seat) in network.seats().iter().enumerate() {
             let name = format!("m{number}");
             let (root, home) = (base.path().join(&name).join("root"), base.path().join(&name).join("home"));
             std::fs::create_dir_all(&root)?;
             std::fs::create_dir_all(&home)?;
-            members.push(Member { name, root, home, crew: Crew::new(Arc::clone(seat)), seat: Arc::clone(seat) });
+            members.push(Member {
+                name,
+                root,
+                home,
+                crew: Crew::new(Arc::clone(seat)),
+                seat: Arc::clone(seat),
+            });
         }
         Ok(World { members, network, limits, base })
     }
@@ -72,7 +81,8 @@ impl World {
         self.base.path().join(name)
     }
 
-    /// Probes until the answer is there.
+    /// Probes until the answer is there: less often the longer it takes, since to be asked costs a peer something too. What
+    /// is measured is too long by a twentieth at most.
     ///
     /// # Errors
     /// When the probe fails, or a step's time has passed; `what` says what was missing.
@@ -85,7 +95,7 @@ impl World {
             if start.elapsed() > self.limits.step {
                 bail!("{what}: not within {}", humantime::format_duration(self.limits.step));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep((start.elapsed() / 20).clamp(PROBING.0, PROBING.1));
         }
     }
 

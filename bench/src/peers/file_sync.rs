@@ -126,7 +126,8 @@ impl Servers<'_> {
                 let status = status(member)?;
                 let remotes = status["remotes"].as_array().context("status lists remotes")?;
                 let is_connected = |remote: &Value| remote["connected"] == true;
-                let are_all = remotes.len() + 1 == self.world.members.len() && remotes.iter().all(is_connected);
+                let are_all =
+                    remotes.len() + 1 == self.world.members.len() && remotes.iter().all(is_connected);
                 Ok(are_all.then_some(()))
             })?;
         }

@@ -152,7 +152,9 @@ impl Pushes<'_> {
         };
         std::fs::write(
             &configuration,
-            format!("use chroot = no\nmunge symlinks = no\n{options}{is_root}reverse lookup = no\n[tree]\npath = {path}\nread only = no\n"),
+            format!(
+                "use chroot = no\nmunge symlinks = no\n{options}{is_root}reverse lookup = no\n[tree]\npath = {path}\nread only = no\n"
+            ),
         )?;
         let mut command = receiver.command(&self.program);
         command.args(["--daemon", "--no-detach", "--address"]).arg(address.to_string());

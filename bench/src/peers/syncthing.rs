@@ -38,7 +38,9 @@ impl Peer for Syncthing {
 
     fn setting(&self) -> &'static str {
         match self.is_default {
-            true => "as it comes, without discovery, relays and NAT traversal; a change is looked for 10 s after it",
+            true => {
+                "as it comes, without discovery, relays and NAT traversal; a change is looked for 10 s after it"
+            }
             false => {
                 "the same with `fsWatcherDelayS` 0.01, `caseSensitiveFS`, no compression, normal priority, no reports \
                  of progress; a pass begins with `db/scan`; a first sync is from the folder's being added to the \
@@ -125,7 +127,8 @@ impl Session for Instances<'_> {
                 let Ok(stats) = rest(member, "GET", "/rest/stats/folder", None) else { return Ok(None) };
                 let last = stats["tree"]["lastScan"].as_str().unwrap_or_default();
                 // It tells whole seconds.
-                let is_new = last.parse::<jiff::Timestamp>().is_ok_and(|last| last.as_second() >= begun.as_second());
+                let is_new =
+                    last.parse::<jiff::Timestamp>().is_ok_and(|last| last.as_second() >= begun.as_second());
                 let is_idle = is_new && folder_status(member)?["state"] == "idle";
                 Ok(is_idle.then_some(()))
             })?;

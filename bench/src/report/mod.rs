@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::Args;
 use crate::limits::Limit;
 use crate::meter::Figures;
+use crate::network::Means;
 use crate::plan::Size;
 use crate::run::Sample;
 
@@ -73,19 +74,20 @@ impl Document {
     /// When the machine cannot be described.
     pub fn new(
         args: &Args,
+        means: Means,
         n_runs: u32,
         programs: Vec<Program>,
         limits: Vec<Limit>,
         samples: Vec<Sample>,
     ) -> Result<Document> {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-        let machine = Machine::here(&args.dir)?;
+        let machine = Machine::here(&args.dir, means)?;
         Ok(Document { date, size: args.size(), n_runs, machine, programs, limits, samples })
     }
 }
 
 impl Machine {
-    fn here(directory: &Path) -> Result<Machine> {
+    fn here(directory: &Path, means: Means) -> Result<Machine> {
         let processors = std::fs::read_to_string("/proc/cpuinfo")?;
         let model = processors.lines().find_map(|line| line.strip_prefix("model name"));
         let load = std::fs::read_to_string("/proc/loadavg")?;
@@ -96,7 +98,7 @@ impl Machine {
             directory: directory.display().to_string(),
             file_system: file_system(directory)?,
             load: load.split_whitespace().next().unwrap_or_default().to_owned(),
-            is_wired: rustix::process::geteuid().is_root(),
+            is_wired: means.has_wire,
         })
     }
 }

@@ -29,7 +29,10 @@ pub fn brief(figures: &Figures) -> String {
     if let Some(Rest { resident_bytes, cpu_s_a_minute, written_bytes }) = &figures.rest {
         let resident = bytes_text(resident_bytes.iter().sum::<u64>() as f64);
         let written = bytes_text(*written_bytes as f64);
-        said.push(format!("at rest {resident}, {} CPU s a minute, {written} written", digits(*cpu_s_a_minute)));
+        said.push(format!(
+            "at rest {resident}, {} CPU s a minute, {written} written",
+            digits(*cpu_s_a_minute)
+        ));
     }
     said.join(", ")
 }
@@ -89,7 +92,8 @@ fn wall(table: &Table<'_>, plot: &str) -> String {
     let mut header = vec!["workload"];
     header.extend(&table.peers);
     begin_table(&mut text, &header);
-    for row in table.rows.iter().filter(|row| row.step != Step::Idle) {
+    // What has a table of its own is not here.
+    for row in table.rows.iter().filter(|row| row.step != Step::Idle && !row.is_growth()) {
         let mut cells = vec![row.words()];
         cells.extend(table.peers.iter().map(|peer| wall_cell(table, row, peer)));
         add_row(&mut text, &cells);
@@ -111,19 +115,20 @@ fn wall_cell(table: &Table<'_>, row: &Row, peer: &str) -> String {
 }
 
 fn find(table: &Table<'_>, row: &Row) -> Option<String> {
-    let find = table.seconds(row, FIND)?;
+    let find = table.seconds(row, FIND).filter(|_| !row.is_growth())?;
     let ours = table.seconds(row, "file-sync")?;
     Some(format!("{}: {}, file-sync {}×", row.title, seconds_text(find), digits(ours / find)))
 }
 
 /// What it costs.
 fn details(table: &Table<'_>) -> String {
-    let mut text = "## Cost\n\nCPU and peak memory are of the source's processes, then of the receivers'. Bytes on the \
+    let mut text =
+        "## Cost\n\nCPU and peak memory are of the source's processes, then of the receivers'. Bytes on the \
                     wire are of all packets that all members sent.\n\n"
-        .to_owned();
+            .to_owned();
     let header = ["workload", "", "time, least to most", "CPU", "peak memory", "wire", "index"];
     begin_table(&mut text, &header);
-    let is_shown = |row: &&Row| !matches!(row.step, Step::Idle | Step::Saves);
+    let is_shown = |row: &&Row| !matches!(row.step, Step::Idle | Step::Saves) && !row.is_growth();
     for row in table.rows.iter().filter(is_shown) {
         let mut first = row.words();
         for peer in &table.peers {
@@ -164,9 +169,10 @@ fn detail_cells(table: &Table<'_>, row: &Row, peer: &str) -> Option<[String; 5]>
 
 fn saves(table: &Table<'_>) -> String {
     let Some(row) = table.rows.iter().find(|row| row.step == Step::Saves) else { return String::new() };
-    let mut text = "## One save until it is visible\n\nA file of 1 KiB, written in place, each when the one before was \
+    let mut text =
+        "## One save until it is visible\n\nA file of 1 KiB, written in place, each when the one before was \
                     visible.\n\n"
-        .to_owned();
+            .to_owned();
     begin_table(&mut text, &["", "saves", "p50", "p99", "most"]);
     for peer in &table.peers {
         let all = table.saves_ms(row, peer);
@@ -196,7 +202,7 @@ fn rest(table: &Table<'_>) -> String {
 }
 
 fn growth(table: &Table<'_>) -> String {
-    let is_growth = |row: &&Row| row.scenario.starts_with("growth-") && row.step == Step::First;
+    let is_growth = |row: &&Row| row.is_growth() && row.step == Step::First;
     let firsts: Vec<&Row> = table.rows.iter().filter(is_growth).collect();
     if firsts.is_empty() {
         return String::new();
@@ -218,15 +224,18 @@ fn growth(table: &Table<'_>) -> String {
             let peak = table.median(first, peer, |figures| Some(sum(figures).1));
             let a_file = |figures: &Figures| Some(figures.index_bytes? as f64 / table.n_files(first) as f64);
             let index = table.median(first, peer, a_file);
-            add_row(&mut text, &[
-                std::mem::take(&mut n_files),
-                (*peer).to_owned(),
-                seconds(Step::Index),
-                seconds(Step::First),
-                seconds(Step::Rescan),
-                peak.map_or(NOTHING.to_owned(), bytes_text),
-                index.map_or(NOTHING.to_owned(), |bytes| format!("{} B", digits(bytes))),
-            ]);
+            add_row(
+                &mut text,
+                &[
+                    std::mem::take(&mut n_files),
+                    (*peer).to_owned(),
+                    seconds(Step::Index),
+                    seconds(Step::First),
+                    seconds(Step::Rescan),
+                    peak.map_or(NOTHING.to_owned(), bytes_text),
+                    index.map_or(NOTHING.to_owned(), |bytes| format!("{} B", digits(bytes))),
+                ],
+            );
         }
     }
     text
@@ -243,7 +252,10 @@ fn limits(document: &Document) -> String {
             0 | 1 => bytes_text(rate),
             n_files => format!("{} files", digits(n_files as f64 / limit.wall_s)),
         };
-        add_row(&mut text, &[limit.what.clone(), bytes_text(limit.bytes as f64), seconds_text(limit.wall_s), rate]);
+        add_row(
+            &mut text,
+            &[limit.what.clone(), bytes_text(limit.bytes as f64), seconds_text(limit.wall_s), rate],
+        );
     }
     text
 }

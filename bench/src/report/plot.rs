@@ -28,7 +28,8 @@ const PEERS: &[(&str, &str)] = &[
 /// The plot as SVG.
 pub fn plot(document: &Document) -> String {
     let table = Table::new(document);
-    let is_drawn = |row: &&Row| row.step != Step::Index && table.ratio(row, "file-sync").is_some();
+    let is_drawn =
+        |row: &&Row| row.step != Step::Index && !row.is_growth() && table.ratio(row, "file-sync").is_some();
     let rows: Vec<&Row> = table.rows.iter().filter(is_drawn).collect();
     let height = TOP + ROW * rows.len() as f64 + 30.0;
     let background = Rectangle::new().set("width", WIDTH).set("height", height).set("fill", "#ffffff");

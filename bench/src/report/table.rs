@@ -21,6 +21,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// True for what shows how everything grows.
+    pub fn is_growth(&self) -> bool {
+        self.scenario.starts_with("growth-")
+    }
+
     /// What it is, for readers.
     pub fn words(&self) -> String {
         let what = match self.step {
@@ -89,12 +94,7 @@ impl<'d> Table<'d> {
     }
 
     /// The median of something over all runs.
-    pub fn median(
-        &self,
-        row: &Row,
-        peer: &str,
-        what: impl Fn(&Figures) -> Option<f64>,
-    ) -> Option<f64> {
+    pub fn median(&self, row: &Row, peer: &str, what: impl Fn(&Figures) -> Option<f64>) -> Option<f64> {
         median(self.figures(row, peer).filter_map(what))
     }
 
