@@ -223,6 +223,15 @@ fn scenario(name: &str, fill: Fill, steps: &[Step]) -> Scenario {
 }
 
 impl Fill {
+    /// Bytes of all files, about.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Fill::Large { bytes } => *bytes,
+            Fill::Small { n_files } => n_files * 4096,
+            Fill::Real { .. } => 128 << 20,
+        }
+    }
+
     fn title(&self) -> String {
         match self {
             Fill::Large { bytes } if *bytes < 1 << 20 => format!("one file of {} KiB", bytes >> 10),

@@ -1,7 +1,8 @@
 //! Measures: every scenario with every peer, one after the other, and all of that over again, so that what else the
 //! machine does falls on all of them.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,9 @@ impl Bench {
         for scenario in scenarios {
             let n_runs = if scenario.is_once { 1 } else { self.n_runs };
             for run in 0..n_runs {
-                for peer in peers {
+                // Another one is first each time.
+                let first = run as usize % peers.len().max(1);
+                for peer in peers[first..].iter().chain(&peers[..first]) {
                     let before = samples.len();
                     self.run_one(scenario, peer.as_ref(), run, &mut samples)?;
                     samples[before..].iter().for_each(&mut tell);
@@ -88,6 +91,7 @@ impl Bench {
         if is_prepared_only {
             return Ok(());
         }
+        warm(&self.directory, scenario.fill.bytes() * 8)?;
         let world = World::new(&self.directory, scenario, self.means, self.size.limits())?;
         let n_files = fill(&world.source().root, &scenario.fill, &self.real)?;
         // What was just written is not written back while something is measured.
@@ -123,6 +127,21 @@ impl Bench {
         Ok(())
     }
 }
+
+/// Writes so much to tmpfs and deletes it: of a virtual machine's memory, what was never used is slow to be had, which
+/// would fall on whoever comes first, or needs most.
+fn warm(directory: &Path, bytes: u64) -> Result<()> {
+    let about = rustix::fs::statvfs(directory).with_context(|| format!("{}", directory.display()))?;
+    let is_memory = rustix::fs::statfs(directory)?.f_type == TMPFS_MAGIC;
+    if is_memory {
+        let bytes = bytes.min(about.f_bavail * about.f_frsize / 2);
+        std::io::copy(&mut std::io::repeat(1).take(bytes), &mut tempfile::tempfile_in(directory)?)?;
+    }
+    Ok(())
+}
+
+/// What statfs(2) says of tmpfs.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// Who lists all names, for comparison.
 pub const FIND: &str = "find";
