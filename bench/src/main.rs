@@ -21,7 +21,7 @@ mod stats;
 mod tree;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -64,7 +64,8 @@ fn main() -> Result<()> {
 fn measure(args: &Args) -> Result<Document> {
     let size = args.size();
     let file_sync = file_sync(args)?;
-    let (peers, programs) = installed(args, &file_sync)?;
+    let mut peers = Vec::new();
+    let programs = installed(args, &file_sync, &mut peers)?;
     let means = Means::probe();
     let scenarios = scenarios(args, size, means);
     let n_runs = args.runs.unwrap_or(if size == Size::Tiny { 1 } else { 3 });
@@ -81,9 +82,9 @@ fn scenarios(args: &Args, size: Size, means: Means) -> Vec<Scenario> {
     asked.filter(|scenario| means.has_long_line || scenario.line == Line::Direct).collect()
 }
 
-/// Peers that are there, and what is said of all of them.
-fn installed(args: &Args, file_sync: &std::path::Path) -> Result<(Vec<Box<dyn Peer>>, Vec<Program>)> {
-    let (mut there, mut programs) = (Vec::new(), Vec::new());
+/// Adds peers that are there to `there`; returns what is said of all of them.
+fn installed(args: &Args, file_sync: &Path, there: &mut Vec<Box<dyn Peer>>) -> Result<Vec<Program>> {
+    let mut programs = Vec::new();
     for peer in peers::all(args, file_sync) {
         let is_asked = args.with.is_empty() || args.with.iter().any(|name| name == peer.name());
         if !is_asked {
@@ -106,7 +107,7 @@ fn installed(args: &Args, file_sync: &std::path::Path) -> Result<(Vec<Box<dyn Pe
     if there.is_empty() {
         bail!("none of those that were asked for is installed");
     }
-    Ok((there, programs))
+    Ok(programs)
 }
 
 /// The binary that is measured: as given, else built now, as this was, from the same sources.
@@ -123,7 +124,7 @@ fn file_sync(args: &Args) -> Result<PathBuf> {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     if !build.arg("--manifest-path").arg(manifest).status().context("cannot run cargo")?.success() {
         bail!("file-sync cannot be built; `--peer file-sync=PATH` names one that is");
     }

@@ -112,7 +112,7 @@ impl World {
                 let join = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
                     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 };
-                started.into_iter().map(join).collect()
+                started.into_iter().try_for_each(join)
             }),
         }
     }
