@@ -37,7 +37,7 @@ pub struct Limit {
 pub fn measure(directory: &Path, size: Size) -> Result<Vec<Limit>> {
     let (bytes, n_files) = match size {
         Size::Tiny => (1_u64 << 20, 20_u64),
-        Size::Quick => (128 << 20, 2_000),
+        Size::Quick => (64 << 20, 1_000),
         Size::Full => (1 << 30, 10_000),
     };
     let place = tempfile::Builder::new().prefix("file-sync-bench-limits-").tempdir_in(directory)?;

@@ -8,6 +8,7 @@
 mod args;
 mod fill;
 mod http;
+mod interrupt;
 mod limits;
 mod link;
 mod meter;
@@ -62,6 +63,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args) -> Result<Document> {
+    interrupt::install()?;
     let size = args.size();
     let file_sync = file_sync(args)?;
     let mut peers = Vec::new();

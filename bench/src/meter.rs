@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::interrupt;
 use crate::world::World;
 
 /// How often memory is looked at; new processes are looked for every fourth time.
@@ -89,15 +90,18 @@ fn look_until(world: &World, is_done: &AtomicBool) {
 }
 
 /// Measures a peer that is left alone.
-pub fn measure_rest(world: &World, period: Duration) -> Rest {
+///
+/// # Errors
+/// When it is interrupted.
+pub fn measure_rest(world: &World, period: Duration) -> Result<Rest> {
     let cpu = || world.members.iter().map(|member| member.crew.fine_cpu()).sum::<Duration>();
     let written = || world.members.iter().map(|member| member.crew.written_bytes()).sum::<u64>();
     let (cpu_before, written_before) = (cpu(), written());
-    std::thread::sleep(period);
+    interrupt::sleep(period)?;
     let used = cpu().saturating_sub(cpu_before).as_secs_f64();
-    Rest {
+    Ok(Rest {
         resident_bytes: world.members.iter().map(|member| member.crew.resident_bytes()).collect(),
         cpu_s_a_minute: used * 60.0 / period.as_secs_f64(),
         written_bytes: written().saturating_sub(written_before),
-    }
+    })
 }

@@ -115,7 +115,7 @@ pub struct Scenario {
     pub line: Line,
     /// What is done.
     pub steps: Vec<Step>,
-    /// It is measured once, however many runs there are.
+    /// It is measured once, however many runs there are, and in the quick size only with everybody's fastest setting.
     pub is_once: bool,
 }
 
@@ -138,7 +138,7 @@ impl Size {
         let seconds = Duration::from_secs;
         match self {
             Size::Tiny => Limits { n_saves: 3, saving: seconds(5), idle: seconds(1), step: seconds(60) },
-            Size::Quick => Limits { n_saves: 30, saving: seconds(10), idle: seconds(5), step: seconds(120) },
+            Size::Quick => Limits { n_saves: 10, saving: seconds(4), idle: seconds(5), step: seconds(120) },
             Size::Full => {
                 Limits { n_saves: 100, saving: seconds(120), idle: seconds(60), step: seconds(1800) }
             }
@@ -152,22 +152,25 @@ impl Size {
             Size::Quick => quick,
             Size::Full => full,
         };
-        let large = Fill::Large { bytes: pick(1, 128, 1024) << 20 };
-        let small = Fill::Small { n_files: pick(20, 2_000, 10_000) };
+        let large = Fill::Large { bytes: pick(1, 64, 1024) << 20 };
+        let small = Fill::Small { n_files: pick(20, 1_000, 10_000) };
         let real =
-            Fill::Real { n_files_max: usize::try_from(pick(20, 2_000, 1_000_000)).unwrap_or(usize::MAX) };
+            Fill::Real { n_files_max: usize::try_from(pick(20, 1_000, 1_000_000)).unwrap_or(usize::MAX) };
         let mut all = vec![
             scenario("large", large, LARGE),
             scenario("small", small, &[Step::Index, Step::First, Step::Rename, Step::Saves]),
             scenario("tree", real, &[Step::Index, Step::First]),
-            scenario("many", Fill::Small { n_files: pick(50, 10_000, 50_000) }, MANY),
+            scenario("many", Fill::Small { n_files: pick(50, 5_000, 50_000) }, MANY),
         ];
         all.extend(self.long_lines());
-        let three = Fill::Large { bytes: pick(1, 64, 512) << 20 };
+        let three = Fill::Large { bytes: pick(1, 32, 512) << 20 };
         all.push(Scenario { n_members: 3, ..scenario("three-large", three, &[Step::Index, Step::First]) });
-        let three = Fill::Small { n_files: pick(20, 1_000, 10_000) };
+        let three = Fill::Small { n_files: pick(20, 500, 10_000) };
         all.push(Scenario { n_members: 3, ..scenario("three-small", three, &[Step::Index, Step::First]) });
         all.extend(self.growth());
+        for scenario in &mut all[2..] {
+            scenario.is_once |= self == Size::Quick; // The first two, of all kinds, are measured more than once.
+        }
         all
     }
 
@@ -177,7 +180,7 @@ impl Size {
             LongLine { delay: Duration::from_millis(50), bits_per_second: 100_000_000, lost_every: None };
         let (bytes, n_files) = match self {
             Size::Tiny => (1 << 18, 5),
-            Size::Quick => (32 << 20, 500),
+            Size::Quick => (8 << 20, 200),
             Size::Full => (256 << 20, 2_000),
         };
         let steps = [Step::Index, Step::First];

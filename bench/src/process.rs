@@ -17,6 +17,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, waitid,
 };
 
+use crate::interrupt::{self, SLICE};
 use crate::network::Seat;
 
 /// How long a process may take to end when it is asked to.
@@ -181,7 +182,7 @@ impl Running {
     /// When it has not ended in time; it is then killed.
     pub fn wait(mut self, limit: Duration) -> Result<ExitStatus> {
         let child = self.child.as_mut().context("it was waited for")?;
-        if !has_ended_within(child, limit)? {
+        if !has_ended_within(child, limit, interrupt::check)? {
             bail!("not done within {}", humantime::format_duration(limit));
         }
         let status = self.crew.reap(child)?;
@@ -191,7 +192,9 @@ impl Running {
 
     /// True until it has ended.
     pub fn is_alive(&mut self) -> bool {
-        self.child.as_ref().is_some_and(|child| !has_ended_within(child, Duration::ZERO).unwrap_or(true))
+        self.child
+            .as_ref()
+            .is_some_and(|child| !has_ended_within(child, Duration::ZERO, || Ok(())).unwrap_or(true))
     }
 }
 
@@ -201,9 +204,9 @@ impl Drop for Running {
         let id = Pid::from_child(&child);
         // It may have ended already, and there is nobody to tell.
         let _ = kill_process(id, Signal::TERM);
-        if !has_ended_within(&child, ENDING).unwrap_or(false) {
+        if !has_ended_within(&child, ENDING, || Ok(())).unwrap_or(false) {
             let _ = kill_process_group(id, Signal::KILL);
-            let _ = has_ended_within(&child, ENDING);
+            let _ = has_ended_within(&child, ENDING, || Ok(()));
         }
         // What it started and left behind is in its group, whose id is not free until this is reaped.
         let _ = kill_process_group(id, Signal::KILL);
@@ -211,8 +214,8 @@ impl Drop for Running {
     }
 }
 
-/// Waits for an end without reaping.
-fn has_ended_within(child: &Child, limit: Duration) -> Result<bool> {
+/// Waits for an end without reaping, for as long as `check` allows.
+fn has_ended_within(child: &Child, limit: Duration, check: impl Fn() -> Result<()>) -> Result<bool> {
     let id = Pid::from_child(child);
     let handle = pidfd_open(id, PidfdFlags::empty()).context("a process of one's own can be opened")?;
     let start = Instant::now();
@@ -221,11 +224,12 @@ fn has_ended_within(child: &Child, limit: Duration) -> Result<bool> {
         if waitid(WaitId::Pid(id), options)?.is_some() {
             return Ok(true);
         }
+        check()?;
         let left = limit.saturating_sub(start.elapsed());
         if left.is_zero() {
             return Ok(false);
         }
-        let timeout = Timespec::try_from(left).context("a limit that the kernel can take")?;
+        let timeout = Timespec::try_from(left.min(SLICE)).context("a limit that the kernel can take")?;
         // An interrupted poll is one more round.
         let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout));
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::fill::{Change, fill};
+use crate::interrupt;
 use crate::meter::{Figures, measure, measure_rest};
 use crate::network::Means;
 use crate::peers::{Peer, Session};
@@ -68,9 +69,14 @@ impl Bench {
                 // Another one is first each time.
                 let first = run as usize % peers.len().max(1);
                 for peer in peers[first..].iter().chain(&peers[..first]) {
+                    let is_for_comparison = peer.n_runs_max(self.size) == 1;
+                    if run >= peer.n_runs_max(self.size) || (is_for_comparison && scenario.is_once) {
+                        continue;
+                    }
                     let before = samples.len();
                     self.run_one(scenario, peer.as_ref(), run, &mut samples)?;
                     samples[before..].iter().for_each(&mut tell);
+                    interrupt::check()?;
                 }
             }
         }
@@ -167,8 +173,8 @@ fn carry_out(step: Step, world: &World, session: &mut (dyn Session + '_), run: u
         Step::Idle => {
             session.watch()?;
             // What follows from the steps before is over by then.
-            std::thread::sleep(world.limits.idle.min(Duration::from_secs(5)));
-            let rest = measure_rest(world, world.limits.idle);
+            interrupt::sleep(world.limits.idle.min(Duration::from_secs(5)))?;
+            let rest = measure_rest(world, world.limits.idle)?;
             session.unwatch()?;
             Figures { wall_s: world.limits.idle.as_secs_f64(), rest: Some(rest), ..Figures::default() }
         }
@@ -194,7 +200,7 @@ fn measure_saves(world: &World, session: &mut (dyn Session + '_)) -> Result<Figu
             }
             saves_ms.push(save_once(world, number)?);
             // As a user who is quick; not in step with anybody's timer.
-            std::thread::sleep(Duration::from_millis(250 + number as u64 * 37 % 101));
+            interrupt::sleep(Duration::from_millis(250 + number as u64 * 37 % 101))?;
         }
         Ok(())
     });
@@ -220,6 +226,7 @@ fn save_once(world: &World, number: usize) -> Result<f64> {
         if start.elapsed() > world.limits.step {
             bail!("a save was not visible within {}", humantime::format_duration(world.limits.step));
         }
+        interrupt::check()?;
         std::thread::sleep(Duration::from_micros(500));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::interrupt;
 use crate::network::{Means, Network, Seat};
 use crate::plan::{Limits, Scenario};
 use crate::process::Crew;
@@ -95,7 +96,7 @@ impl World {
             if start.elapsed() > self.limits.step {
                 bail!("{what}: not within {}", humantime::format_duration(self.limits.step));
             }
-            std::thread::sleep((start.elapsed() / 20).clamp(PROBING.0, PROBING.1));
+            interrupt::sleep((start.elapsed() / 20).clamp(PROBING.0, PROBING.1))?;
         }
     }
 

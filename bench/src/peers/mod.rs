@@ -29,6 +29,11 @@ pub trait Peer {
     /// True if the step can be measured, and is worth the time in this size.
     fn takes(&self, step: Step, size: Size) -> bool;
 
+    /// How often it is measured at most: what is there only for comparison takes less of everybody's time.
+    fn n_runs_max(&self, _size: Size) -> u32 {
+        u32::MAX
+    }
+
     /// Sets it up between members whose source is filled with so many files.
     ///
     /// # Errors

@@ -69,6 +69,10 @@ impl Peer for Rsync {
         }
     }
 
+    fn n_runs_max(&self, size: Size) -> u32 {
+        if size == Size::Quick && self.setting != Setting::Fast { 1 } else { u32::MAX }
+    }
+
     fn open<'w>(&self, world: &'w World, _n_files: u64) -> Result<Box<dyn Session + 'w>> {
         let mut pushes = Pushes {
             program: self.program.clone(),

@@ -42,6 +42,8 @@ impl Peer for Unison {
     fn open<'w>(&self, world: &'w World, _n_files: u64) -> Result<Box<dyn Session + 'w>> {
         let mut pairs =
             Pairs { program: self.program.clone(), world, servers: Vec::new(), watching: Vec::new() };
+        // Several that begin at once would each want to make it.
+        std::fs::create_dir_all(world.source().home.join("unison"))?;
         for receiver in world.receivers() {
             pairs.begin(receiver)?;
         }
