@@ -180,7 +180,7 @@ impl Size {
             LongLine { delay: Duration::from_millis(50), bits_per_second: 100_000_000, lost_every: None };
         let (bytes, n_files) = match self {
             Size::Tiny => (1 << 18, 5),
-            Size::Quick => (8 << 20, 200),
+            Size::Quick => (8 << 20, 100),
             Size::Full => (256 << 20, 2_000),
         };
         let steps = [Step::Index, Step::First];

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl Crew {
     /// When it cannot be started.
     pub fn start(&self, command: &mut Command) -> Result<Running> {
         command.process_group(0).stdin(Stdio::null());
-        let child = self.seat.spawn(command).with_context(|| format!("cannot start {command:?}"))?;
+        let child = self.seat.spawn(command).with_context(|| format!("cannot start {}", name_of(command)))?;
         let mut state = self.state();
         state.roots.insert(id_of(&child));
         state.known.insert(id_of(&child));
@@ -78,7 +79,7 @@ impl Crew {
         let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
         let running = self.start(command)?;
-        let status = running.wait(limit).with_context(|| format!("{command:?}"))?;
+        let status = running.wait(limit).with_context(|| name_of(command))?;
         Ok(Said { stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, status })
     }
 
@@ -89,7 +90,7 @@ impl Crew {
     pub fn run(&self, command: &mut Command, limit: Duration) -> Result<String> {
         let said = self.say(command, limit)?;
         if !said.status.success() {
-            bail!("{command:?} ended with {}: {}", said.status, end_of(&said.stderr));
+            bail!("{} ended with {}: {}", name_of(command), said.status, end_of(&said.stderr));
         }
         Ok(said.stdout)
     }
@@ -262,6 +263,11 @@ fn cpu_of(stat: &Stat) -> Duration {
     let waited_for = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
     let ticks = stat.utime + stat.stime + waited_for;
     Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// What a page can name: neither paths nor an environment.
+fn name_of(command: &Command) -> String {
+    Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn id_of(child: &Child) -> i32 {
