@@ -78,10 +78,7 @@ pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled:
     }
     let groups = group(versions);
     let replacements = Replacements::of(versions, &groups, settled);
-    let (competing, mut hidden) = replacements.part(&groups);
-    let (dealt_with, mut competing): (Vec<_>, Vec<_>) =
-        competing.into_iter().partition(|group| is_dealt_with(group, settled));
-    hidden.extend(dealt_with);
+    let (mut competing, hidden) = replacements.part(&groups);
     competing.sort_by_key(|group| std::cmp::Reverse(group.rank_key()));
 
     let has_directory = competing.first().is_some_and(|group| group.content == Content::Directory);
@@ -107,25 +104,6 @@ pub fn hidden(versions: &[&Version], settled: &[Settled]) -> Vec<Dot> {
     let groups = group(versions);
     let (_, hidden) = Replacements::of(versions, &groups, settled).part(&groups);
     hidden.into_iter().flat_map(Group::dots).collect()
-}
-
-/// True for a change of metadata alone, of bytes that somebody has replaced by what was settled as a copy since: whoever
-/// has dealt with that copy had no use for what it replaced. Each of several may have dealt with another replacement of the
-/// same bytes, and left it to the other to hide the change.
-fn is_dealt_with(group: &Group<'_>, settled: &[Settled]) -> bool {
-    if settled.is_empty() || !group.is_of_metadata_alone() {
-        return false;
-    }
-    let origins = Origins::of(std::iter::once(group));
-    let is_replaced_by = |Settled { version, .. }: &Settled| {
-        let is_its_base = version.changed.content && version.base == group.content;
-        let has_replaced = |changed: &&Version| has_replaced_bytes(version, changed, settled);
-        version.value.is_present()
-            && version.value.content() != group.content
-            && (group.versions.iter().all(has_replaced)
-                || (is_its_base && origins.may_be_replaced_by(version)))
-    };
-    settled.iter().any(is_replaced_by)
 }
 
 fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {
