@@ -108,15 +108,19 @@ impl Engine {
         }
     }
 
-    /// A member is not what it was, and has to follow anew.
+    /// A member has followed no further than to this number, whatever it said, or others, before it was what it is now.
     pub(super) fn has_to_follow_anew(&mut self, device: &DeviceId, from: u64) {
-        self.level.remove(device);
-        if let Some(peer) = self.peers.get_mut(device).filter(|peer| peer.followed_ours > from) {
+        let is_level = self.level.get(device).into_iter().flatten().any(|(_, number)| *number > from);
+        let has_followed = self.peers.get(device).is_some_and(|peer| peer.followed_ours > from);
+        if let Some(peer) = self.peers.get_mut(device).filter(|_| has_followed) {
             peer.followed_ours = from;
             self.commits.note_state();
         }
-        // Others may have been told that it had followed.
-        self.peers.values_mut().for_each(|peer| peer.told = None);
+        if is_level || has_followed {
+            self.level.remove(device);
+            // Others may have been told that it had followed.
+            self.peers.values_mut().for_each(super::peer::Peer::is_told_nothing);
+        }
     }
 
     /// The highest counter of each actor of which anything is heard: a register that has it stays, so that what an actor

@@ -17,7 +17,7 @@ pub(super) use pace::Pace;
 
 use self::known::{ATTACH_PATHS_EACH_MS, ATTACH_PAUSE_MS};
 use self::limits::Lost;
-use super::{Effect, Engine};
+use super::{Counters, Effect, Engine};
 use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Message, Progress};
 use crate::mistake::{self, Mistake, is_made};
@@ -194,12 +194,14 @@ impl Engine {
 
     /// A member that was put back to an older state has forgotten how far it had followed.
     fn note_what_was_put_back(&mut self, from: &DeviceId, attach: &Attach) {
-        if attach.known_index_id == self.commits.counters.index_id {
-            let followed = self.peers.get(from).map_or(0, |peer| peer.followed_ours);
-            if followed > attach.known_sequence {
-                self.has_to_follow_anew(from, attach.known_sequence);
-            }
-        }
+        let known = if self.knows_ours(attach) { attach.known_sequence } else { 0 };
+        self.has_to_follow_anew(from, known);
+    }
+
+    /// True if what a remote says it knows of this device is in the numbers that this one has given.
+    fn knows_ours(&self, attach: &Attach) -> bool {
+        let Counters { index_id, sequence, .. } = self.commits.counters;
+        attach.known_index_id == index_id && attach.known_sequence <= sequence
     }
 
     fn on_attach(&mut self, from: DeviceId, attach: Attach) {
@@ -223,7 +225,7 @@ impl Engine {
         if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
             self.attach(from); // It did not take part when it was told last.
         }
-        let ours = self.commits.counters;
+        let knows_ours = self.knows_ours(&attach);
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.has_attached = true;
         peer.has_detached = false;
@@ -241,10 +243,9 @@ impl Engine {
             peer.forget_refused();
             self.commits.note_state();
         }
-        let knows_ours = attach.known_index_id == ours.index_id && attach.known_sequence <= ours.sequence;
         let start = if knows_ours { attach.known_sequence } else { 0 };
         if !knows_ours {
-            (peer.applied_ours, peer.followed_ours) = (0, 0);
+            peer.applied_ours = 0;
         }
         self.fill_outbox(&from, start);
         self.ask_again(&from);

@@ -207,6 +207,20 @@ fn m1_a_directory_is_moved_whole_if_it_is_exactly_as_expected() {
 }
 
 #[test]
+fn s3_a_directory_keeps_the_time_that_it_was_made_with_until_something_is_put_into_it() {
+    let scene = Scene::new();
+    for mode in [0o755, 0o555, 0o000] {
+        let (stat, _) = scene.done(Op::MakeDirectory { path: sync("d"), mode, mtime: Some(MTIME) });
+        let seen = scene.root.look(&sync("d")).unwrap().expect("it is there");
+        assert_eq!((stat.unwrap().mtime, seen.stat.mtime), (MTIME, MTIME), "with mode {mode:o}");
+        scene.done(Op::RemoveDirectory { path: sync("d"), expect: scene.record("d") });
+    }
+    scene.done(Op::MakeDirectory { path: sync("d"), mode: 0o755, mtime: Some(MTIME) });
+    scene.write("d/f", "");
+    assert_ne!(scene.root.look(&sync("d")).unwrap().expect("it is there").stat.mtime, MTIME);
+}
+
+#[test]
 fn directories_are_made_with_their_mode_and_removed_only_empty() {
     let scene = Scene::new();
     for mode in [0o755, 0o555, 0o000, 0o777] {

@@ -100,7 +100,6 @@ fn d3_a_hub_that_refused_a_delete_says_nothing_of_who_is_away() {
     world.run_us(5 * SECOND_US);
     world.write(0, "z", "keep");
     world.run_us(5 * SECOND_US);
-    world.options.is_traced = true;
     world.cut(1, 2); // The third is away from now on, level with the hub.
     world.run_us(SECOND_US);
     // The delete comes from a life of which the hub has not heard: it takes room.
@@ -126,73 +125,69 @@ fn d3_a_hub_that_refused_a_delete_says_nothing_of_who_is_away() {
     assert!(known == [true; 2] && shown[2] == shown[1], "known to A, B: {known:?}; then {shown:?}");
 }
 
-/// A machine put back is met for a moment by its hub, and away again: what it has not followed any more is to stay known.
-#[test]
-fn d3_who_was_put_back_and_is_away_again_is_waited_for() {
-    let mut world = World::new(1, &[Mode::TwoWay; 3], Options::default());
-    (0..3).for_each(|device| world.start(device));
-    world.connect(0, 1);
-    world.connect(1, 2);
+/// The last of so many, linked in a line, is put back to before a delete that all have followed, or to before it met anybody;
+/// it is met for a moment, heard, told nothing, and away again.
+fn put_back_and_met_for_a_moment(n: usize, is_image_new: bool) -> World {
+    let (hub, last) = (n - 2, n - 1);
+    let mut world = World::new(1, &vec![Mode::TwoWay; n], Options::default());
+    (0..n).for_each(|device| world.start(device));
+    world.run_us(SECOND_US);
+    if is_image_new {
+        world.take_snapshot(last);
+    }
+    (1..n).for_each(|device| world.connect(device - 1, device));
     world.write(0, "p", "one");
     world.run_us(5 * SECOND_US);
-    (0..3).for_each(|device| world.write(device, &format!("z{device}"), &format!("keep {device}")));
+    // What each device has done last is never forgotten: this is it, not the delete.
+    (0..n).for_each(|device| world.write(device, &format!("z{device}"), &format!("keep {device}")));
     world.run_us(10 * SECOND_US);
-    world.take_snapshot(2);
+    if !is_image_new {
+        world.take_snapshot(last);
+    }
     world.delete(0, "p");
     world.run_us(5 * SECOND_US);
     world.write(0, "k", "keep");
     world.run_us(20 * SECOND_US);
     assert!(world.devices.iter().all(|device| !device.disk.show().contains(&"p = one".to_owned())));
-    // Put back, and met for a moment: it hears nothing, but is heard.
-    world.cut(1, 2);
+    world.cut(hub, last);
     world.run_us(SECOND_US);
-    world.revert(2);
-    world.start(2);
-    world.connect(1, 2);
-    world.stall(1, 2);
+    world.revert(last);
+    world.start(last);
+    world.connect(hub, last);
+    world.stall(hub, last);
     world.run_us(SECOND_US);
-    world.cut(1, 2);
+    world.cut(hub, last);
     world.run_us(SECOND_US);
-    // Away for more than 30 days.
-    forget(&mut world, 0);
-    forget(&mut world, 1);
-    let known = [0, 1].map(|device| knows(&world, device, "p"));
-    world.connect(1, 2);
-    world.run_us(60 * SECOND_US);
-    let shown = [0, 1, 2].map(|device| world.devices[device].disk.show());
-    assert!(known == [true; 2], "known to A, B: {known:?}; then {shown:?}");
-    assert!(!shown[0].contains(&"p = one".to_owned()));
+    world
 }
 
-/// The same over a restart of the hub, which has stored what it had heard before.
+/// What a machine put back has not followed any more is to stay known to all, also to who only hears of it.
+#[test]
+fn d3_who_was_put_back_and_is_away_again_is_waited_for() {
+    for is_image_new in [false, true] {
+        let mut world = put_back_and_met_for_a_moment(3, is_image_new);
+        forget(&mut world, 0);
+        forget(&mut world, 1);
+        let known = [0, 1].map(|device| knows(&world, device, "p"));
+        world.connect(1, 2);
+        world.run_us(60 * SECOND_US);
+        let shown = [0, 1, 2].map(|device| world.devices[device].disk.show());
+        assert!(known == [true; 2], "known to A, B: {known:?}; then {shown:?}");
+        assert!(!shown[0].contains(&"p = one".to_owned()));
+    }
+}
+
+/// The same over a restart of who met it, which has stored what it had heard before.
 #[test]
 fn d3_who_was_put_back_is_waited_for_over_a_restart_of_who_met_it() {
-    let mut world = World::new(1, &[Mode::TwoWay; 2], Options::default());
-    (0..2).for_each(|device| world.start(device));
-    world.connect(0, 1);
-    world.write(0, "p", "one");
-    world.run_us(5 * SECOND_US);
-    (0..2).for_each(|device| world.write(device, &format!("z{device}"), &format!("keep {device}")));
-    world.run_us(10 * SECOND_US);
-    world.take_snapshot(1);
-    world.delete(0, "p");
-    world.run_us(5 * SECOND_US);
-    world.write(0, "k", "keep");
-    world.run_us(20 * SECOND_US);
-    world.cut(0, 1);
-    world.run_us(SECOND_US);
-    world.revert(1);
-    world.start(1);
-    world.connect(0, 1);
-    world.stall(0, 1);
-    world.run_us(SECOND_US);
-    world.cut(0, 1);
-    world.run_us(SECOND_US);
-    world.crash(0);
-    world.start(0);
-    world.run_us(5 * SECOND_US);
-    forget(&mut world, 0);
-    assert!(knows(&world, 0, "p"), "the other is known to be behind");
+    for is_image_new in [false, true] {
+        let mut world = put_back_and_met_for_a_moment(2, is_image_new);
+        world.crash(0);
+        world.start(0);
+        world.run_us(5 * SECOND_US);
+        forget(&mut world, 0);
+        assert!(knows(&world, 0, "p"), "the other is known to be behind; new image: {is_image_new}");
+    }
 }
 
 /// Who has followed is news of each spoke to all the others: told at once, one file would cost the cube of their number.

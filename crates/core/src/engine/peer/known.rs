@@ -78,7 +78,7 @@ pub(in crate::engine) struct Peer {
     pub(super) level_due_ms: u64,
     /// Then it may be news.
     pub(super) is_level_owed: bool,
-    pub(in crate::engine) told: Option<Progress>,
+    pub(super) told: Option<Progress>,
     /// What was sent and not yet acknowledged as merged: up to which number, and how many bytes.
     pub(super) in_flight: VecDeque<(u64, usize)>,
     pub(super) in_flight_bytes: usize,
@@ -250,6 +250,11 @@ impl Peer {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
+    }
+
+    /// How far this disk has come is told it anew.
+    pub(in crate::engine) fn is_told_nothing(&mut self) {
+        self.told = None;
     }
 
     /// True if all that it has said is taken in.
