@@ -28,6 +28,8 @@ const OUTBOX_BYTES: usize = 64 << 20;
 const PEEK_OUTBOX_BYTES: usize = 4 << 20;
 /// The least time between two such answers.
 const PEEK_PAUSE: Duration = Duration::from_millis(2);
+/// So long an answer waits at the most for what was found to be durable.
+const PEEK_SETTLES: Duration = Duration::from_secs(1);
 /// How often it is looked whether a remote has read enough to be told more.
 const PEEK_UNREAD_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +45,8 @@ pub(super) struct Connected {
     /// What it wants to know of a directory and after which path, and before when it is not told.
     peek: Option<(DirectoryId, Option<SyncPath>)>,
     peek_not_before: Instant,
+    /// Since when it waits for what was found to be durable.
+    peek_since: Instant,
     /// The directories whose engines have been told that it is up.
     up_in: std::collections::BTreeSet<DirectoryId>,
 }
@@ -58,6 +62,7 @@ impl Connected {
             barrier_reached: 0,
             peek: None,
             peek_not_before: Instant::now(),
+            peek_since: Instant::now(),
             up_in: BTreeSet::new(),
         }
     }
@@ -355,7 +360,7 @@ impl House {
     /// A remote that may join a directory wants to know what it holds. Its last question alone counts.
     fn on_peek(&mut self, device: DeviceId, directory: DirectoryId, after: Option<SyncPath>) {
         if let Some(connected) = self.links.get_mut(&device) {
-            connected.peek = Some((directory, after));
+            (connected.peek, connected.peek_since) = (Some((directory, after)), Instant::now());
             self.answer_peeks();
         }
     }
@@ -363,7 +368,17 @@ impl House {
     /// Answers what remotes want to know, at a pace, and no faster than they read.
     pub(super) fn answer_peeks(&mut self) {
         let now = Instant::now();
-        let may_hear = |connected: &Connected| connected.peek_not_before <= now && connected.reads();
+        let rooms = &self.rooms;
+        // Before the first page what was found a moment ago gets the time to become durable: nothing else is told.
+        let has_to_settle = |connected: &Connected| {
+            let first = connected.peek.as_ref().filter(|(_, after)| after.is_none());
+            let resident = first.and_then(|(directory, _)| rooms.get(directory));
+            now < connected.peek_since + PEEK_SETTLES
+                && resident.is_some_and(|resident| !resident.room.engine().has_found_out())
+        };
+        let may_hear = |connected: &Connected| {
+            connected.peek_not_before <= now && connected.reads() && !has_to_settle(connected)
+        };
         let due = self.links.iter_mut().filter(|(_, connected)| may_hear(connected));
         let due = due.filter_map(|(device, connected)| {
             let peek = connected.peek.take()?;
