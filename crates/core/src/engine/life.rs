@@ -66,6 +66,11 @@ impl Engine {
         actor.device == self.config.device && self.epochs.own.contains(&actor.epoch)
     }
 
+    /// True for a life of this device that it does not remember: it was put back to an earlier image since, or cloned.
+    pub(super) fn is_lost_life(&self, actor: &Actor) -> bool {
+        actor.device == self.config.device && !self.is_own(actor)
+    }
+
     /// True for a dot of this very life that it did not make: it goes on elsewhere too, or has gone on.
     pub(super) fn is_forgotten(&self, dot: &Dot) -> bool {
         dot.actor == self.actor() && dot.counter > self.commits.counters.counter

@@ -24,7 +24,7 @@ use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
-use crate::version::{Content, DeviceId, Dot, Version};
+use crate::version::{Actor, Content, DeviceId, Dot, Version};
 
 const ENTRIES_MAX: usize = 8_192;
 /// How long what only forgetting needs waits at the least until it is told again, in milliseconds.
@@ -310,7 +310,7 @@ impl Engine {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
             Some(author) if from == author => said_by(&author, &register),
-            Some(author) => only_by(&author, &register),
+            Some(author) => only_by(&author, &register, &|actor| self.is_lost_life(actor)),
             None => register,
         };
         let register = mistake::ranks(register, self.now.wall);
@@ -518,13 +518,19 @@ fn said_by(author: &DeviceId, register: &Register) -> Register {
 
 /// What of a register is the author's word, if somebody else passes it on: its versions, and what follows from them.
 ///
-/// The context that came along is not believed: somebody else could remove the author's versions by it.
-pub(super) fn only_by(author: &DeviceId, register: &Register) -> Register {
+/// The context that came along is not believed: somebody else could remove the author's versions by it. Nor is it believed
+/// which of them were settled as conflict copies; but of a life that the author has lost nobody knows better.
+pub(super) fn only_by(
+    author: &DeviceId,
+    register: &Register,
+    is_lost_life: &dyn Fn(&Actor) -> bool,
+) -> Register {
     let is_by = |dot: &Dot| dot.actor.device == *author;
     let versions: Vec<_> = register
         .versions()
         .iter()
-        .filter(|version| is_by(&version.dot) && !version.is_foreign())
+        .filter(|version| is_by(&version.dot))
+        .filter(|version| !version.is_foreign() || is_lost_life(&version.dot.actor))
         .cloned()
         .collect();
     let replaced = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));

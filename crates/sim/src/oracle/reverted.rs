@@ -136,6 +136,8 @@ impl Oracle {
             fate.n_made = 1;
             let how = Destroyed { device: SOMEBODY, life: 0, is_partial: false, is_rested: true };
             fate.destroyed.push(how);
+            // Its user, who does something at the name, makes a copy that is shown here a file of its own.
+            self.actors.entry(family(path)).or_default().insert(SOMEBODY);
         }
     }
 

@@ -26,6 +26,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    d1_a_copy_that_a_machine_put_back_made_a_file_of_its_own_stays
+    s1_an_author_put_back_takes_back_a_copy_that_only_others_remember
+    v2_a_chmod_of_what_two_have_replaced_does_not_come_back_when_each_is_dealt_with_elsewhere
     l1_a_directory_made_again_is_not_taken_for_one_whose_change_of_mode_was_dealt_with
     l1_what_a_machine_put_back_writes_over_an_edit_it_had_not_recorded_is_a_touch
     s1_who_followed_and_was_away_knows_what_others_have_forgotten
