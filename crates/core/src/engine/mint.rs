@@ -64,6 +64,7 @@ impl Engine {
         let (names, copies) = all.partition(|(path, _)| origins(path).is_empty());
         let told_missing = missing.iter().filter(|path| !self.is_hidden(path)).cloned().collect();
         let contents = Contents { copies, names, missing: told_missing };
+        let moved_on = self.moved_on_unread(&paths, &contents);
         let mut judged: BTreeMap<&SyncPath, Missing> =
             missing.iter().map(|path| (path, self.judge_missing(path, &contents))).collect();
         self.observer.gone_elsewhere.retain(|path| !missing.contains(path));
@@ -84,6 +85,9 @@ impl Engine {
                 self.pace(&path);
             }
             self.mint_found(&path, found, &contents);
+        }
+        for (to, record) in moved_on {
+            self.set_record(&to, Some(record));
         }
         let told: Vec<&SyncPath> = paths.iter().filter(|path| !self.is_hidden(path)).collect();
         self.planner.doubts.end(told);
@@ -343,6 +347,10 @@ impl Engine {
     /// True if the very file that is recorded at a path was seen where the engine was to put its bytes, be it that they could
     /// not be read there.
     fn is_moved_on(&self, path: &SyncPath, record: &Record, contents: &Contents) -> bool {
+        self.moved_on_to(path, record, contents).is_some()
+    }
+
+    fn moved_on_to(&self, path: &SyncPath, record: &Record, contents: &Contents) -> Option<&SyncPath> {
         let doubts = &self.planner.doubts;
         let is_to_stay = doubts.value(path).is_some_and(|value| value.content() == record.content);
         let is_it = |to: &SyncPath| {
@@ -351,9 +359,22 @@ impl Engine {
                 && doubts.was_to_hold(to, record.content)
                 && contents.at(to).is_none_or(|content| content == record.content)
         };
-        record.content.is_bytes()
-            && !is_to_stay
-            && self.observer.seen_in_doubt.at(record.stat.inode).any(is_it)
+        let mut seen = self.observer.seen_in_doubt.at(record.stat.inode);
+        let is_moved = record.content.is_bytes() && !is_to_stay;
+        seen.find(|to| is_moved && is_it(to))
+    }
+
+    /// Where files that were recorded at these paths have been seen since, and could not be read: whatever is found there once
+    /// they can be, the engine has put there what was recorded, and its user has seen that.
+    fn moved_on_unread(&self, paths: &BTreeSet<SyncPath>, contents: &Contents) -> Vec<(SyncPath, Record)> {
+        let in_doubt = paths.iter().filter(|path| self.planner.doubts.is_about(path));
+        let moved_on = in_doubt.filter_map(|path| {
+            let record = self.tree.record(path)?;
+            let to = self.moved_on_to(path, record, contents)?;
+            Some((to.clone(), record.clone()))
+        });
+        let is_unread = |to: &SyncPath| contents.at(to).is_none() && self.tree.record(to).is_none();
+        moved_on.filter(|(to, _)| is_unread(to)).collect()
     }
 
     /// True if what was at a conflict copy's name is by now at the path that it is a copy of.

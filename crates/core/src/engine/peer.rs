@@ -535,5 +535,10 @@ pub(super) fn only_by(
         .collect();
     let replaced = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
     let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
-    Register::from_parts(versions, Context::from_parts(highest, Vec::new()), Vec::new())
+    let settled = register
+        .settled()
+        .iter()
+        .filter(|settled| is_by(&settled.version.dot) && is_lost_life(&settled.version.dot.actor));
+    let settled = settled.cloned().collect();
+    Register::from_parts(versions, Context::from_parts(highest, Vec::new()), settled)
 }
