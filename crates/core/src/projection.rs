@@ -230,6 +230,8 @@ struct Origin<'a> {
     last: BTreeMap<Actor, u64>,
     /// Those that were written at another path and only landed here.
     landed: Vec<Dot>,
+    /// Those that took the place of a directory.
+    over_directories: Vec<Dot>,
 }
 
 impl<'a> Origins<'a> {
@@ -246,21 +248,27 @@ impl<'a> Origins<'a> {
             if version.born_at.is_some() {
                 origin.landed.push(version.dot);
             }
+            if version.base == Content::Directory {
+                origin.over_directories.push(version.dot);
+            }
         }
         Origins(origins)
     }
 
     /// True unless it is known that the bytes which a version replaced are others than those that stand here, although
     /// they are equal: what was written at another path and only landed here has replaced nothing that was written here,
-    /// nobody replaced what they wrote later, and what landed here was replaced here only by whoever saw it itself.
+    /// nobody replaced what they wrote later, and what landed here, or took the place of a directory that was here, was
+    /// replaced here only by whoever saw it itself.
     fn may_be_replaced_by(&self, version: &Version) -> bool {
         let Some(origin) = self.0.get(&version.base) else { return true };
         let last = origin.last.get(&version.dot.actor);
         let is_written_later = last.is_some_and(|counter| *counter > version.dot.counter);
         let is_replaced = |dot: &Dot| version.replaced.contains(dot);
         let is_landed_since = version.born_at.is_none() && !origin.landed.iter().all(is_replaced);
+        let is_put_over_directory = !origin.over_directories.iter().all(is_replaced);
         !is_written_later
             && !is_landed_since
+            && !is_put_over_directory
             && (version.born_at.is_none() || origin.born_at.contains(&version.born_at))
     }
 }

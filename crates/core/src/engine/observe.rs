@@ -146,6 +146,8 @@ pub(super) struct Transaction {
 struct Pace {
     not_before: u64,
     interval_ms: u64,
+    /// Since when it has been changing without a rest.
+    since: u64,
 }
 
 impl Observer {

@@ -377,3 +377,48 @@ fn c4_d3_who_deletes_what_a_power_cut_left_blank_deletes_it_everywhere() {
         is_shown(&world, device, &[]);
     }
 }
+
+/// Saves of a small file, each a moment after the last was seen elsewhere: how long each takes, in microseconds.
+fn saves_after_each_other(world: &mut World, n_saves: usize) -> Vec<u64> {
+    let mut all = Vec::new();
+    for number in 0..n_saves {
+        let text = format!("f = {number}");
+        world.write(A, "f", &number.to_string());
+        let begun = world.now_us;
+        while world.devices[B].disk.show() != [text.as_str()] {
+            world.run_us(1_000);
+            assert!(world.now_us < begun + 60 * SECOND_US, "save {number} is never seen");
+        }
+        all.push(world.now_us - begun);
+        world.run_us(60_000);
+    }
+    all
+}
+
+#[test]
+fn s2_who_saves_again_and_again_waits_for_no_save_longer_than_for_a_blink() {
+    let mut world = world(&[Mode::TwoWay; 2]);
+    rests(&mut world);
+    let took = saves_after_each_other(&mut world, 30);
+    assert!(took.iter().all(|us| *us < 300_000), "{took:?}");
+}
+
+#[test]
+fn s3_what_is_written_all_the_time_is_read_less_and_less() {
+    let mut world = world(&[Mode::TwoWay; 2]);
+    rests(&mut world);
+    let mut n_read = Vec::new();
+    for _ in 0..4 {
+        let before = world.stats.n_hashes;
+        for number in 0..5_000 {
+            world.write(A, "f", &format!("{number}"));
+            world.run_us(20_000);
+        }
+        n_read.push(world.stats.n_hashes - before);
+    }
+    // Of 5,000 saves in 100 s each.
+    assert!(n_read[0] < 150 && n_read[3] < 25, "{n_read:?}");
+    world.run_us(12 * SECOND_US);
+    rests(&mut world);
+    is_shown(&world, B, &["f = 4999"]);
+}

@@ -14,6 +14,11 @@ use crate::version::Content;
 /// A file that is written over and over is looked at this often at first, then less and less.
 const PACE_MS_MIN: u64 = 50;
 const PACE_MS_MAX: u64 = 10_000;
+/// The longest interval at first, by the file's size: a small file costs little, and who saves it again and again waits for
+/// it to be seen elsewhere. What goes on for long waits for so large a share of how long it has.
+const PACE_MS_MAX_SMALL: u64 = 200;
+const PACE_BYTES_PER_MS: u64 = 4 << 10;
+const PACE_SHARE: u64 = 20;
 /// The same while a file is being hashed that may be the other half, or where so much is missing that it would be held
 /// while a walk goes on.
 const PAIRING_HASHING_MS: u64 = 60_000;
@@ -83,9 +88,17 @@ impl Engine {
 
     pub(super) fn slow_down(&mut self, path: &SyncPath) {
         let now = self.now.monotonic_ms;
-        let interval_ms =
-            self.observer.pace.get(path).map_or(PACE_MS_MIN, |pace| (pace.interval_ms * 2).min(PACE_MS_MAX));
-        self.observer.pace.insert(path.clone(), Pace { not_before: now + interval_ms, interval_ms });
+        let before = self.observer.pace.get(path).map(|pace| (pace.interval_ms, pace.since));
+        let (interval_ms, since) = before.unwrap_or((PACE_MS_MIN / 2, now));
+        let interval_ms = (interval_ms * 2).min(self.pace_ms_max(path, now.saturating_sub(since)));
+        self.observer.pace.insert(path.clone(), Pace { not_before: now + interval_ms, interval_ms, since });
+    }
+
+    /// How long a file that has been changing for so long waits at most. What is not recorded yet may be of any size.
+    fn pace_ms_max(&self, path: &SyncPath, changing_ms: u64) -> u64 {
+        let Some(record) = self.tree.record(path) else { return PACE_MS_MAX };
+        let by_size = PACE_MS_MAX_SMALL + record.stat.size / PACE_BYTES_PER_MS;
+        by_size.max(changing_ms / PACE_SHARE).min(PACE_MS_MAX)
     }
 
     /// Forgets the paces of what has rested.
@@ -100,7 +113,7 @@ impl Engine {
         match self.observer.pace.get(path) {
             Some(pace) if now < pace.not_before + pace.interval_ms / 2 => self.slow_down(path),
             _ => {
-                let pace = Pace { not_before: now + PACE_MS_MIN, interval_ms: PACE_MS_MIN };
+                let pace = Pace { not_before: now + PACE_MS_MIN, interval_ms: PACE_MS_MIN, since: now };
                 self.observer.pace.insert(path.clone(), pace);
             }
         }
