@@ -146,7 +146,7 @@ pub struct Device {
     /// Its root is not there at present, and whether its engine knows.
     pub(crate) is_root_lost: bool,
     pub(crate) is_root_told_lost: bool,
-    /// It was put back to what it was, and has not looked through its disk since.
+    /// It was put back to what it was, and has not looked through its disk since, or asks what to do with what it missed.
     pub(crate) is_put_back: bool,
     /// Its kept versions were kept under a home that it has no more.
     pub(crate) is_other_home: bool,

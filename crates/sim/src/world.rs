@@ -436,8 +436,8 @@ impl World {
         let now = self.devices[device].now(self.now_us);
         if let Some(engine) = &mut self.devices[device].engine {
             let effects = call(engine, now);
-            let is_ready = engine.is_ready();
-            self.devices[device].is_put_back &= !is_ready;
+            let has_told = engine.is_ready() && engine.n_held() == 0;
+            self.devices[device].is_put_back &= !has_told;
             self.follow(device, effects);
         }
     }

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_a_machine_put_back_asks_about_is_not_lost_when_it_is_approved
     l1_what_takes_the_place_of_a_directory_is_not_taken_for_what_somebody_edited_there
     s2_what_an_edit_of_a_copy_that_could_not_be_read_replaced_is_wanted_by_nobody
     d1_a_copy_that_a_machine_put_back_made_a_file_of_its_own_stays
