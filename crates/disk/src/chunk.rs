@@ -6,7 +6,6 @@
 
 use fastcdc::v2020::{Normalization, cut, select_masks};
 use file_sync_core::effect::{Chunk, ChunkList};
-use file_sync_core::version::ContentHash;
 
 /// Files up to this many bytes are one chunk and have no list.
 pub(crate) const SINGLE_BYTES_MAX: u64 = 64 << 10;
@@ -51,16 +50,18 @@ impl Chunker {
         self.bytes_max
     }
 
-    /// Cuts one chunk off the front of `bytes`, which are not empty, and returns its length.
-    pub(crate) fn cut(&mut self, bytes: &[u8]) -> usize {
+    /// The length of the chunk at the front of `bytes`, which are not empty. It is to be pushed, too.
+    pub(crate) fn cut(&self, bytes: &[u8]) -> usize {
         let average = self.list.average_bytes as usize;
         let (small, large) = (self.mask_small, self.mask_large);
         let (_, length) =
             cut(bytes, self.bytes_min, average, self.bytes_max, small, large, small << 1, large << 1);
-        let hash = ContentHash::of(&bytes[..length]);
-        let length_short = u32::try_from(length).expect("at most 16 MiB");
-        self.list.chunks.push(Chunk { hash, length: length_short });
         length
+    }
+
+    /// Adds the next chunk.
+    pub(crate) fn push(&mut self, chunk: Chunk) {
+        self.list.chunks.push(chunk);
     }
 
     /// All chunks cut.
@@ -71,6 +72,8 @@ impl Chunker {
 
 #[cfg(test)]
 mod tests {
+    use file_sync_core::version::ContentHash;
+
     use super::*;
 
     #[test]
@@ -89,7 +92,9 @@ mod tests {
             let bytes = vec![7; 20 << 20];
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                rest = &rest[chunker.cut(rest)..];
+                let (front, back) = rest.split_at(chunker.cut(rest));
+                chunker.push(Chunk { hash: ContentHash::of(front), length: front.len() as u32 });
+                rest = back;
             }
             let total: u64 = chunker.finish().chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
             assert_eq!(total, bytes.len() as u64);

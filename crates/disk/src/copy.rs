@@ -4,8 +4,9 @@
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use file_sync_core::effect::ChunkList;
+use file_sync_core::effect::{Chunk, ChunkList};
 use file_sync_core::version::ContentHash;
+use rayon::prelude::*;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -54,11 +55,11 @@ pub(crate) fn digest_until(
         }
         let room = usize::try_from(length - n_read).unwrap_or(usize::MAX).min(buffer.len() - n_held);
         let n_bytes = read_full_at(fd, &mut buffer[n_held..n_held + room], n_read)?;
-        hasher.update(&buffer[n_held..n_held + n_bytes]);
         n_read += n_bytes as u64;
-        n_held += n_bytes;
         let is_end = n_read == length || n_bytes < room;
-        let n_cut = chunker.as_mut().map_or(n_held, |chunker| cut_all(chunker, &buffer[..n_held], is_end));
+        let (held, n_fresh) = (&buffer[..n_held + n_bytes], n_bytes);
+        let n_cut = take_in(&mut hasher, chunker.as_mut(), held, n_fresh, is_end);
+        n_held += n_bytes;
         buffer.copy_within(n_cut..n_held, 0);
         n_held -= n_cut;
         if is_end {
@@ -69,13 +70,48 @@ pub(crate) fn digest_until(
     Ok(Digest { content, length: n_read, chunks: chunker.map(Chunker::finish) })
 }
 
-/// Cuts as long as the cuts do not depend on bytes that are not at hand; returns how many bytes were cut off.
-fn cut_all(chunker: &mut Chunker, bytes: &[u8], is_end: bool) -> usize {
-    let mut rest = bytes;
+/// Hashes the last `n_fresh` of these bytes, and cuts chunks off their front; returns how many bytes are not wanted any more.
+///
+/// Of much, the parts that do not depend on each other are done by several threads.
+fn take_in(
+    hasher: &mut blake3::Hasher,
+    chunker: Option<&mut Chunker>,
+    bytes: &[u8],
+    n_fresh: usize,
+    is_end: bool,
+) -> usize {
+    let is_much = bytes.len() >= BUFFER_BYTES;
+    let fresh = &bytes[bytes.len() - n_fresh..];
+    let Some(chunker) = chunker else {
+        if is_much {
+            hasher.update_rayon(fresh)
+        } else {
+            hasher.update(fresh)
+        };
+        return bytes.len();
+    };
+    let front = if is_much {
+        rayon::join(|| hasher.update(fresh), || cut_all(chunker, bytes, is_end)).1
+    } else {
+        hasher.update(fresh);
+        cut_all(chunker, bytes, is_end)
+    };
+    let chunk = |bytes: &&[u8]| Chunk { hash: ContentHash::of(bytes), length: bytes.len() as u32 };
+    let chunks: Vec<Chunk> =
+        if is_much { front.par_iter().map(chunk).collect() } else { front.iter().map(chunk).collect() };
+    chunks.into_iter().for_each(|chunk| chunker.push(chunk));
+    front.iter().map(|chunk| chunk.len()).sum()
+}
+
+/// The chunks at the front of `bytes`, as long as they do not depend on bytes that are not at hand.
+fn cut_all<'a>(chunker: &Chunker, bytes: &'a [u8], is_end: bool) -> Vec<&'a [u8]> {
+    let (mut rest, mut front) = (bytes, Vec::new());
     while rest.len() >= chunker.bytes_max() || (is_end && !rest.is_empty()) {
-        rest = &rest[chunker.cut(rest)..];
+        let (chunk, later) = rest.split_at(chunker.cut(rest));
+        front.push(chunk);
+        rest = later;
     }
-    bytes.len() - rest.len()
+    front
 }
 
 /// Reads until the buffer is full or the file ends; returns how many bytes.

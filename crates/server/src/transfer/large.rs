@@ -4,6 +4,7 @@
 //! some file here has are copied; the rest is fetched in ranges. Whatever the source, every chunk that is not fresh from
 //! the link is verified by its own hash, and the whole by the content's before it can be placed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use file_sync_core::effect::{Chunk, ChunkList, Trouble, TroubleKind};
@@ -20,6 +21,10 @@ use crate::room::lock;
 const RANGE_BYTES_MAX: u32 = 1 << 20;
 /// Longest chunk that is believed of a remote, in bytes: four times the largest average.
 const CHUNK_BYTES_MAX: u32 = 16 << 20;
+/// So many neighbouring chunks are filled in by one thread, so that a disk is read and written in order.
+const RUN_CHUNKS: usize = 16;
+/// So many threads fill one file: each holds a chunk in memory, and more would wait for the disk alone.
+const THREADS_MAX: usize = 2;
 
 /// Why a transfer ended early.
 enum Stopped {
@@ -86,25 +91,77 @@ fn prepare(
     list: &ChunkList,
 ) -> Result<(StageFile, Vec<(u64, Chunk)>), Trouble> {
     let file = shared.root.open_stage(request.content, request.length)?;
-    let is_resumed = file.has_bytes()?;
-    let rechunked = rechunk_base(shared, request, list);
-    let mut lacking = Vec::new();
-    let mut offset = 0;
-    let mut sources = Sources::new(shared);
-    let mut buffer = Vec::new();
-    for chunk in &list.chunks {
-        buffer.resize(chunk.length as usize, 0);
-        let is_there = is_resumed && is_staged(&file, offset, chunk, &mut buffer);
-        if !is_there {
-            if sources.read(chunk, rechunked.as_ref(), &mut buffer) {
-                file.write_at(offset, &buffer)?;
-            } else {
-                lacking.push((offset, *chunk));
+    load_chunks(shared);
+    let mut ends = 0;
+    let chunks = list.chunks.iter().map(|chunk| {
+        ends += u64::from(chunk.length);
+        (ends - u64::from(chunk.length), *chunk)
+    });
+    let filling = Filling {
+        shared,
+        file: &file,
+        is_resumed: file.has_bytes()?,
+        rechunked: rechunk_base(shared, request, list),
+        chunks: chunks.collect(),
+        n_taken: AtomicUsize::new(0),
+    };
+    let lacking = filling.run()?;
+    Ok((file, lacking))
+}
+
+/// How a staging file is filled from what there is: several threads take runs of neighbouring chunks in turn.
+struct Filling<'a> {
+    shared: &'a Shared,
+    file: &'a StageFile,
+    is_resumed: bool,
+    rechunked: Option<(ContentHash, ChunkList)>,
+    /// With their offsets, in bytes.
+    chunks: Vec<(u64, Chunk)>,
+    n_taken: AtomicUsize,
+}
+
+impl Filling<'_> {
+    /// Returns the chunks that this device lacks.
+    fn run(&self) -> Result<Vec<(u64, Chunk)>, Trouble> {
+        let n_runs = self.chunks.len().div_ceil(RUN_CHUNKS);
+        let n_threads =
+            std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(n_runs);
+        let parts = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(|| self.fill())).collect();
+            let own = self.fill();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(has_died())));
+            joined.chain([own]).collect::<Result<Vec<_>, Trouble>>()
+        })?;
+        let mut lacking = parts.concat();
+        lacking.sort_unstable_by_key(|(offset, _)| *offset);
+        Ok(lacking)
+    }
+
+    fn fill(&self) -> Result<Vec<(u64, Chunk)>, Trouble> {
+        let mut sources = Sources { shared: self.shared, open: None };
+        let (mut buffer, mut lacking) = (Vec::new(), Vec::new());
+        loop {
+            let first = self.n_taken.fetch_add(RUN_CHUNKS, Ordering::Relaxed);
+            let Some(rest) = self.chunks.get(first..).filter(|rest| !rest.is_empty()) else {
+                return Ok(lacking);
+            };
+            for (offset, chunk) in &rest[..rest.len().min(RUN_CHUNKS)] {
+                buffer.resize(chunk.length as usize, 0);
+                if self.is_resumed && is_staged(self.file, *offset, chunk, &mut buffer) {
+                    continue;
+                }
+                if sources.read(chunk, self.rechunked.as_ref(), &mut buffer) {
+                    self.file.write_at(*offset, &buffer)?;
+                } else {
+                    lacking.push((*offset, *chunk));
+                }
             }
         }
-        offset += u64::from(chunk.length);
     }
-    Ok((file, lacking))
+}
+
+fn has_died() -> Trouble {
+    Trouble { kind: TroubleKind::Other, message: "a thread that fills the staged file has died".to_owned() }
 }
 
 fn is_staged(file: &StageFile, offset: u64, chunk: &Chunk, buffer: &mut [u8]) -> bool {
@@ -132,16 +189,16 @@ struct Sources<'a> {
     open: Option<(ContentHash, ContentFile)>,
 }
 
-impl<'a> Sources<'a> {
-    fn new(shared: &'a Shared) -> Sources<'a> {
-        let reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = shared.chunks.lock().unwrap_or_else(PoisonError::into_inner).load(&reader);
-        if let Err(error) = loaded {
-            tracing::warn!(%error, "cannot read which chunks there are; fetching all");
-        }
-        Sources { shared, open: None }
+/// Reads which chunks there are, unless that is known.
+fn load_chunks(shared: &Shared) {
+    let reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let loaded = shared.chunks.lock().unwrap_or_else(PoisonError::into_inner).load(&reader);
+    if let Err(error) = loaded {
+        tracing::warn!(%error, "cannot read which chunks there are; fetching all");
     }
+}
 
+impl Sources<'_> {
     /// Reads a chunk from wherever it is; false if it is nowhere, or not what it should be.
     fn read(
         &mut self,
