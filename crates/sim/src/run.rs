@@ -99,6 +99,7 @@ impl History {
         if self.world.stats.n_events > EVENTS_MAX * (1 + n_steps / 100) + n_waits {
             self.failures.push("S3: an engine runs hot".to_owned());
         }
+        self.failures.extend(self.world.runs_hot.clone());
         self.script.steps.push(step);
     }
 
