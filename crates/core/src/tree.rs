@@ -58,6 +58,8 @@ pub struct Tree {
     landing: BTreeMap<SyncPath, BTreeMap<SyncPath, Vec<Version>>>,
     /// The same by path: the conflict names at which something of it is shown.
     copies: BTreeMap<SyncPath, BTreeSet<SyncPath>>,
+    /// How many records at names of conflict copies hold a content.
+    recorded_copies: BTreeMap<Content, u32>,
     /// Paths whose register changed since they were last taken.
     changed: BTreeSet<SyncPath>,
     /// Paths whose projection may have changed since they were last taken.
@@ -167,7 +169,9 @@ impl Tree {
     /// Notes what is on the disk now; none: nothing.
     pub fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
         if record.is_some() || self.nodes.contains_key(path) {
-            self.node_or_insert(path).record = record;
+            let after = record.as_ref().map(|record| record.content);
+            let before = std::mem::replace(&mut self.node_or_insert(path).record, record);
+            self.count_recorded_copy(path, before.map(|before| before.content), after);
             self.stale.insert(path.clone());
         }
     }
@@ -182,6 +186,7 @@ impl Tree {
     /// Puts a stored node back; [`Tree::refresh_all`] must follow the last.
     pub fn load(&mut self, path: SyncPath, register: Register, record: Option<Record>, sequence: u64) {
         self.announced_bytes += announced_bytes(&path, &register, self.own.as_ref());
+        self.count_recorded_copy(&path, None, record.as_ref().map(|record| record.content));
         self.nodes.insert(path, Node { register, record, sequence, ..Node::default() });
     }
 
@@ -200,6 +205,7 @@ impl Tree {
         let Some(node) = self.nodes.remove(path) else { return };
         let bytes = announced_bytes(path, &node.register, self.own.as_ref());
         self.announced_bytes = self.announced_bytes.saturating_sub(bytes);
+        self.count_recorded_copy(path, node.record.map(|record| record.content), None);
         self.changed.remove(path);
         self.stale.insert(path.clone());
     }
