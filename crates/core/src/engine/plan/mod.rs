@@ -184,6 +184,9 @@ impl Engine {
 
     pub(super) fn advance_plan(&mut self) {
         let stale = self.tree.take_stale();
+        if !stale.is_empty() {
+            self.totals.take();
+        }
         self.planner.todo.extend(stale.into_iter().filter(|path| !path.is_root()));
         if self.config.mode == Mode::SendOnly {
             self.planner.todo.clear();
