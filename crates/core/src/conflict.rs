@@ -68,6 +68,9 @@ pub fn is_copy_of(copy: &SyncPath, path: &SyncPath) -> bool {
 ///
 /// Names that were cut tell nothing and have none.
 pub fn origins(copy: &SyncPath) -> Vec<SyncPath> {
+    if !has_stamp(copy) {
+        return Vec::new();
+    }
     let parent = copy.parent().unwrap_or_else(SyncPath::root);
     let mut names = Vec::new();
     let mut name = copy.name().to_vec();
@@ -93,7 +96,8 @@ fn is_near_limit(path: &SyncPath) -> bool {
     path.as_bytes().len() + NAME_BYTES_MAX > PATH_BYTES_MAX
 }
 
-fn has_stamp(path: &SyncPath) -> bool {
+/// True for a name that a copy may have; that of every copy carries a stamp, however much else was cut.
+pub(crate) fn has_stamp(path: &SyncPath) -> bool {
     contains(path.name(), STAMP.as_bytes())
 }
 

@@ -28,6 +28,12 @@ pub struct Projection {
     pub hidden: Vec<Dot>,
 }
 
+impl Projection {
+    /// Where nothing stands.
+    pub const NOTHING: Projection =
+        Projection { value: Value::ABSENT, losers: Vec::new(), hidden: Vec::new() };
+}
+
 /// A value that lost the name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loser {
@@ -70,11 +76,14 @@ impl Group<'_> {
 /// copies whose names no other value may use.
 pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled: &[Settled]) -> Projection {
     if let ([only], false) = (versions, is_parent) {
-        return Projection { value: only.value.clone(), losers: Vec::new(), hidden: Vec::new() };
+        return Projection { value: only.value.clone(), ..Projection::NOTHING };
+    }
+    if versions.is_empty() && !is_parent {
+        return Projection::NOTHING;
     }
     let latest = versions.iter().max_by_key(|version| version.rank_key());
     if is_made(Mistake::DeleteCompetes) && !is_parent && latest.is_some_and(|it| !it.value.is_present()) {
-        return Projection { value: Value::ABSENT, losers: Vec::new(), hidden: Vec::new() };
+        return Projection::NOTHING;
     }
     let groups = group(versions);
     let replacements = Replacements::of(versions, &groups, settled);

@@ -8,6 +8,7 @@ mod derived;
 mod replaced;
 mod settle;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mistake::{Mistake, is_made};
@@ -58,6 +59,8 @@ pub struct Tree {
     landing: BTreeMap<SyncPath, BTreeMap<SyncPath, Vec<Version>>>,
     /// The same by path: the conflict names at which something of it is shown.
     copies: BTreeMap<SyncPath, BTreeSet<SyncPath>>,
+    /// How many records at names of conflict copies hold a content.
+    recorded_copies: BTreeMap<Content, u32>,
     /// Paths whose register changed since they were last taken.
     changed: BTreeSet<SyncPath>,
     /// Paths whose projection may have changed since they were last taken.
@@ -167,7 +170,9 @@ impl Tree {
     /// Notes what is on the disk now; none: nothing.
     pub fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
         if record.is_some() || self.nodes.contains_key(path) {
-            self.node_or_insert(path).record = record;
+            let after = record.as_ref().map(|record| record.content);
+            let before = std::mem::replace(&mut self.node_or_insert(path).record, record);
+            self.count_recorded_copy(path, before.map(|before| before.content), after);
             self.stale.insert(path.clone());
         }
     }
@@ -182,6 +187,7 @@ impl Tree {
     /// Puts a stored node back; [`Tree::refresh_all`] must follow the last.
     pub fn load(&mut self, path: SyncPath, register: Register, record: Option<Record>, sequence: u64) {
         self.announced_bytes += announced_bytes(&path, &register, self.own.as_ref());
+        self.count_recorded_copy(&path, None, record.as_ref().map(|record| record.content));
         self.nodes.insert(path, Node { register, record, sequence, ..Node::default() });
     }
 
@@ -200,6 +206,7 @@ impl Tree {
         let Some(node) = self.nodes.remove(path) else { return };
         let bytes = announced_bytes(path, &node.register, self.own.as_ref());
         self.announced_bytes = self.announced_bytes.saturating_sub(bytes);
+        self.count_recorded_copy(path, node.record.map(|record| record.content), None);
         self.changed.remove(path);
         self.stale.insert(path.clone());
     }
@@ -247,28 +254,58 @@ impl Tree {
 
     /// What the path shows, of all that stands there: its own versions, and others' values shown at this name.
     pub fn project(&self, path: &SyncPath) -> Projection {
-        let standing = self.standing(path);
-        match self.nodes.get(path) {
+        let node = self.nodes.get(path);
+        let standing = self.standing_with(path, node);
+        match node {
             Some(node) => project(path, &standing, node.visible_children > 0, node.register.settled()),
             None => project(path, &standing, false, &[]),
         }
     }
 
+    /// The value that has a path's name: [`Tree::project`] without the rest, and without a search where `node`, which is the
+    /// path's, says all.
+    pub fn shown<'a>(&self, path: &SyncPath, node: &'a Node) -> Cow<'a, Value> {
+        match node.register.versions() {
+            [only] if node.visible_children == 0 && !self.landing.contains_key(path) => {
+                Cow::Borrowed(&only.value)
+            }
+            _ => Cow::Owned(self.project(path).value),
+        }
+    }
+
     /// All that stands at a path: its own versions, then others' values shown at this name.
     pub(crate) fn standing(&self, path: &SyncPath) -> Vec<&Version> {
+        self.standing_with(path, self.nodes.get(path))
+    }
+
+    fn standing_with<'a>(&'a self, path: &SyncPath, node: Option<&'a Node>) -> Vec<&'a Version> {
         let landed = self.landed(path).into_values();
-        let Some(node) = self.nodes.get(path) else { return landed.collect() };
+        let Some(node) = node else { return landed.collect() };
         let is_others = |version: &&Version| node.register.get(&version.dot).is_none();
         node.register.versions().iter().chain(landed.filter(is_others)).collect()
+    }
+
+    /// True if anything is known of a path, or shown there.
+    fn is_known(&self, path: &SyncPath) -> bool {
+        self.nodes.contains_key(path) || self.landing.contains_key(path)
+    }
+
+    /// True if the projection or record of some path may have changed since [`Tree::take_stale`].
+    pub(crate) fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
     }
 
     /// Carries out a user's act, with everything that belongs to it in one step: what the user had seen is replaced,
     /// and copies that were shown on this disk settle as paths of their own.
     pub fn act(&mut self, act: Act) {
-        let hidden_before = self.project(&act.path).hidden;
-        self.take_in_seen(&act.path, act.before);
-        self.settle_shown_losers(&act.path, act.before);
-        let projection = self.project(&act.path);
+        // Most acts make something where nothing was: there is nothing that they could settle.
+        let (mut hidden_before, mut projection) = (Vec::new(), Projection::NOTHING);
+        if self.is_known(&act.path) {
+            hidden_before = self.project(&act.path).hidden;
+            self.take_in_seen(&act.path, act.before);
+            self.settle_shown_losers(&act.path, act.before);
+            projection = self.project(&act.path);
+        }
         let mut register = self.register(&act.path);
         let before =
             if is_made(Mistake::WinnerTakenForSeen) { projection.value.content() } else { act.before };

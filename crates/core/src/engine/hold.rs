@@ -99,7 +99,8 @@ impl Holds {
         self.measure.note_contents(now_ms, n_contents);
     }
 
-    fn is_empty(&self) -> bool {
+    /// True if nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
         self.here.is_empty() && self.above.is_empty() && self.elsewhere.is_empty()
     }
 }

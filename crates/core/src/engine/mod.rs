@@ -30,6 +30,7 @@ mod status;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 pub use acts::{ActRecord, Deed};
 pub use ask::{Conflict, Explanation, Reason, Standing};
@@ -88,6 +89,8 @@ pub struct Engine {
     damaged: BTreeSet<SyncPath>,
     /// How many symlinks are recorded.
     n_symlinks: u64,
+    /// What the tree comes to, if that was asked since it last changed.
+    totals: OnceLock<status::Totals>,
     /// Which paths hold a content, by record.
     holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
@@ -177,6 +180,7 @@ impl Engine {
             kept_gone_young: 0,
             damaged: BTreeSet::new(),
             n_symlinks: 0,
+            totals: OnceLock::new(),
             holders: HashMap::new(),
             inodes: HashMap::new(),
             kept: stored

@@ -1,5 +1,7 @@
 //! What can be said of a directory at any time.
 
+use std::borrow::Cow;
+
 use super::peer::Refusal;
 use super::{Engine, Mode, RootState};
 use crate::effect::{Trouble, TroubleKind};
@@ -63,16 +65,26 @@ pub struct Status {
     pub root_hash: ContentHash,
 }
 
+/// What of it the whole tree is counted for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Totals {
+    files: u64,
+    bytes: u64,
+    conflicts: u64,
+    root_hash: ContentHash,
+}
+
 impl Engine {
-    /// Counts everything; costs a pass over the tree.
+    /// Counts everything; costs a pass over the tree if anything has changed since the last time.
     pub fn status(&self) -> Status {
+        let Totals { files, bytes, conflicts, root_hash } = self.totals();
         let mut status = Status {
             state: self.state(),
-            files: 0,
-            bytes: 0,
+            files,
+            bytes,
             need_files: 0,
             need_bytes: 0,
-            conflicts: 0,
+            conflicts,
             held: self.n_held(),
             kept_gone_young: self.kept_gone_young,
             local_changes: self.local_changes.keys().cloned().collect(),
@@ -86,32 +98,47 @@ impl Engine {
                     retry_at_ms: None,
                 })
                 .collect(),
-            root_hash: ContentHash([0; 32]),
+            root_hash,
         };
-        let mut hasher = blake3::Hasher::new();
-        for (path, node) in self.tree.iter() {
-            let shown = self.tree.project(path);
-            status.conflicts += u64::from(self.tree.is_shown_copy(path));
-            hash_value(&mut hasher, path, &shown.value);
-            if let Some(record) = &node.record {
-                status.files += u64::from(record.content.is_bytes());
-                status.bytes += if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 };
-            }
-        }
         for path in self.planner.needed.iter().filter(|_| self.config.mode != Mode::SendOnly) {
-            let value = self.tree.project(path).value;
-            status.need_files += u64::from(!matches!(value, Value::Directory { .. }));
-            if let Value::File { content, length, .. } = value
+            let value = match self.tree.get(path) {
+                Some(node) => self.tree.shown(path, node),
+                None => Cow::Owned(self.tree.project(path).value),
+            };
+            status.need_files += u64::from(!matches!(*value, Value::Directory { .. }));
+            if let Value::File { content, length, .. } = *value
                 && self.tree.record(path).is_none_or(|record| record.content != Content::File(content))
             {
                 status.need_bytes += length;
             }
         }
-        status.root_hash = ContentHash(*hasher.finalize().as_bytes());
         status
     }
 
-    fn state(&self) -> State {
+    /// What the whole tree comes to: counted once, until something changes.
+    fn totals(&self) -> Totals {
+        if self.tree.has_stale() {
+            return self.count_all(); // Changed by now, and not noted by all yet.
+        }
+        *self.totals.get_or_init(|| self.count_all())
+    }
+
+    fn count_all(&self) -> Totals {
+        let (mut files, mut bytes, mut conflicts) = (0, 0, 0);
+        let mut hasher = blake3::Hasher::new();
+        for (path, node) in self.tree.iter() {
+            conflicts += u64::from(self.tree.is_shown_copy(path));
+            hash_value(&mut hasher, path, &self.tree.shown(path, node));
+            if let Some(record) = &node.record {
+                files += u64::from(record.content.is_bytes());
+                bytes += if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 };
+            }
+        }
+        Totals { files, bytes, conflicts, root_hash: ContentHash(*hasher.finalize().as_bytes()) }
+    }
+
+    /// What it is doing: as [`Engine::status`] says, without counting.
+    pub fn state(&self) -> State {
         if self.root != RootState::Proved {
             State::Error
         } else if self.paused {

@@ -4,14 +4,15 @@
 //! A value that loses a path stands at its copy's name, where it may lose again. Names of copies only grow (or hold the
 //! hash of the name they came from), children only hang on parents, so that a change runs out by itself.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Tree;
-use crate::conflict::is_copy_of;
+use crate::conflict::{has_stamp, is_copy_of};
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::Projection;
-use crate::version::{Dot, Version};
+use crate::version::{Content, Dot, Version};
 
 /// How far one change runs, in steps from path to copy or parent, at most. No honest tree comes near; it bounds what
 /// somebody achieves who finds two names that hold each other's hash.
@@ -119,6 +120,29 @@ impl Tree {
             origins.remove(origin);
             if origins.is_empty() {
                 self.landing.remove(copy);
+            }
+        }
+    }
+
+    /// Counts what is recorded at a conflict copy's name, and what is so no longer.
+    pub(super) fn count_recorded_copy(
+        &mut self,
+        path: &SyncPath,
+        before: Option<Content>,
+        after: Option<Content>,
+    ) {
+        if before == after || !has_stamp(path) {
+            return;
+        }
+        if let Some(content) = after {
+            *self.recorded_copies.entry(content).or_default() += 1;
+        }
+        if let Some(content) = before
+            && let Entry::Occupied(mut count) = self.recorded_copies.entry(content)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }

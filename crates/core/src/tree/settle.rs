@@ -87,6 +87,9 @@ impl Tree {
     /// Returns the copy at which this disk shows a value that by now has the name, and the value's dots: so where a
     /// directory was deleted elsewhere, and the disk has not followed.
     pub fn shown_as_copy(&self, path: &SyncPath, content: Content) -> Option<(SyncPath, Vec<Dot>)> {
+        if !self.recorded_copies.contains_key(&content) {
+            return None; // Names are costly to make, and most contents are not seen at any copy's.
+        }
         let standing = self.standing(path);
         let versions = || standing.iter().filter(|version| version.value.content() == content);
         let mut names =

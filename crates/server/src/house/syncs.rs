@@ -89,8 +89,7 @@ impl House {
     }
 
     pub(super) fn synced(&self, row: &Directory) -> Synced {
-        let state =
-            self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().status().state));
+        let state = self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().state()));
         Synced {
             name: row.name.clone(),
             id: row.directory.to_string(),

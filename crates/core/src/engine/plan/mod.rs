@@ -8,12 +8,14 @@
 mod applied;
 mod doubts;
 mod implied;
+mod left;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::doubts::Doubt;
 use self::doubts::Doubts;
+use self::left::Left;
 use super::{Effect, Engine, Mode, RootState};
 use crate::conflict::origins;
 use crate::effect::TroubleKind;
@@ -30,6 +32,8 @@ const HEARING_MS: u64 = 5_000;
 pub(super) struct Planner {
     /// Paths to assess.
     todo: BTreeSet<SyncPath>,
+    /// Files that are to be put, and that the last round had no room for.
+    left: Left,
     /// Paths whose disk is not as it should be.
     pub(super) needed: BTreeSet<SyncPath>,
     /// Everything was assessed since the start, so that what is needed is known.
@@ -132,7 +136,11 @@ impl Planner {
 
     /// True once everything was assessed since the start and nothing waits to be.
     pub(super) fn has_settled(&self) -> bool {
-        self.is_assessed && !self.is_applying && self.todo.is_empty() && self.deferred.is_empty()
+        self.is_assessed && !self.is_applying && self.has_assessed_all()
+    }
+
+    fn has_assessed_all(&self) -> bool {
+        self.todo.is_empty() && self.left.is_empty() && self.deferred.is_empty()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -142,8 +150,7 @@ impl Planner {
     /// True if nothing is to be done but at these paths.
     pub(super) fn is_idle_but_for(&self, pending: &BTreeSet<SyncPath>) -> bool {
         !self.is_applying
-            && self.todo.is_empty()
-            && self.deferred.is_empty()
+            && self.has_assessed_all()
             && self.needed.len() <= pending.len()
             && self.needed.is_subset(pending)
     }
@@ -177,6 +184,9 @@ impl Engine {
 
     pub(super) fn advance_plan(&mut self) {
         let stale = self.tree.take_stale();
+        if !stale.is_empty() {
+            self.totals.take();
+        }
         self.planner.todo.extend(stale.into_iter().filter(|path| !path.is_root()));
         if self.config.mode == Mode::SendOnly {
             self.planner.todo.clear();
@@ -187,26 +197,20 @@ impl Engine {
         self.take_up_deferred();
         let mut changes = BTreeMap::new();
         let mut todo = std::mem::take(&mut self.planner.todo);
-        if !todo.is_empty() {
+        if !todo.is_empty() || !self.planner.left.is_empty() {
             todo.append(&mut self.planner.held_back); // What they waited for may have come to nothing.
         }
+        if !self.may_leave() {
+            todo.extend(self.planner.left.take_all());
+        }
         while let Some(path) = todo.pop_first() {
-            match self.assess(&path) {
-                Assessment::Fine => self.is_fine(&path),
-                Assessment::NotNow => {
-                    self.planner.needed.insert(path);
+            self.planner.left.remove(&path);
+            if let Some(value) = self.consider(&path) {
+                todo.extend(self.clear_way(&path, &value));
+                if self.gives_way(&path, &value) {
+                    todo.extend(self.planner.left.take_all());
                 }
-                Assessment::Change(value) => {
-                    self.planner.needed.insert(path.clone());
-                    let is_early = self.commits.is_uncommitted(&path) || self.is_in_implied(&path);
-                    if is_early || self.planner.doubts.is_stored(&path) {
-                        self.fetch_ahead(&path, &value);
-                        self.planner.awaiting_commit.insert(path);
-                    } else {
-                        todo.extend(self.clear_way(&path, &value));
-                        changes.insert(path, value);
-                    }
-                }
+                changes.insert(path, value);
             }
         }
         if !std::mem::replace(&mut self.planner.is_assessed, true) {
@@ -254,6 +258,34 @@ impl Engine {
         if !self.has_bytes(content) {
             self.want(*content, *length, path);
         }
+    }
+
+    /// Assesses a path, and notes what follows; returns what the disk should hold there if that can be done now.
+    fn consider(&mut self, path: &SyncPath) -> Option<Value> {
+        match self.assess(path) {
+            Assessment::Fine => self.is_fine(path),
+            Assessment::NotNow => {
+                self.planner.needed.insert(path.clone());
+            }
+            Assessment::Change(value) => {
+                self.planner.needed.insert(path.clone());
+                let is_early = self.commits.is_uncommitted(path) || self.is_in_implied(path);
+                if !is_early && !self.planner.doubts.is_stored(path) {
+                    return Some(value);
+                }
+                self.fetch_ahead(path, &value);
+                self.planner.awaiting_commit.insert(path.clone());
+            }
+        }
+        None
+    }
+
+    /// True if something has to go from a path for what is to be there: another path may be to get it.
+    fn gives_way(&self, path: &SyncPath, value: &Value) -> bool {
+        let (record, content) = (self.tree.record(path), value.content());
+        record.is_some_and(|record| {
+            record.content != content && !(record.content.is_bytes() && content.is_bytes())
+        })
     }
 
     fn is_fine(&mut self, path: &SyncPath) {

@@ -19,7 +19,7 @@ const OPS_MAX: usize = 2_000;
 
 /// What is gathered for one round.
 #[derive(Default)]
-struct Round {
+pub(super) struct Round {
     make: BTreeMap<SyncPath, u16>,
     put: BTreeMap<SyncPath, Value>,
     metadata: BTreeMap<SyncPath, Value>,
@@ -32,6 +32,23 @@ struct Round {
     /// Directories that exist once the structure is made.
     made: BTreeSet<SyncPath>,
     uses: BTreeMap<ContentHash, usize>,
+}
+
+impl Round {
+    /// True if nothing more is put.
+    pub(super) fn is_full(&self) -> bool {
+        self.changes.len() >= OPS_MAX
+    }
+
+    /// True if something goes, or went, that a file which is to be put may be.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty() || !self.remove_directories.is_empty()
+    }
+
+    /// One more file is to get a content.
+    pub(super) fn count_use(&mut self, content: ContentHash) {
+        *self.uses.entry(content).or_default() += 1;
+    }
 }
 
 /// Every path that an op is at work on.
@@ -48,7 +65,7 @@ pub(super) fn touched(op: &Op) -> Vec<SyncPath> {
 
 impl Engine {
     pub(super) fn plan_round(&mut self, changes: BTreeMap<SyncPath, Value>) -> Vec<Op> {
-        if changes.is_empty() {
+        if changes.is_empty() && self.planner.left.is_empty() {
             return Vec::new();
         }
         let mut round = Round::default();
@@ -259,23 +276,26 @@ impl Engine {
     }
 
     fn put_files(&mut self, round: &mut Round) {
-        let put = std::mem::take(&mut round.put);
+        let mut put = std::mem::take(&mut round.put);
         for content in put.values().map(Value::content) {
             if let Content::File(hash) = content {
-                *round.uses.entry(hash).or_default() += 1;
+                round.count_use(hash);
             }
+        }
+        while let Some((path, value)) = self.next_to_put(round, &mut put) {
+            if self.is_parent_there(round, &path) {
+                self.put_file(round, path, value);
+            } // Else it is assessed again when its parent is made.
         }
         for (path, value) in put {
-            let parent = path.parent().unwrap_or_else(SyncPath::root);
-            if !self.is_directory_there(round, &parent) {
-                continue; // Assessed again when its parent is made.
+            if self.is_parent_there(round, &path) {
+                self.leave(round, path, &value);
             }
-            if round.changes.len() >= OPS_MAX {
-                self.planner.todo.insert(path);
-                continue;
-            }
-            self.put_file(round, path, value);
         }
+    }
+
+    fn is_parent_there(&self, round: &Round, path: &SyncPath) -> bool {
+        self.is_directory_there(round, &path.parent().unwrap_or_else(SyncPath::root))
     }
 
     fn put_file(&mut self, round: &mut Round, path: SyncPath, value: Value) {
@@ -345,9 +365,10 @@ impl Engine {
             return Some(Source::Local { path });
         }
         if self.fetcher.staged.contains(content) {
-            let left = round.uses.get_mut(content)?;
-            *left -= 1;
-            return Some(Source::Staged { consume: *left == 0 });
+            let uses = round.uses.get_mut(content)?;
+            *uses -= 1;
+            let is_last = *uses + self.planner.left.uses(content) == 0;
+            return Some(Source::Staged { consume: is_last });
         }
         let holders = self.holders.get(content);
         let local = holders.and_then(|holders| {
@@ -361,7 +382,7 @@ impl Engine {
 
     fn remove_what_is_left(&mut self, round: &mut Round) {
         // While puts are left for a later round, what goes may still be what one of them is to get.
-        if round.changes.len() >= OPS_MAX || round.structure.len() >= OPS_MAX {
+        if round.is_full() || round.structure.len() >= OPS_MAX {
             let left = std::mem::take(&mut round.remove)
                 .into_keys()
                 .chain(std::mem::take(&mut round.remove_directories));
