@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s3_a_copy_that_cannot_be_read_and_is_something_else_is_not_taken_back_for_ever
     l1_what_a_machine_put_back_asks_about_is_not_lost_when_it_is_approved
     l1_what_takes_the_place_of_a_directory_is_not_taken_for_what_somebody_edited_there
     s2_what_an_edit_of_a_copy_that_could_not_be_read_replaced_is_wanted_by_nobody

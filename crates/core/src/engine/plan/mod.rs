@@ -369,8 +369,12 @@ impl Engine {
         if self.tree.record(path).is_some_and(|record| record.content == content) {
             return None;
         }
-        // Of what is ignored or left alone the record may say what is long gone.
-        self.tree.shown_as_copy(path, content).map(|(copy, _)| copy).filter(|copy| !self.is_frozen(copy))
+        let (copy, _) = self.tree.shown_as_copy(path, content)?;
+        // Of what is ignored or left alone the record may say what is long gone, and of what cannot be looked at, too, where
+        // an op has found that it is not so.
+        let is_file = matches!(content, Content::File(_));
+        let is_held = self.holders.get(&content.hash()).is_some_and(|holders| holders.contains(&copy));
+        ((is_held || !is_file) && !self.is_frozen(&copy)).then_some(copy)
     }
 
     /// True if what is on the disk is what ought to be there.
