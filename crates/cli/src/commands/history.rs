@@ -48,7 +48,7 @@ fn row(version: &KeptVersion) -> [String; 6] {
 }
 
 /// Where its bytes are.
-fn keepers(version: &KeptVersion) -> String {
+pub fn keepers(version: &KeptVersion) -> String {
     let here = match &version.at {
         Some(path) => Some(format!("here (at {})", shown_path(path))),
         None => version.here.then(|| "here".to_owned()),

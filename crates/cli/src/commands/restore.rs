@@ -3,7 +3,7 @@
 use file_sync_server::api::command::Restore;
 use file_sync_server::api::types::{Restored, Unrestored};
 
-use super::history::say_untold;
+use super::history::{keepers, say_untold};
 use super::{shown, shown_path};
 use crate::client::Client;
 use crate::console::Console;
@@ -38,7 +38,8 @@ fn text(restored: &Restored) -> String {
     let mut text = String::new();
     for version in &restored.restored {
         let to = restored.to.as_ref().map(|to| format!(", at {}", shown_path(to))).unwrap_or_default();
-        text.push_str(&format!("restored {} {}{to}\n", shown_path(&version.path), version.id));
+        let from = if version.here { String::new() } else { format!(", kept by {}", keepers(version)) };
+        text.push_str(&format!("restored {} {}{from}{to}\n", shown_path(&version.path), version.id));
     }
     if !restored.left.is_empty() {
         let names: Vec<String> = restored.left.iter().take(LEFT_SHOWN_MAX).map(shown_path).collect();

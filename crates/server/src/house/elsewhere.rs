@@ -90,7 +90,7 @@ impl House {
         let members = resident.room.engine().members().clone();
         for (device, member) in members {
             let place = (*directory, device);
-            if member.active == self.members_since.contains_key(&place) {
+            if self.members_since.get(&place).is_some_and(|since| since.is_some() == member.active) {
                 continue;
             }
             let key = format!("member:{directory}:{device}");
@@ -106,10 +106,7 @@ impl House {
             if !is_stored && let Err(error) = self.home.set_setting(&key, &text) {
                 tracing::warn!(%error, "cannot note since when a device is a member");
             }
-            match since {
-                Some(since) => self.members_since.insert(place, since),
-                None => self.members_since.remove(&place),
-            };
+            self.members_since.insert(place, since);
             self.provider.note_member(*directory, device, since);
         }
     }

@@ -77,8 +77,8 @@ pub(crate) struct House {
     /// The preview that is being made.
     preview: Weak<preview::Making>,
     waits: BTreeMap<u64, ApiWait>,
-    /// Since when devices are members of directories, as far as the home has been asked.
-    members_since: BTreeMap<(DirectoryId, DeviceId), Time>,
+    /// Since when devices are members of directories, as far as the home has been asked; none: they are not any more.
+    members_since: BTreeMap<(DirectoryId, DeviceId), Option<Time>>,
     failures: BTreeMap<DirectoryId, Failure>,
     n_lives: u64,
     n_waits: u64,

@@ -23,6 +23,10 @@ use crate::input::answer;
 use crate::room::{Bytes, Editor, Wanted};
 use crate::transfer::{Beside, Failure};
 
+/// What is fetched at once: contents, and their bytes.
+const BATCH_FILES: usize = 1_024;
+const BATCH_BYTES: u64 = 64 << 20;
+
 /// What the versions of a path are found out with, and brought back.
 struct Seeker {
     editor: Arc<Editor>,
@@ -221,15 +225,16 @@ impl Seeker {
             if requests.is_empty() {
                 return;
             }
-            let asked: BTreeMap<ContentHash, DeviceId> =
-                requests.iter().map(|request| (request.content, request.from)).collect();
-            let mut failed = self.beside.fetch(requests, &links).await;
-            for (content, from) in asked {
-                if let Some(failure) = failed.remove(&content) {
-                    fetched.failures.insert(content, self.said(from, failure));
-                } else {
-                    fetched.failures.remove(&content);
-                    open.remove(&content);
+            for some in batches(requests) {
+                let asked: Vec<_> = some.iter().map(|request| (request.content, request.from)).collect();
+                let mut failed = self.beside.fetch(some, &links).await;
+                for (content, from) in asked {
+                    if let Some(failure) = failed.remove(&content) {
+                        fetched.failures.insert(content, self.said(from, failure));
+                    } else {
+                        fetched.failures.remove(&content);
+                        open.remove(&content);
+                    }
                 }
             }
         }
@@ -324,9 +329,25 @@ type Keepers = Vec<(DeviceId, u64)>;
 
 /// What was fetched, which did not come and why, and what keeps it in the stage.
 struct Fetched {
-    contents: Vec<ContentHash>,
+    contents: BTreeSet<ContentHash>,
     failures: BTreeMap<ContentHash, (String, bool)>,
     reserved: file_sync_disk::Reserved,
+}
+
+/// What is asked for at once, so that not too much waits in memory to be staged.
+fn batches(requests: Vec<FetchRequest>) -> Vec<Vec<FetchRequest>> {
+    let (mut batches, mut bytes) = (Vec::<Vec<FetchRequest>>::new(), 0_u64);
+    for request in requests {
+        bytes = bytes.saturating_add(request.length);
+        match batches.last_mut().filter(|batch| bytes <= BATCH_BYTES && batch.len() < BATCH_FILES) {
+            Some(batch) => batch.push(request),
+            None => {
+                bytes = request.length;
+                batches.push(vec![request]);
+            }
+        }
+    }
+    batches
 }
 
 fn as_wanted((version, place): &(Version, SyncPath)) -> Wanted {
@@ -349,4 +370,29 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let failed = |_| Err(Refusal::new("it has failed; the server's log says why"));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h3_what_is_fetched_at_once_is_bounded() {
+        let request = |number: u64, length| FetchRequest {
+            content: ContentHash::of(&number.to_be_bytes()),
+            length,
+            from: DeviceId([1; 32]),
+            path: SyncPath::root(),
+            base: None,
+        };
+        let sizes = |lengths: &[u64]| {
+            let requests = (0..).zip(lengths).map(|(number, length)| request(number, *length)).collect();
+            batches(requests).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[BATCH_BYTES, 1, 1]), [1, 2]);
+        assert_eq!(sizes(&[1, BATCH_BYTES - 1, 1]), [2, 1]);
+        assert_eq!(sizes(&[u64::MAX, u64::MAX, 1]), [1, 1, 1]);
+        assert_eq!(sizes(&[0; BATCH_FILES + 1]), [BATCH_FILES, 1]);
+    }
 }
