@@ -3,7 +3,7 @@
 use file_sync_server::api::command::Restore;
 use file_sync_server::api::types::{Restored, Unrestored};
 
-use super::history::{keepers, say_untold};
+use super::history::{keepers, say_newer, say_untold};
 use super::{shown, shown_path};
 use crate::client::Client;
 use crate::console::Console;
@@ -20,6 +20,7 @@ pub async fn run(request: &Restore, client: &Client, console: Console) -> Result
     // Bytes may have to come from a remote first.
     let restored: Restored = client.post_patiently("/v1/restore", request).await?;
     say_untold(&restored.untold, console);
+    say_newer(restored.newer.as_ref(), console);
     console.result(&restored, text)?;
     failed(&restored.failed)
 }

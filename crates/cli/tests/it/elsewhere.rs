@@ -178,6 +178,8 @@ fn who_is_away_is_named_and_another_that_keeps_it_does() {
         assert!(refusal.contains("gamma (not connected)"), "{refusal}");
     }
     assert_eq!(alpha.user().read("f"), b"new", "nothing was changed");
+    let history = alpha.json(["history", &file]);
+    assert_eq!((&history["versions"], &history["newer"]["id"]), (&json!([]), &json!(old)), "{history}");
     gamma.begin();
     connected(&gamma);
     let restored = eventually(PATIENCE, || {

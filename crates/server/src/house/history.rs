@@ -39,17 +39,40 @@ pub(super) struct Version {
     noted: Option<Time>,
 }
 
-/// The versions of a path and of all below it, the newest first.
-pub(super) fn versions(
-    editor: &Editor,
-    path: &SyncPath,
-    told: Vec<OfRemote>,
-) -> Result<Vec<Version>, Refusal> {
+/// What there is of a path.
+pub(super) struct Listed {
+    /// Of it and of all below it, the newest first.
+    pub(super) versions: Vec<Version>,
+    /// What was there before that and is not to be had now, if it is newer than all that is.
+    pub(super) newer: Option<types::Unhad>,
+}
+
+/// The versions of a path that are to be had, those that members have told of among them.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) fn list(editor: &Editor, path: &SyncPath, told: Vec<OfRemote>) -> Result<Listed, Refusal> {
     let acts = editor.acts(path, ACTS_MAX)?;
     let mut versions = gather(editor.versions(path)?, &acts, told);
     add_from_other_paths(editor, path, &acts, &mut versions);
     sort(&mut versions);
-    Ok(versions)
+    let present = editor.record(path).map(|record| record.content.hash());
+    let newer = newer(path, &acts, &versions, present);
+    Ok(Listed { versions, newer })
+}
+
+/// The last that was replaced or deleted at the path, unless it is to be had, or there again.
+fn newer(
+    path: &SyncPath,
+    acts: &[Act],
+    versions: &[Version],
+    present: Option<ContentHash>,
+) -> Option<types::Unhad> {
+    let own = acts.iter().filter(|act| act.path == *path && act.what != "expired");
+    let (content, at) = own.filter_map(|act| Some((act.before?, act.at))).next()?;
+    let mut had = versions.iter().filter(|version| version.path == *path);
+    let is_had = had.any(|version| version.content.hash() == content) || present == Some(content);
+    (!is_had).then(|| types::Unhad { id: short(&content), replaced: rfc3339(at) })
 }
 
 /// What was replaced here, and is not kept, may still be part of the directory under another name.
@@ -259,7 +282,11 @@ pub(super) fn shown(version: &Version, others: &[Other]) -> types::KeptVersion {
 
 /// Of the content: versions with equal ids hold equal bytes.
 pub(super) fn id_of(version: &Version) -> String {
-    version.content.hash().to_string()[..16].to_owned()
+    short(&version.content.hash())
+}
+
+fn short(content: &ContentHash) -> String {
+    content.to_string()[..16].to_owned()
 }
 
 /// True if a version is surely the one that is meant, whatever others keep: its id is given in full.
@@ -408,6 +435,17 @@ mod tests {
         // One member's two are two.
         let versions = gather(Vec::new(), &[], vec![told(BETA, "a", 12), told(BETA, "a", 14)]);
         assert_eq!(versions.len(), 2);
+    }
+
+    #[test]
+    fn what_was_last_there_and_is_not_to_be_had_is_named() {
+        let acts = [act("bb", 20), act("a", 10)];
+        let versions = gather(vec![kept("a", 10)], &acts, Vec::new());
+        let missing = newer(&path("f"), &acts, &versions, None).expect("bb is nowhere");
+        assert_eq!(missing.id, short(&ContentHash::of(b"bb")));
+        assert_eq!(newer(&path("f"), &acts, &versions, Some(ContentHash::of(b"bb"))), None);
+        assert_eq!(newer(&path("f"), &acts[1..], &versions, None), None);
+        assert_eq!(newer(&path("g"), &acts, &versions, None), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use file_sync_index::Directory;
 
 use super::House;
 use super::elsewhere::{self, Other, Told};
-use super::history::{self, Version, choose, id_of, not_asked, shown};
+use super::history::{self, Listed, Version, choose, id_of, not_asked, shown};
 use super::written::{check_is_free, is_there_already, write_out};
 use crate::api::command::{Refusal, Reply, Restore};
 use crate::api::names::{LocalPath, printable};
@@ -76,7 +76,7 @@ impl House {
 
 impl Seeker {
     async fn history(self) -> Result<History, Refusal> {
-        let (versions, untold) = self.versions().await?;
+        let (Listed { versions, newer }, untold) = self.versions().await?;
         let present = self.editor.is_present(&self.path);
         if versions.is_empty() && !present {
             return Err(Refusal::unknown(format!(
@@ -87,11 +87,11 @@ impl Seeker {
             )));
         }
         let versions = versions.iter().map(|version| shown(version, &self.others)).collect();
-        Ok(History { directory: self.row.name, path: (&self.path).into(), present, versions, untold })
+        Ok(History { directory: self.row.name, path: (&self.path).into(), present, versions, untold, newer })
     }
 
     /// All that is to be had, and who may have more.
-    async fn versions(&self) -> Result<(Vec<Version>, Vec<Untold>), Refusal> {
+    async fn versions(&self) -> Result<(Listed, Vec<Untold>), Refusal> {
         let told = tokio::select! {
             told = elsewhere::ask(&self.others, self.row.directory, &self.path) => told,
             () = self.beside.stopped() => return Err(is_ending()),
@@ -100,9 +100,9 @@ impl Seeker {
         Ok((self.listed(versions).await?, untold))
     }
 
-    async fn listed(&self, told: Vec<elsewhere::OfRemote>) -> Result<Vec<Version>, Refusal> {
+    async fn listed(&self, told: Vec<elsewhere::OfRemote>) -> Result<Listed, Refusal> {
         let (editor, path) = (self.editor.clone(), self.path.clone());
-        blocking(move || history::versions(&editor, &path, told)).await
+        blocking(move || history::list(&editor, &path, told)).await
     }
 
     async fn restore_for(
@@ -123,12 +123,14 @@ impl Seeker {
         is_gone: impl Future<Output = ()>,
     ) -> Result<Restored, Refusal> {
         let mut untold = Vec::new();
-        let mut versions = self.listed(Vec::new()).await?;
+        let mut listed = self.listed(Vec::new()).await?;
         // Others are asked unless it is clear already which one is meant.
-        if !versions.iter().any(|version| history::is_given(version, &self.path, request)) {
-            (versions, untold) = self.versions().await?;
+        if !listed.versions.iter().any(|version| history::is_given(version, &self.path, request)) {
+            (listed, untold) = self.versions().await?;
         }
-        let chosen = choose(&self.path, versions, request, &untold)?;
+        let chosen = choose(&self.path, listed.versions, request, &untold)?;
+        // Who names a version or a time does not mean the newest.
+        let newer = listed.newer.filter(|_| request.version.is_none() && request.at.is_none());
         let inside = inside.filter(|(other, _)| other.directory == self.row.directory);
         let plan = self.plan(chosen, request, inside.map(|(_, place)| place))?;
         let mut fetched = self.reserve(&plan);
@@ -138,7 +140,8 @@ impl Seeker {
             () = self.fetch(&plan, &mut fetched) => true,
         };
         let done = if is_fetched {
-            self.carry_out(plan, &fetched.failures, request, untold).await
+            let done = self.carry_out(plan, &fetched.failures, request).await;
+            done.map(|restored| Restored { untold, newer, ..restored })
         } else {
             Err(Refusal::new("nobody waits for it any more"))
         };
@@ -264,7 +267,6 @@ impl Seeker {
         plan: Plan,
         failures: &BTreeMap<ContentHash, (String, bool)>,
         request: &Restore,
-        untold: Vec<Untold>,
     ) -> Result<Restored, Refusal> {
         let is_one = matches!(&plan.wanted[..], [(version, _)] if version.path == self.path);
         let (mut wanted, mut failed, mut restored) = (Vec::new(), Vec::new(), Vec::new());
@@ -297,7 +299,8 @@ impl Seeker {
             restored,
             left: plan.left.iter().map(ShownPath::from).collect(),
             failed,
-            untold,
+            untold: Vec::new(),
+            newer: None,
             to: request.to.as_ref().map(|to| to.as_path().into()),
         })
     }

@@ -89,6 +89,15 @@ pub struct Untold {
     pub reason: String,
 }
 
+/// A version that is known to have been there, and is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unhad {
+    /// The id that it would have.
+    pub id: String,
+    /// When it was replaced or deleted here.
+    pub replaced: String,
+}
+
 /// A version that could not be brought back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrestored {
@@ -116,6 +125,9 @@ pub struct History {
     /// Members that may keep others.
     #[serde(default)]
     pub untold: Vec<Untold>,
+    /// The version that was last at the path before what is there now, where nobody who was asked has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Unhad>,
 }
 
 /// `restore`.
@@ -136,6 +148,9 @@ pub struct Restored {
     /// Members that may keep others.
     #[serde(default)]
     pub untold: Vec<Untold>,
+    /// The version that was last at the path before what is there now, where nobody who was asked has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Unhad>,
     /// Where it was written instead.
     pub to: Option<ShownPath>,
 }
