@@ -87,12 +87,21 @@ pub enum Verb {
         keep: KeepArgument,
     },
     /// List the versions kept of a path, also of one that is gone; of a directory, of all that was in it
+    ///
+    /// What file-sync has replaced or deleted on this device is kept here. What you yourself have replaced or deleted here
+    /// is kept by the other members, where that arrived: those that are connected are asked, and KEPT BY names them. Each
+    /// tells of what it has kept since this device became a member, 30 days at most. Who could not be asked, or has not told
+    /// all, is named on stderr.
     History {
         /// A path in an offered or synced directory
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
     /// Bring a kept version back as a new change; of a directory, all that was deleted in it
+    ///
+    /// What only remotes keep is fetched from them, and counts once its bytes are those of that version; while they are not
+    /// connected it cannot be brought back. If it does not come, nothing is changed; of a directory, the rest is brought
+    /// back, and the exit code is 1. What is at PATH now is kept in its turn.
     Restore {
         /// A path in an offered or synced directory
         #[arg(value_name = "PATH")]

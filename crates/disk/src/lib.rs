@@ -41,5 +41,6 @@ pub use chunk::average_bytes;
 pub use root::{Root, RootError};
 pub use scan::{Flow, Listing};
 pub use serve::ContentFile;
+pub use stage::Reserved;
 pub use stage_file::StageFile;
 pub use watch::{Hint, WatchError, Watcher};

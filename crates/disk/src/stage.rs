@@ -4,7 +4,7 @@
 //! verified them in this run; after a start, that is `clean_stage`'s work. Small files are not made durable here:
 //! placing does that, for many at once. What is whole is served to others from here, too: it may have to stay here.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,11 +28,32 @@ pub(crate) struct Stage {
     fd: OwnedFd,
     /// What is here whole and verified. Held while a file is written under its final name.
     whole: Mutex<HashSet<ContentHash>>,
+    /// What is not cleaned away, as somebody beside the engine wants it, and how many do.
+    reserved: Mutex<HashMap<ContentHash, usize>>,
+}
+
+/// Contents that stay in the stage, as far as they come, until this is dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    stage: Arc<Stage>,
+    contents: Vec<ContentHash>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut reserved = self.stage.reserved();
+        for content in &self.contents {
+            if let Some(count) = reserved.get_mut(content) {
+                *count -= 1;
+            }
+        }
+        reserved.retain(|_, count| *count > 0);
+    }
 }
 
 impl Stage {
     pub(crate) fn new(fd: OwnedFd) -> Stage {
-        Stage { fd, whole: Mutex::default() }
+        Stage { fd, whole: Mutex::default(), reserved: Mutex::default() }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -41,6 +62,10 @@ impl Stage {
 
     pub(crate) fn whole(&self) -> MutexGuard<'_, HashSet<ContentHash>> {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, HashMap<ContentHash, usize>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn free_bytes(&self) -> Result<u64, Trouble> {
@@ -134,6 +159,16 @@ impl Root {
         self.stage().whole().contains(&content)
     }
 
+    /// Keeps contents in the stage, whole or in pieces, whatever [`Root::clean_stage`] is told. To be called before the first
+    /// of them is staged.
+    pub fn reserve_stage(&self, contents: Vec<ContentHash>) -> Reserved {
+        let stage = Arc::clone(self.stage());
+        let mut reserved = stage.reserved();
+        contents.iter().for_each(|content| *reserved.entry(*content).or_default() += 1);
+        drop(reserved);
+        Reserved { stage, contents }
+    }
+
     /// Gives the space back that a content takes in the stage, whole or in pieces.
     ///
     /// # Errors
@@ -148,7 +183,7 @@ impl Root {
             .map_err(|errno| trouble("discard a staged file", errno))
     }
 
-    /// Empties the stage at a start, except for what is still wanted: whole files are read and verified, pieces stay.
+    /// Empties the stage, except for what is still wanted or reserved: whole files are read and verified, pieces stay.
     ///
     /// # Errors
     /// When the stage cannot be listed; single files that cannot be removed are left.
@@ -157,7 +192,9 @@ impl Root {
         let mut whole = stage.whole();
         for name in stage.names().map_err(|errno| trouble("list the stage", errno))? {
             let content = ContentHash::from_hex(name.strip_suffix(".part").unwrap_or(&name));
-            let wanted = content.filter(|content| keep.contains(content));
+            let is_wanted =
+                |content: &ContentHash| keep.contains(content) || stage.reserved().contains_key(content);
+            let wanted = content.filter(is_wanted);
             match wanted {
                 Some(_) if name.ends_with(".part") => {}
                 Some(content) if whole.contains(&content) => {}

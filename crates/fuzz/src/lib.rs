@@ -59,6 +59,13 @@ pub const TARGETS: &[Target] = &[
         memory_bytes_max: 64 * KIB,
     },
     Target {
+        name: "kept-page",
+        what: "pages of what members keep",
+        run: wire::kept_page,
+        bytes_max: KIB,
+        memory_bytes_max: 256 * KIB,
+    },
+    Target {
         name: "content-frame",
         what: "frames of content connections",
         run: wire::content_frame,

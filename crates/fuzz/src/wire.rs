@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use file_sync_core::message::{Entry, Message};
 use file_sync_core::version::DirectoryId;
 use file_sync_wire::content::{decode_content_frame, encode_content_frame};
+use file_sync_wire::kept::{decode_kept_page, encode_kept_page};
 use file_sync_wire::preamble::{decode_answer, decode_preamble, encode_answer, encode_preamble};
 use file_sync_wire::{
     WireError, decode_chunk_list, decode_message, decode_register, encode_chunk_list, encode_message,
@@ -43,6 +44,11 @@ pub fn chunk_list(bytes: &[u8]) -> bool {
         assert_eq!(encode_chunk_list(list), bytes, "there is one way to write a chunk list");
     }
     survives(decoded, encode_chunk_list, decode_chunk_list)
+}
+
+/// A page of what a member keeps.
+pub fn kept_page(bytes: &[u8]) -> bool {
+    survives(decode_kept_page(bytes), encode_kept_page, decode_kept_page)
 }
 
 /// A frame of a content connection.

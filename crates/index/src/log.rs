@@ -1,7 +1,7 @@
 //! The record of acts on a user's bytes (only ever added to), and the list of kept versions.
 
 use file_sync_core::effect::Kept;
-use file_sync_core::path::SyncPath;
+use file_sync_core::path::{NAME_BYTES_MAX, SyncPath};
 use file_sync_core::register::Register;
 use file_sync_core::version::{ContentHash, DeviceId, Time};
 use rusqlite::types::Value;
@@ -139,6 +139,46 @@ pub(crate) fn kept_for(connection: &Connection, path: &SyncPath) -> rusqlite::Re
              ORDER BY at_seconds DESC, at_nanoseconds DESC, name DESC",
         )?
         .query_map([path.as_bytes()], read_kept)?
+        .collect()
+}
+
+/// Kept versions of a path and of all below it, by path and time: those after a place that were kept at a time or later, at
+/// most `limit`.
+pub(crate) fn kept_after(
+    connection: &Connection,
+    path: &SyncPath,
+    since: Time,
+    after: Option<(&SyncPath, Time)>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Kept>> {
+    let below = |separator: u8| [path.as_bytes(), &[separator]].concat();
+    // The byte after the separator bounds what begins with it; no path begins with so many of the highest.
+    let all = || (Vec::new(), vec![0xff; NAME_BYTES_MAX + 1]);
+    let (first, end) = if path.is_root() { all() } else { (below(b'/'), below(b'/' + 1)) };
+    let beginning = (&[][..], Time { seconds: i64::MIN, nanoseconds: 0 });
+    let (after_path, after_at) = after.map_or(beginning, |(path, at)| (path.as_bytes(), at));
+    connection
+        .prepare_cached(
+            "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept
+             WHERE (path = ?1 OR (path >= ?2 AND path < ?3))
+                 AND (at_seconds, at_nanoseconds) >= (?4, ?5)
+                 AND (path, at_seconds, at_nanoseconds) > (?6, ?7, ?8)
+             ORDER BY path, at_seconds, at_nanoseconds, name LIMIT ?9",
+        )?
+        .query_map(
+            params![
+                path.as_bytes(),
+                first,
+                end,
+                since.seconds,
+                since.nanoseconds,
+                after_path,
+                after_at.seconds,
+                after_at.nanoseconds,
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            read_kept,
+        )?
         .collect()
 }
 

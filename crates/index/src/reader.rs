@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use file_sync_core::effect::{ChunkList, Kept};
 use file_sync_core::message::Members;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::ContentHash;
+use file_sync_core::version::{ContentHash, Time};
 use rusqlite::Connection;
 
 use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::{Act, acts, each_kept};
+use crate::log::{Act, acts, each_kept, kept_after};
 use crate::open::{self, DIRECTORY};
 use crate::state;
 
@@ -56,6 +56,22 @@ impl DirectoryReader {
         each_kept(&self.connection, |one| kept.push(one))
             .map_err(|error| IndexError::sql(&self.path, error))?;
         Ok(kept)
+    }
+
+    /// The committed kept versions of a path and of all below it, by path (as bytes) and time: those after a place that were
+    /// kept at a time or later, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn kept_after(
+        &self,
+        path: &SyncPath,
+        since: Time,
+        after: Option<(&SyncPath, Time)>,
+        limit: usize,
+    ) -> Result<Vec<Kept>, IndexError> {
+        let kept = kept_after(&self.connection, path, since, after, limit);
+        kept.map_err(|error| IndexError::sql(&self.path, error))
     }
 
     /// The latest committed acts at a path, at what lies below it, and at the directories above; at most `limit`, the newest

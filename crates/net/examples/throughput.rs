@@ -16,6 +16,7 @@ use file_sync_net::{
     ContentProvider, ContentReader, FetchError, Identity, Link, NetEvent, Network, NetworkConfig, Policy,
     Timing,
 };
+use file_sync_wire::kept::{KeptPage, KeptQuestion};
 use tokio::sync::mpsc;
 
 const DIRECTORY: DirectoryId = DirectoryId([0; 16]);
@@ -142,6 +143,15 @@ impl ContentProvider for Zeros {
         _directory: DirectoryId,
         _content: ContentHash,
     ) -> Result<(u64, ChunkList), FetchError> {
+        Err(FetchError::NotHeld)
+    }
+
+    fn kept(
+        &self,
+        _remote: DeviceId,
+        _directory: DirectoryId,
+        _question: &KeptQuestion,
+    ) -> Result<KeptPage, FetchError> {
         Err(FetchError::NotHeld)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use file_sync_core::message::{Hello, PROTOCOL_VERSION};
+use file_sync_core::message::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_wire::preamble::{Preamble, Role};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -57,7 +57,7 @@ pub struct NetworkConfig {
 
 impl NetworkConfig {
     /// The protocol versions that this build speaks.
-    pub const PROTOCOLS: RangeInclusive<u32> = PROTOCOL_VERSION..=PROTOCOL_VERSION;
+    pub const PROTOCOLS: RangeInclusive<u32> = PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION;
 }
 
 /// How long things may take.

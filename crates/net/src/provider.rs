@@ -4,6 +4,7 @@ use std::io;
 
 use file_sync_core::effect::ChunkList;
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
+use file_sync_wire::kept::{KeptPage, KeptQuestion};
 
 /// Largest content that is sent whole by a fetch of small contents, in bytes.
 pub const SMALL_BYTES_MAX: u64 = 1 << 20;
@@ -31,6 +32,17 @@ pub trait ContentProvider: Send + Sync {
         directory: DirectoryId,
         content: ContentHash,
     ) -> Result<(u64, ChunkList), FetchError>;
+
+    /// What is kept of a path: at most [`KEPT_PAGE_BYTES_MAX`](file_sync_wire::kept::KEPT_PAGE_BYTES_MAX) of it.
+    ///
+    /// # Errors
+    /// As for [`ContentProvider::open`].
+    fn kept(
+        &self,
+        remote: DeviceId,
+        directory: DirectoryId,
+        question: &KeptQuestion,
+    ) -> Result<KeptPage, FetchError>;
 }
 
 /// An open content; blocking.

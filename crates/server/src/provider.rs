@@ -1,22 +1,26 @@
-//! Serving contents to remotes: only what belongs to a directory that the remote is a member of.
+//! Serving contents to remotes, and telling them what is kept of a path: only what belongs to a directory that the remote is
+//! a member of, and of kept versions those that were kept since it became one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use file_sync_core::effect::ChunkList;
+use file_sync_core::effect::{ChunkList, Kept};
 use file_sync_core::engine::Engine;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
-use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
+use file_sync_core::version::{Content, ContentHash, DeviceId, DirectoryId, Time, Value};
 use file_sync_disk::{ContentFile, Root};
 use file_sync_index::DirectoryReader;
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
+use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, KeptPage, KeptPlace, KeptQuestion, KeptVersion};
 
 use crate::room::lock;
 
 /// Equal files that are tried before a content counts as not held.
 pub(crate) const HOLDERS_MAX: usize = 16;
+/// Kept versions that are read from the database at once.
+const KEPT_AT_ONCE: usize = 1_000;
 
 /// What a directory's contents are served from.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ pub(crate) struct Serving {
 #[derive(Default)]
 pub(crate) struct Provider {
     directories: RwLock<BTreeMap<DirectoryId, Serving>>,
+    /// Since when members are known to be some.
+    members: RwLock<BTreeMap<(DirectoryId, DeviceId), Time>>,
 }
 
 impl Provider {
@@ -43,6 +49,15 @@ impl Provider {
     /// No longer serves it.
     pub(crate) fn remove(&self, directory: &DirectoryId) {
         self.directories.write().unwrap_or_else(PoisonError::into_inner).remove(directory);
+    }
+
+    /// Notes since when a device is a member of a directory; none: it is no member.
+    pub(crate) fn note_member(&self, directory: DirectoryId, device: DeviceId, since: Option<Time>) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        match since {
+            Some(since) => members.insert((directory, device), since),
+            None => members.remove(&(directory, device)),
+        };
     }
 
     /// The directory, if the remote is a member of it; else it learns nothing, not even that there is one.
@@ -91,6 +106,53 @@ impl Serving {
     fn open(&self, content: &ContentHash) -> Result<ContentFile, FetchError> {
         self.files(content).next().ok_or(FetchError::NotHeld)
     }
+
+    /// What was kept of a path since then, as much as one page holds.
+    fn kept_page(&self, question: &KeptQuestion, since: Time) -> Result<KeptPage, FetchError> {
+        let failed = |error: file_sync_index::IndexError| {
+            tracing::warn!(%error, "cannot tell a remote what is kept");
+            FetchError::Remote("it cannot read which versions it keeps".to_owned())
+        };
+        let (mut versions, mut bytes, mut after) = (Vec::new(), 0, question.after.clone());
+        loop {
+            let place = after.as_ref().map(|place| (&place.path, place.at));
+            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let listed = reader.kept_after(&question.path, since, place, KEPT_AT_ONCE);
+            drop(reader);
+            let listed = listed.map_err(failed)?;
+            let is_last = listed.len() < KEPT_AT_ONCE;
+            for kept in listed {
+                let place = KeptPlace { path: kept.path.clone(), at: kept.at };
+                if let Some(value) = self.kept_value(&kept) {
+                    let version = KeptVersion { place: place.clone(), value };
+                    bytes += version.encoded_bytes_max();
+                    if bytes > KEPT_PAGE_BYTES_MAX {
+                        return Ok(KeptPage { versions, is_last: false });
+                    }
+                    versions.push(version);
+                }
+                after = Some(place);
+            }
+            if is_last {
+                return Ok(KeptPage { versions, is_last });
+            }
+        }
+    }
+
+    /// What a kept version is; none if it is not there any more.
+    fn kept_value(&self, kept: &Kept) -> Option<Value> {
+        match kept.content {
+            Content::File(content) => {
+                let Stat { size: length, mode, mtime, .. } = kept.stat;
+                Some(Value::File { content, length, mode: mode & 0o777, mtime })
+            }
+            Content::Symlink(_) => {
+                let target = self.root.kept_target(&kept.name).ok()?;
+                Some(Value::Symlink { target })
+            }
+            Content::Directory | Content::Absent => None,
+        }
+    }
 }
 
 impl ContentProvider for Provider {
@@ -125,6 +187,20 @@ impl ContentProvider for Provider {
             }
         }
         Err(error)
+    }
+
+    fn kept(
+        &self,
+        remote: DeviceId,
+        directory: DirectoryId,
+        question: &KeptQuestion,
+    ) -> Result<KeptPage, FetchError> {
+        let serving = self.serving(remote, &directory)?;
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let since = members.get(&(directory, remote)).copied();
+        drop(members);
+        let since = since.ok_or(FetchError::Remote("it is just starting; ask again".to_owned()))?;
+        serving.kept_page(question, since)
     }
 }
 

@@ -5,6 +5,7 @@ use prost::Message as _;
 
 use crate::WireError;
 use crate::field::exact;
+use crate::kept::{KeptQuestion, decode_question, encode_question};
 use crate::proto;
 
 /// Longest encoded content frame, in bytes, raw data not counted.
@@ -63,6 +64,8 @@ pub enum ContentWhat {
     ChunkList(ContentHash),
     /// Ranges (offset and length in bytes) of a content; an item each.
     Ranges(ContentHash, Vec<(u64, u32)>),
+    /// What is kept of a path: a [`KeptPage`](crate::kept::KeptPage); one item. Since protocol 2.
+    Kept(KeptQuestion),
 }
 
 /// The header of a part of an answer.
@@ -140,6 +143,7 @@ fn encode_request(request: &ContentRequest) -> proto::ContentRequest {
                 ranges.map(|(offset, length)| proto::ContentRange { offset: *offset, length: *length });
             What::Ranges(proto::ContentRanges { content: content.0.to_vec(), ranges: ranges.collect() })
         }
+        ContentWhat::Kept(question) => What::Kept(encode_question(question)),
     };
     proto::ContentRequest {
         id: request.id,
@@ -161,6 +165,7 @@ fn decode_request(request: proto::ContentRequest) -> Result<ContentRequest, Wire
             let pairs = ranges.ranges.iter().map(|range| (range.offset, range.length));
             ContentWhat::Ranges(hash(&ranges.content)?, pairs.collect())
         }
+        What::Kept(question) => ContentWhat::Kept(decode_question(&question)?),
     };
     if request.window_bytes > WINDOW_BYTES_MAX {
         return Err(WireError::TooLarge);

@@ -9,6 +9,7 @@ pub mod content;
 mod entries;
 mod error;
 mod field;
+pub mod kept;
 mod message;
 pub mod preamble;
 mod register;

@@ -164,6 +164,28 @@ fn decode_value(encoded: Option<&proto::version::Value>) -> Result<Value, WireEr
     }
 }
 
+/// None for what is never kept: nobody takes that.
+pub(crate) fn encode_kept_value(value: &Value) -> Option<proto::kept_version::Value> {
+    use proto::kept_version::Value as Kept;
+    use proto::version::Value as Encoded;
+    match encode_value(value) {
+        Encoded::File(file) => Some(Kept::File(file)),
+        Encoded::Symlink(target) => Some(Kept::Symlink(target)),
+        Encoded::Absent(_) | Encoded::Directory(_) => None,
+    }
+}
+
+/// A file or symlink.
+pub(crate) fn decode_kept_value(encoded: Option<proto::kept_version::Value>) -> Result<Value, WireError> {
+    use proto::kept_version::Value as Kept;
+    use proto::version::Value as Encoded;
+    let encoded = match encoded.ok_or(WireError::Invalid("kept version without a value"))? {
+        Kept::File(file) => Encoded::File(file),
+        Kept::Symlink(target) => Encoded::Symlink(target),
+    };
+    decode_value(Some(&encoded))
+}
+
 fn decode_content(kind: u32, hash: &[u8]) -> Result<Content, WireError> {
     match kind {
         0 | 1 if !hash.is_empty() => Err(WireError::Invalid("base without bytes that has a hash")),
@@ -182,7 +204,7 @@ fn decode_mode(mode: u32) -> Result<u16, WireError> {
     }
 }
 
-fn decode_time(seconds: i64, nanoseconds: u32) -> Result<Time, WireError> {
+pub(crate) fn decode_time(seconds: i64, nanoseconds: u32) -> Result<Time, WireError> {
     if nanoseconds >= 1_000_000_000 {
         return Err(WireError::Invalid("a second or more of nanoseconds"));
     }

@@ -1,9 +1,9 @@
-//! `history`: lists the versions kept of a path.
+//! `history`: lists the versions of a path that are to be had.
 
 use std::path::Path;
 
 use file_sync_server::api::command::OnPath;
-use file_sync_server::api::types::{History, KeptVersion};
+use file_sync_server::api::types::{History, KeptVersion, Unhad, Untold};
 
 use super::status_text::size;
 use super::{local_path, shown, shown_path};
@@ -18,28 +18,51 @@ use crate::failure::Failure;
 pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), Failure> {
     let request = OnPath { path: local_path(path)? };
     let history: History = client.post("/v1/history", &request).await?;
-    if history.versions.is_empty() {
-        console.hint(
-            "no earlier version is kept: only what file-sync itself replaced or deleted on this device is",
-        );
-    }
+    say_untold(&history.untold, console);
+    say_newer(history.newer.as_ref(), console);
     console.result(&history, text)
+}
+
+/// Says who may keep more: what is not known must not seem not to be.
+pub fn say_untold(untold: &[Untold], console: Console) {
+    for Untold { remote, reason } in untold {
+        console.remark(&format!("not known what {} keeps: {}", shown(remote), shown(reason)));
+    }
+}
+
+/// Says that what is to be had is not what was last there.
+pub fn say_newer(newer: Option<&Unhad>, console: Console) {
+    if let Some(Unhad { id, replaced }) = newer {
+        console.remark(&format!(
+            "a newer version, {id}, was replaced or deleted {replaced}: nobody who was asked has it"
+        ));
+    }
 }
 
 fn text(history: &History) -> String {
     if history.versions.is_empty() {
         return format!(
-            "{} in {}: no earlier version is kept here\n",
+            "{} in {}: no earlier version is kept here or by a remote that could be asked\n",
             shown_path(&history.path),
             shown(&history.directory)
         );
     }
-    table(["ID", "REPLACED", "MODIFIED", "SIZE", "PATH"], history.versions.iter().map(row))
+    table(["ID", "REPLACED", "MODIFIED", "SIZE", "KEPT BY", "PATH"], history.versions.iter().map(row))
 }
 
 /// A version in columns.
-pub fn row(version: &KeptVersion) -> [String; 5] {
+fn row(version: &KeptVersion) -> [String; 6] {
     let bytes = if version.symlink { "symlink".to_owned() } else { size(version.bytes) };
     let (replaced, modified) = (version.replaced.clone(), version.modified.clone());
-    [version.id.clone(), replaced, modified, bytes, shown_path(&version.path)]
+    [version.id.clone(), replaced, modified, bytes, keepers(version), shown_path(&version.path)]
+}
+
+/// Where its bytes are.
+pub fn keepers(version: &KeptVersion) -> String {
+    let here = match &version.at {
+        Some(path) => Some(format!("here (at {})", shown_path(path))),
+        None => version.here.then(|| "here".to_owned()),
+    };
+    let remotes = version.remotes.iter().map(|remote| shown(remote));
+    here.into_iter().chain(remotes).collect::<Vec<_>>().join(", ")
 }

@@ -1,8 +1,9 @@
 //! `restore`: brings kept versions back.
 
 use file_sync_server::api::command::Restore;
-use file_sync_server::api::types::Restored;
+use file_sync_server::api::types::{Restored, Unrestored};
 
+use super::history::{keepers, say_newer, say_untold};
 use super::{shown, shown_path};
 use crate::client::Client;
 use crate::console::Console;
@@ -16,15 +17,30 @@ const LEFT_SHOWN_MAX: usize = 10;
 /// # Errors
 /// When none is kept, something is in the way, or the server refuses.
 pub async fn run(request: &Restore, client: &Client, console: Console) -> Result<(), Failure> {
-    let restored: Restored = client.post("/v1/restore", request).await?;
-    console.result(&restored, text)
+    // Bytes may have to come from a remote first.
+    let restored: Restored = client.post_patiently("/v1/restore", request).await?;
+    say_untold(&restored.untold, console);
+    say_newer(restored.newer.as_ref(), console);
+    console.result(&restored, text)?;
+    failed(&restored.failed)
+}
+
+/// What could not be brought back, as one line.
+fn failed(failed: &[Unrestored]) -> Result<(), Failure> {
+    let Some(first) = failed.first() else { return Ok(()) };
+    let (path, reason) = (shown_path(&first.path), shown(&first.reason));
+    Err(Failure::refused(match failed.len() {
+        1 => format!("one file could not be brought back: {path}: {reason}"),
+        n_failed => format!("{n_failed} files could not be brought back; the first, {path}: {reason}"),
+    }))
 }
 
 fn text(restored: &Restored) -> String {
     let mut text = String::new();
     for version in &restored.restored {
         let to = restored.to.as_ref().map(|to| format!(", at {}", shown_path(to))).unwrap_or_default();
-        text.push_str(&format!("restored {} {}{to}\n", shown_path(&version.path), version.id));
+        let from = if version.here { String::new() } else { format!(", kept by {}", keepers(version)) };
+        text.push_str(&format!("restored {} {}{from}{to}\n", shown_path(&version.path), version.id));
     }
     if !restored.left.is_empty() {
         let names: Vec<String> = restored.left.iter().take(LEFT_SHOWN_MAX).map(shown_path).collect();
@@ -35,7 +51,7 @@ fn text(restored: &Restored) -> String {
             names.join(", ")
         ));
     }
-    if text.is_empty() {
+    if text.is_empty() && restored.failed.is_empty() {
         text = format!(
             "{} in {}: nothing was missing\n",
             shown_path(&restored.path),

@@ -67,10 +67,15 @@ impl Enemy {
 
     /// A link, hellos exchanged.
     pub fn link(&self, link: u64) -> Line {
+        self.link_speaking(link, 1)
+    }
+
+    /// The same, of a device that speaks the protocol up to this version.
+    pub fn link_speaking(&self, link: u64, protocol: u32) -> Line {
         let mut line = self.dial(Role::Control { link, incarnation: link });
         let answer = line.frame().map(|bytes| decode_answer(&bytes).expect("an answer"));
         assert!(matches!(answer, Some(Answer::Accepted { .. })), "{answer:?}");
-        line.say(&hello());
+        line.say(&hello_speaking(protocol));
         let hello = line.hear();
         assert!(matches!(hello, Some(Message::Hello(_))), "{hello:?}");
         line
@@ -86,7 +91,12 @@ impl Enemy {
 
     /// A link, as a member of the first directory that it is offered.
     pub fn member(&self, link: u64) -> (Line, DirectoryId) {
-        let mut line = self.link(link);
+        self.member_speaking(link, 1)
+    }
+
+    /// The same, of a device that speaks the protocol up to this version.
+    pub fn member_speaking(&self, link: u64, protocol: u32) -> (Line, DirectoryId) {
+        let mut line = self.link_speaking(link, protocol);
         let offers = line.until(|message| match message {
             Message::Offers(offers) => Some(offers),
             _ => None,
@@ -227,8 +237,12 @@ impl Line {
 
 /// What a device says first.
 pub fn hello() -> Message {
+    hello_speaking(1)
+}
+
+fn hello_speaking(protocol: u32) -> Message {
     Message::Hello(Hello {
-        protocol: 1,
+        protocol,
         name: "enemy\n\u{1b}[2J".to_owned(),
         software: "enemy 1".to_owned(),
         incarnation: 5,

@@ -281,6 +281,7 @@ fn answer_with_lies(content: &mut Line, request: &ContentRequest) {
         ContentWhat::Ranges(_, ranges) => {
             vec![9; ranges.first().map_or(1, |(_, length)| *length as usize).min(100_000)]
         }
+        ContentWhat::Kept(_) => vec![9; 100],
     };
     let data_bytes = u32::try_from(data.len()).expect("short");
     let piece = ContentPiece {

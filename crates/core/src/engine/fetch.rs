@@ -233,6 +233,11 @@ impl Engine {
         }
     }
 
+    /// True if a content is wanted, or staged for whoever wants it: what is done beside the engine leaves it in the stage.
+    pub fn wants(&self, content: &ContentHash) -> bool {
+        self.fetcher.wants.contains_key(content) || self.fetcher.staged.contains(content)
+    }
+
     /// Lets go of what was staged for paths that want something else by now.
     fn clean_stage(&mut self) {
         let for_others = self.staged_for_others();

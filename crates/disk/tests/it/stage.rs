@@ -97,6 +97,21 @@ fn c1_a_start_keeps_what_is_wanted_and_whole() {
 }
 
 #[test]
+fn what_is_reserved_is_not_cleaned_away_until_nobody_wants_it_any_more() {
+    let scene = Scene::new();
+    let bytes = [&b"one"[..], b"two"];
+    let [one, two] = bytes.map(ContentHash::of);
+    let (first, second) = (scene.root.reserve_stage(vec![one, two]), scene.root.reserve_stage(vec![one]));
+    scene.root.stage_small(&[(one, bytes[0])])[0].clone().unwrap();
+    drop(scene.root.open_stage(two, 3).unwrap());
+    for (let_go, staged, n_left) in [(None, true, 2), (Some(first), true, 1), (Some(second), false, 0)] {
+        drop(let_go);
+        scene.root.clean_stage(&BTreeSet::new()).unwrap();
+        assert_eq!((scene.root.staged(one), n_staged(&scene)), (staged, n_left));
+    }
+}
+
+#[test]
 fn c7_a_file_that_has_no_room_is_refused_before_it_is_written() {
     let scene = Scene::new();
     let content = ContentHash::of(b"huge");

@@ -37,6 +37,11 @@ fn h3_chunk_lists_are_refused_or_survive() {
 }
 
 #[test]
+fn h3_pages_of_kept_versions_are_refused_or_survive() {
+    replay("kept-page", 20_000);
+}
+
+#[test]
 fn h3_content_frames_are_refused_or_survive() {
     replay("content-frame", 40_000);
 }

@@ -1,8 +1,10 @@
 //! What is committed is what is found again, and nothing else.
 
+use file_sync_core::effect::Kept;
 use file_sync_core::engine::Incarnation;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
+use file_sync_core::version::Time;
 use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, Row};
 
 use crate::samples;
@@ -49,6 +51,34 @@ fn c1_everything_committed_is_found_after_a_restart() {
             batch.doubts
         );
     }
+}
+
+#[test]
+fn kept_versions_are_listed_part_by_part_by_path_and_time() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let paths: [&[u8]; 7] = [b"d", b"d/a", b"d/a/x", b"d/a", b"d0", b"d.txt", b"\xff\xff"];
+    let kept = |(number, at): (usize, &&[u8])| {
+        let name = format!("name-{number}");
+        Kept { path: samples::path(at), ..samples::kept(&name, number as u64) }
+    };
+    let kept: Vec<Kept> = paths.iter().enumerate().map(kept).collect();
+    index.commit(&Batch { kept_added: kept.clone(), ..Batch::default() }).expect("committed");
+    let reader = DirectoryReader::open(&path).expect("opened");
+    let listed = |at: &SyncPath, since, after: Option<&Kept>, limit| {
+        let after = after.map(|kept| (&kept.path, kept.at));
+        let listed = reader.kept_after(at, since, after, limit).expect("read");
+        listed.into_iter().map(|kept| kept.name).collect::<Vec<_>>()
+    };
+    let (directory, ever) = (samples::path(b"d"), Time { seconds: i64::MIN, nanoseconds: 0 });
+    assert_eq!(listed(&directory, ever, None, 10), ["name-0", "name-1", "name-3", "name-2"]);
+    assert_eq!(listed(&directory, ever, Some(&kept[1]), 10), ["name-3", "name-2"]);
+    assert_eq!(listed(&directory, ever, Some(&kept[0]), 2), ["name-1", "name-3"]);
+    assert_eq!(listed(&directory, kept[2].at, None, 10), ["name-3", "name-2"]);
+    assert_eq!(listed(&SyncPath::root(), ever, None, 10).len(), paths.len());
+    assert_eq!(listed(&SyncPath::root(), ever, Some(&kept[4]), 10), ["name-6"]);
+    assert_eq!(listed(&samples::path(b"d/b"), ever, None, 10), [""; 0]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl ContentConnection {
         let (sender, pieces) = mpsc::unbounded_channel();
         let n_items = match &request.what {
             ContentWhat::Small(contents) => contents.len(),
-            ContentWhat::ChunkList(_) => 1,
+            ContentWhat::ChunkList(_) | ContentWhat::Kept(_) => 1,
             ContentWhat::Ranges(_, ranges) => ranges.len(),
         };
         let pending = Pending { pieces: sender, window_bytes: u64::from(request.window_bytes), n_items };

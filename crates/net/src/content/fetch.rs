@@ -7,6 +7,7 @@ use file_sync_core::effect::ChunkList;
 use file_sync_core::version::{ContentHash, DirectoryId};
 use file_sync_wire::content::{ContentError, ContentPiece, ContentWhat};
 use file_sync_wire::decode_chunk_list;
+use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, KeptPage, KeptQuestion, decode_kept_page};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -92,6 +93,35 @@ impl Link {
                 return Ok((piece.content_length, list));
             }
             asked.taken(data.len());
+        }
+    }
+
+    /// Fetches a page of what the remote keeps of a path. To be asked of nobody that speaks less than protocol
+    /// [`PROTOCOL_TELLING_KEPT`](file_sync_core::message::PROTOCOL_TELLING_KEPT). That the page answers the question is for
+    /// the caller to see.
+    ///
+    /// # Errors
+    /// [`FetchError::NotHeld`] where the remote tells this device nothing of that directory.
+    pub async fn fetch_kept(
+        &self,
+        directory: DirectoryId,
+        question: KeptQuestion,
+    ) -> Result<KeptPage, FetchError> {
+        let window_bytes = KEPT_PAGE_BYTES_MAX as u32;
+        let mut asked = self.ask_content(directory, window_bytes, ContentWhat::Kept(question)).await?;
+        let mut encoded = BytesMut::new();
+        loop {
+            let (piece, data) = asked.next().await?;
+            if let Some(error) = piece.error {
+                asked.finish();
+                return Err(from_wire(error));
+            }
+            // No more than the window comes, since none of it is given back.
+            encoded.extend_from_slice(&data);
+            if piece.ends {
+                asked.finish();
+                return decode_kept_page(&encoded).map_err(|error| FetchError::Remote(error.to_string()));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use file_sync_wire::content::{ContentError, ContentPiece, ContentRequest, ContentWhat, PIECE_BYTES_MAX};
 use file_sync_wire::encode_chunk_list;
+use file_sync_wire::kept::{KeptQuestion, encode_kept_page};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
@@ -125,6 +126,7 @@ impl Answer {
             ContentWhat::Small(contents) => self.small(contents).await,
             ContentWhat::ChunkList(content) => self.chunk_list(content).await,
             ContentWhat::Ranges(content, ranges) => self.ranges(content, ranges).await,
+            ContentWhat::Kept(question) => self.kept(question).await,
         }
     }
 
@@ -168,6 +170,18 @@ impl Answer {
         });
         match visit.await.and_then(|result| result) {
             Ok((length, data)) => self.data(0, data.into(), true, length).await,
+            Err(error) => self.error(0, error).await,
+        }
+    }
+
+    async fn kept(&self, question: KeptQuestion) -> Result<(), Ended> {
+        let (provider, device, directory) = (self.provider(), self.device, self.directory);
+        let visit = self.visit(move || {
+            let page = provider.kept(device, directory, &question).map_err(to_wire)?;
+            Ok(encode_kept_page(&page))
+        });
+        match visit.await.and_then(|result| result) {
+            Ok(data) => self.data(0, data.into(), true, 0).await,
             Err(error) => self.error(0, error).await,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use file_sync_core::effect::{Chunk, ChunkList};
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
+use file_sync_wire::kept::{KeptPage, KeptQuestion};
 
 use crate::device::{DIRECTORY, OTHER_DIRECTORY};
 
@@ -36,6 +37,8 @@ pub(crate) enum Body {
 pub(crate) struct Contents {
     bodies: Mutex<HashMap<ContentHash, Body>>,
     lists: Mutex<HashMap<ContentHash, (u64, ChunkList)>>,
+    /// What is answered to whoever asks what is kept.
+    pub(crate) kept: Mutex<Option<KeptPage>>,
     /// Bytes read for remotes.
     pub(crate) read_bytes: Arc<AtomicU64>,
 }
@@ -88,6 +91,19 @@ impl ContentProvider for Contents {
     ) -> Result<(u64, ChunkList), FetchError> {
         let lists = self.lists.lock().unwrap();
         lists.get(&content).filter(|_| directory == DIRECTORY).cloned().ok_or(FetchError::NotHeld)
+    }
+
+    fn kept(
+        &self,
+        _remote: DeviceId,
+        directory: DirectoryId,
+        question: &KeptQuestion,
+    ) -> Result<KeptPage, FetchError> {
+        let page = self.kept.lock().unwrap().clone();
+        let page = page.filter(|_| directory == DIRECTORY).ok_or(FetchError::NotHeld)?;
+        let is_asked = |place: &_| question.after.as_ref().is_none_or(|after| place > after);
+        let versions = page.versions.into_iter().filter(|version| is_asked(&version.place)).collect();
+        Ok(KeptPage { versions, ..page })
     }
 }
 

@@ -1,11 +1,14 @@
 //! Content connections to a paired device that keeps to nothing.
 
 use bytes::Bytes;
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use file_sync_net::{FetchError, Link, NetEvent, Timing};
 use file_sync_wire::content::{
-    ContentError, ContentFrame, ContentPiece, ContentRequest, ContentWhat, PIECE_BYTES_MIN, WINDOW_BYTES_MAX,
+    ContentError, ContentFrame, ContentPiece, ContentRequest, ContentWhat, PIECE_BYTES_MAX, PIECE_BYTES_MIN,
+    WINDOW_BYTES_MAX,
 };
+use file_sync_wire::kept::KeptQuestion;
 use file_sync_wire::preamble::{Answer, Role};
 
 use crate::contents::{Body, Gate};
@@ -348,5 +351,34 @@ async fn h3_a_chunk_list_that_is_none_is_refused() {
         )
         .await;
     assert_eq!(soon(fetching).await.unwrap(), Err(FetchError::Remote("a\u{fffd}b".to_owned())));
+    scene.goes_on().await;
+}
+
+#[tokio::test]
+async fn h3_what_is_kept_is_no_more_than_a_page_and_well_formed() {
+    let mut scene = Scene::new().await;
+    let question = || KeptQuestion { path: SyncPath::root(), after: None };
+    for (data, error) in [
+        (vec![9; 41], "malformed"),
+        (vec![10, 0], "without a place"),
+        (vec![10, 8, 10, 6, 10, 2, b'.', b'.', 18, 0], "bad path"),
+    ] {
+        let link = scene.link.clone();
+        let fetching = tokio::spawn(async move { link.fetch_kept(DIRECTORY, question()).await });
+        let request = scene.content.request().await.unwrap();
+        assert_eq!(request.what, ContentWhat::Kept(question()));
+        scene.content.send_piece(piece(request.id, 0, true), &data).await;
+        let answer = soon(fetching).await.unwrap();
+        let Err(FetchError::Remote(message)) = &answer else { panic!("{answer:?}") };
+        assert!(message.contains(error), "{message} for {error}");
+    }
+    let link = scene.link.clone();
+    let fetching = tokio::spawn(async move { link.fetch_kept(DIRECTORY, question()).await });
+    let id = scene.content.request().await.unwrap().id;
+    for _ in 0..2 {
+        scene.content.send_piece(piece(id, 0, false), &vec![0; PIECE_BYTES_MAX]).await;
+    }
+    assert_eq!(soon(fetching).await.unwrap(), Err(FetchError::Closed));
+    scene.dropped("more data than was asked for").await;
     scene.goes_on().await;
 }

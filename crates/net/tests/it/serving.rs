@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use file_sync_core::version::ContentHash;
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{ContentHash, Time, Value};
 use file_sync_net::FetchError;
+use file_sync_wire::kept::{KeptPage, KeptPlace, KeptQuestion, KeptVersion};
 
 use crate::contents::{Body, Gate};
-use crate::device::{OTHER_DIRECTORY, linked, soon};
+use crate::device::{DIRECTORY, OTHER_DIRECTORY, linked, soon};
 use crate::fetching::{fetch_ranges, fetch_small};
 
 #[tokio::test]
@@ -112,4 +114,28 @@ async fn c7_a_disk_that_hangs_does_not_hold_up_other_directories() {
     for result in soon(waiting.join_all()).await {
         assert_eq!(result.unwrap().len(), 1 << 20);
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_told_as_far_as_it_is_to_be() {
+    let (_one, up, two, _) = linked().await;
+    let version = |seconds| KeptVersion {
+        place: KeptPlace { path: SyncPath::parse(b"d/f").unwrap(), at: Time { seconds, nanoseconds: 5 } },
+        value: Value::Symlink { target: b"target".as_slice().into() },
+    };
+    let question = |after: Option<i64>| KeptQuestion {
+        path: SyncPath::root(),
+        after: after.map(|seconds| version(seconds).place),
+    };
+    let fetch = |directory, after| soon(up.link.fetch_kept(directory, question(after)));
+    assert_eq!(fetch(DIRECTORY, None).await, Err(FetchError::NotHeld));
+    let page = KeptPage { versions: vec![version(1), version(2)], is_last: true };
+    *two.home.contents.kept.lock().unwrap() = Some(page.clone());
+    assert_eq!(fetch(DIRECTORY, None).await, Ok(page));
+    let rest = KeptPage { versions: vec![version(2)], is_last: true };
+    assert_eq!(fetch(DIRECTORY, Some(1)).await, Ok(rest));
+    assert_eq!(fetch(OTHER_DIRECTORY, None).await, Err(FetchError::NotHeld));
+    // An empty page that says nothing at all is one as well.
+    *two.home.contents.kept.lock().unwrap() = Some(KeptPage::default());
+    assert_eq!(fetch(DIRECTORY, None).await, Ok(KeptPage::default()));
 }

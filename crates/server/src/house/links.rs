@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
-use file_sync_core::message::{Message, Offer, Page, Terms};
+use file_sync_core::message::{Hello, Message, Offer, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
@@ -36,6 +36,8 @@ const PEEK_UNREAD_PAUSE: Duration = Duration::from_millis(100);
 /// A remote that is connected.
 pub(super) struct Connected {
     pub(super) link: Link,
+    /// The newest protocol version that it speaks.
+    pub(super) protocol: u32,
     outbox: Outbox,
     /// What it offers to this device; none until it has said.
     pub(super) offers: Option<Vec<Offer>>,
@@ -52,10 +54,11 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    fn new(link: Link) -> Connected {
+    fn new(link: Link, protocol: u32) -> Connected {
         let outbox = Outbox::new(link.clone());
         Connected {
             link,
+            protocol,
             outbox,
             offers: None,
             barrier_asked: 0,
@@ -121,7 +124,7 @@ impl House {
         match event {
             NetEvent::Up { device, link, hello, address } => {
                 tracing::info!(?device, %address, name = hello.name, software = hello.software, "connected");
-                self.on_up(device, link, hello.addresses);
+                self.on_up(device, link, hello);
             }
             NetEvent::Message { device, link_id, message, held } => {
                 if self.link(&device).is_some_and(|link| link.id() == link_id) {
@@ -143,10 +146,10 @@ impl House {
         }
     }
 
-    fn on_up(&mut self, device: DeviceId, link: Link, addresses: Vec<String>) {
+    fn on_up(&mut self, device: DeviceId, link: Link, hello: Hello) {
         self.on_down(device);
-        self.links.insert(device, Connected::new(link));
-        self.remember_addresses(&device, addresses);
+        self.links.insert(device, Connected::new(link, hello.protocol));
+        self.remember_addresses(&device, hello.addresses);
         self.send_offers(&device);
         for directory in self.room_ids(|_| true) {
             self.connect_members(&directory);
@@ -215,6 +218,7 @@ impl House {
 
     /// Tells a directory's engine which of its members are connected, and which no longer are members.
     pub(super) fn connect_members(&mut self, directory: &DirectoryId) {
+        self.note_members(directory);
         let Some(resident) = self.rooms.get(directory) else { return };
         let members = resident.room.engine().members().clone();
         let row = &resident.room.row;
@@ -326,7 +330,7 @@ impl House {
         self.config.announced_bytes_max.saturating_sub(taken + self.previewed_bytes())
     }
 
-    fn is_up_in(&self, device: &DeviceId, directory: &DirectoryId) -> bool {
+    pub(super) fn is_up_in(&self, device: &DeviceId, directory: &DirectoryId) -> bool {
         self.links.get(device).is_some_and(|connected| connected.up_in.contains(directory))
     }
 

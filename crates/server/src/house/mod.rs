@@ -3,7 +3,9 @@
 //! Commands come from the api, events from the network, reports from the directories' workers, and time passes. Each is
 //! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
 
+mod elsewhere;
 mod files;
+mod history;
 mod holds;
 mod joins;
 mod links;
@@ -12,6 +14,7 @@ mod log;
 mod paths;
 mod preview;
 mod remotes;
+mod restore;
 mod shown;
 mod syncs;
 mod trust;
@@ -19,6 +22,7 @@ mod verify;
 mod versions;
 mod waits;
 mod why;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -73,6 +77,8 @@ pub(crate) struct House {
     /// The preview that is being made.
     preview: Weak<preview::Making>,
     waits: BTreeMap<u64, ApiWait>,
+    /// Since when devices are members of directories, as far as the home has been asked; none: they are not any more.
+    members_since: BTreeMap<(DirectoryId, DeviceId), Option<Time>>,
     failures: BTreeMap<DirectoryId, Failure>,
     n_lives: u64,
     n_waits: u64,
@@ -120,6 +126,7 @@ impl House {
             joins: Vec::new(),
             preview: Weak::new(),
             waits: BTreeMap::new(),
+            members_since: BTreeMap::new(),
             failures: BTreeMap::new(),
             n_lives: 0,
             n_waits: 0,

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
 use file_sync_core::engine::{Conflict, Engine, Explanation};
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::Record;
-use file_sync_core::version::{Content, Value};
+use file_sync_core::record::{Record, Stat};
+use file_sync_core::version::{Content, ContentHash, Time, Value};
 use file_sync_disk::Root;
 use file_sync_index::{Act, DirectoryReader};
 use tokio::sync::oneshot;
@@ -34,6 +34,32 @@ pub(crate) struct Editor {
     pub(super) disk: Sender<DiskJob>,
     /// Set when the directory's work is ended.
     pub(crate) cancel: Arc<AtomicBool>,
+}
+
+/// A version that is to be put at a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) path: SyncPath,
+    pub(crate) content: Content,
+    pub(crate) mode: u16,
+    pub(crate) mtime: Time,
+    pub(crate) bytes: Bytes,
+}
+
+/// A version, and what is to be there before.
+type ToPlace<'a> = (&'a Wanted, Option<Record>);
+
+/// Where a version's bytes are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Bytes {
+    /// In the kept version of this name.
+    Kept(String),
+    /// In the file at this path.
+    At(SyncPath),
+    /// In the staging area.
+    Staged,
+    /// Here: they are a symlink's target.
+    Target(Box<[u8]>),
 }
 
 /// What was done to resolve a conflict: which copies there were, and where those are that stay.
@@ -94,25 +120,60 @@ impl Editor {
         lock(&self.engine).explain(path)
     }
 
-    /// Brings back one kept version of each path.
+    /// Files elsewhere in the directory, or kept versions of other paths, that hold a content: the first that is not at this
+    /// path, with what is known of it.
+    pub(crate) fn holder(&self, content: &ContentHash, path: &SyncPath) -> Option<(Bytes, Stat)> {
+        let engine = lock(&self.engine);
+        let recorded = engine.holders(content).find(|(holder, _)| *holder != path);
+        let recorded = recorded.map(|(holder, record)| (Bytes::At(holder.clone()), record.stat));
+        let mut kept = engine.kept_holders(content).map(|(name, stat)| (Bytes::Kept(name.to_owned()), *stat));
+        recorded.or_else(|| kept.next())
+    }
+
+    /// True if the engine wants a content, or has it staged.
+    pub(crate) fn is_wanted_by_engine(&self, content: &ContentHash) -> bool {
+        lock(&self.engine).wants(content)
+    }
+
+    /// Which of these are still to be put in place: at the path of the others is what they hold.
+    ///
+    /// # Errors
+    /// When something else is in the way.
+    pub(crate) fn lacking(&self, wanted: &[Wanted]) -> Result<BTreeSet<SyncPath>, Refusal> {
+        let (_, to_place) = self.places(wanted, &mut BTreeSet::new())?;
+        Ok(to_place.into_iter().map(|(wanted, _)| wanted.path.clone()).collect())
+    }
+
+    /// Brings back one version of each path.
     ///
     /// # Errors
     /// When something else is in the way, or the disk refuses; what was done before stays done.
-    pub(crate) fn bring_back(&self, versions: &[Kept]) -> Result<(), Refusal> {
+    pub(crate) fn bring_back(&self, wanted: &[Wanted]) -> Result<(), Refusal> {
+        let mut uses: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        wanted.iter().for_each(|wanted| *uses.entry(wanted.content.hash()).or_default() += 1);
         let mut made = BTreeSet::new();
-        for some in versions.chunks(OPS_MAX) {
-            let ops = self.ops_for(some, &mut made)?;
+        for some in wanted.chunks(OPS_MAX) {
+            let (mut ops, to_place) = self.places(some, &mut made)?;
+            for (wanted, expect) in to_place {
+                ops.push(self.placing(wanted, expect, uses[&wanted.content.hash()] == 1)?);
+            }
             self.apply(ops)?;
         }
         Ok(())
     }
 
-    /// `made`: directories that were made for this already; the engine may not have found them yet.
-    fn ops_for(&self, versions: &[Kept], made: &mut BTreeSet<SyncPath>) -> Result<Vec<Op>, Refusal> {
+    /// The directories to be made, and what is to be put in place of what. `made`: directories that were made for this
+    /// already; the engine may not have found them yet.
+    fn places<'a>(
+        &self,
+        wanted: &'a [Wanted],
+        made: &mut BTreeSet<SyncPath>,
+    ) -> Result<(Vec<Op>, Vec<ToPlace<'a>>), Refusal> {
         let (mut ops, mut to_place) = (Vec::new(), Vec::new());
         let engine = lock(&self.engine);
-        for kept in versions {
-            let mut missing: Vec<SyncPath> = kept.path.ancestors().filter(|above| !above.is_root()).collect();
+        for wanted in wanted {
+            let mut missing: Vec<SyncPath> =
+                wanted.path.ancestors().filter(|above| !above.is_root()).collect();
             missing.reverse();
             for above in missing {
                 match engine.record(&above).map(|record| record.content) {
@@ -125,35 +186,44 @@ impl Editor {
                     }
                 }
             }
-            let expect = engine.record(&kept.path).cloned();
+            let expect = engine.record(&wanted.path).cloned();
             if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
-                return Err(in_the_way(&kept.path));
+                return Err(in_the_way(&wanted.path));
             }
-            if expect.as_ref().is_none_or(|record| record.content != kept.content) {
-                to_place.push((kept, expect));
+            if expect.as_ref().is_none_or(|record| record.content != wanted.content) {
+                to_place.push((wanted, expect));
             }
         }
-        drop(engine); // Files are read now, and the main loop must not wait for that.
-        for (kept, expect) in to_place {
-            ops.push(self.placing(kept, expect)?);
-        }
-        Ok(ops)
+        Ok((ops, to_place))
     }
 
-    fn placing(&self, kept: &Kept, expect: Option<Record>) -> Result<Op, Refusal> {
-        let (path, name) = (kept.path.clone(), kept.name.clone());
+    /// Reads files, so the engine must not be locked. `is_last`: nothing else wants the same bytes from the stage.
+    fn placing(&self, wanted: &Wanted, expect: Option<Record>, is_last: bool) -> Result<Op, Refusal> {
+        let Wanted { path, content, mode, mtime, bytes } = wanted.clone();
         let failed = |trouble: file_sync_core::effect::Trouble| Refusal::new(trouble.message);
-        Ok(match kept.content {
-            Content::Symlink(_) => {
-                let target = self.root.kept_target(&name).map_err(failed)?;
-                Op::PlaceSymlink { path, target, copy: None, expect }
+        let place = |content, source| Op::Place {
+            path: path.clone(),
+            content,
+            source,
+            mode,
+            mtime,
+            expect: expect.clone(),
+        };
+        let link =
+            |target| Op::PlaceSymlink { path: path.clone(), target, copy: None, expect: expect.clone() };
+        Ok(match (content, bytes) {
+            (Content::Symlink(_), Bytes::Kept(name)) => link(self.root.kept_target(&name).map_err(failed)?),
+            (Content::Symlink(_), Bytes::Target(target)) => link(target),
+            // Somebody may have written into it since.
+            (_, Bytes::Kept(name)) => {
+                place(self.root.kept_hash(&name).map_err(failed)?, Source::Kept { name })
             }
-            _ => {
-                // Somebody may have written into it since.
-                let content = self.root.kept_hash(&name).map_err(failed)?;
-                let (mode, mtime) = (kept.stat.mode, kept.stat.mtime);
-                Op::Place { path, content, source: Source::Kept { name }, mode, mtime, expect }
+            (_, Bytes::At(path)) => place(content.hash(), Source::Local { path }),
+            (_, Bytes::Staged) => {
+                let consume = is_last && !self.is_wanted_by_engine(&content.hash());
+                place(content.hash(), Source::Staged { consume })
             }
+            (_, Bytes::Target(_)) => return Err(Refusal::new(format!("{path}: it is no symlink"))),
         })
     }
 

@@ -25,14 +25,14 @@ use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
 pub(crate) use disk_worker::PROVE_EVERY;
-pub(crate) use editor::{Editor, Settled};
+pub(crate) use editor::{Bytes, Editor, Settled, Wanted};
 pub(crate) use looker::Looker;
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
 use crate::clock;
 use crate::config::KeptMax;
 use crate::input::RoomEvent;
-use crate::transfer::Transfer;
+use crate::transfer::{Beside, Transfer};
 use disk_worker::DiskJob;
 use index_worker::IndexJob;
 use scan_worker::{HashJob, WalkJob, Watching};
@@ -204,6 +204,11 @@ impl Room {
             disk: self.workers.disk.clone(),
             cancel: self.workers.cancel.clone(),
         }
+    }
+
+    /// For acts that want contents of remotes.
+    pub(crate) fn beside(&self) -> Beside {
+        self.transfer.beside()
     }
 
     /// What remotes' requests for content are answered from.

@@ -14,6 +14,7 @@ use file_sync_disk::{ContentFile, StageFile};
 use file_sync_net::{FetchError, Link};
 
 use super::chunk_index::Place;
+use super::turns::Turn;
 use super::{Shared, blocking, outcome_of};
 use crate::room::lock;
 
@@ -38,13 +39,24 @@ impl From<Trouble> for Stopped {
     }
 }
 
+/// What is being staged. Whoever writes to it, on whatever thread, holds the turn as well.
+struct Staging {
+    file: StageFile,
+    turn: Turn,
+}
+
 /// Fetches one content and reports how that ended.
 pub(super) async fn fetch(shared: Arc<Shared>, link: Link, request: FetchRequest) {
     let Ok(_permit) = shared.large.acquire().await else { return };
     let content = request.content;
     let outcome = match bring(&shared, &link, &request).await {
         Ok(chunks) => FetchOutcome::Staged { chunks: Some(chunks) },
-        Err(Stopped::Remote(error)) => outcome_of(error),
+        Err(Stopped::Remote(error)) => {
+            if error == FetchError::Changed {
+                shared.note_wrong(content);
+            }
+            outcome_of(error)
+        }
         Err(Stopped::Disk(trouble)) => {
             if trouble.kind == TroubleKind::NoSpace {
                 give_back(&shared, content).await;
@@ -71,12 +83,25 @@ async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Res
     if length != request.length || total != length || !list.chunks.iter().all(is_sized) {
         return Err(Stopped::Remote(FetchError::Changed));
     }
+    let turn = shared.turns.take(request.content).await;
+    if shared.root.staged(request.content) {
+        return Ok(list); // Whoever had the turn before has brought it.
+    }
     let (own, asked, own_list) = (shared.clone(), request.clone(), list.clone());
-    let (file, lacking) = blocking(move || prepare(&own, &asked, &own_list)).await??;
-    let file = Arc::new(file);
-    receive(shared, link, request.content, &file, ranges(&lacking)).await?;
-    let file = Arc::into_inner(file).ok_or(Stopped::Remote(FetchError::Closed))?;
-    blocking(move || file.finish()).await?.map_err(|trouble| match trouble.kind {
+    let prepared = move || {
+        let (file, lacking) = prepare(&own, &asked, &own_list)?;
+        Ok::<_, Trouble>((Staging { file, turn }, lacking))
+    };
+    let (staging, lacking) = blocking(prepared).await??;
+    let staging = Arc::new(staging);
+    receive(shared, link, request.content, &staging, ranges(&lacking)).await?;
+    let Staging { file, turn } = Arc::into_inner(staging).ok_or(Stopped::Remote(FetchError::Closed))?;
+    let finish = move || {
+        let finished = file.finish();
+        drop(turn);
+        finished
+    };
+    blocking(finish).await?.map_err(|trouble| match trouble.kind {
         // Not what was announced: the pieces are gone, and another remote may do better.
         TroubleKind::Other => Stopped::Remote(FetchError::Changed),
         _ => Stopped::Disk(trouble),
@@ -260,7 +285,7 @@ async fn receive(
     shared: &Arc<Shared>,
     link: &Link,
     content: ContentHash,
-    file: &Arc<StageFile>,
+    staging: &Arc<Staging>,
     ranges: Vec<(u64, u32)>,
 ) -> Result<(), Stopped> {
     if ranges.is_empty() {
@@ -274,9 +299,10 @@ async fn receive(
             pieces.push(piece.map_err(Stopped::Remote)?);
         }
         expected = expected.saturating_sub(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
-        let file = file.clone();
-        blocking(move || pieces.iter().try_for_each(|(offset, bytes)| file.write_at(*offset, bytes)))
-            .await??;
+        let staging = staging.clone();
+        let write =
+            move || pieces.iter().try_for_each(|(offset, bytes)| staging.file.write_at(*offset, bytes));
+        blocking(write).await??;
     }
     if expected > 0 { Err(Stopped::Remote(FetchError::Closed)) } else { Ok(()) }
 }

@@ -3,11 +3,13 @@
 //! The engine says which content to ask of whom; this carries it out and reports how each ended. Nothing is remembered:
 //! a transfer that broke off leaves its pieces in the staging area, and the next one finds them there.
 
+mod beside;
 mod chunk_index;
 mod large;
 mod small;
+mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use file_sync_core::effect::{ChunkList, Trouble, TroubleKind};
@@ -20,7 +22,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::input::Reports;
+pub(crate) use beside::{Beside, Failure};
 use chunk_index::ChunkIndex;
+use turns::Turns;
 
 /// Contents up to this length are fetched whole, many in one exchange, in bytes.
 const SMALL_BYTES_MAX: u64 = 256 << 10;
@@ -40,8 +44,11 @@ struct Shared {
     root: Arc<Root>,
     engine: Arc<Mutex<Engine>>,
     reader: Arc<Mutex<DirectoryReader>>,
-    chunks: Mutex<ChunkIndex>,
-    large: Semaphore,
+    chunks: Arc<Mutex<ChunkIndex>>,
+    large: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    /// Contents for which other bytes came, where that is to be told.
+    wrong: Option<Arc<Mutex<BTreeSet<ContentHash>>>>,
     reports: Reports,
     stop: CancellationToken,
 }
@@ -59,8 +66,10 @@ impl Transfer {
             root,
             engine,
             reader,
-            chunks: Mutex::new(ChunkIndex::default()),
-            large: Semaphore::new(LARGE_AT_ONCE),
+            chunks: Arc::default(),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            turns: Arc::default(),
+            wrong: None,
             reports,
             stop: CancellationToken::new(),
         };
@@ -141,6 +150,13 @@ async fn report_broken(shared: Arc<Shared>, requests: Vec<FetchRequest>) {
 }
 
 impl Shared {
+    /// Notes that what came is not what it was said to be.
+    fn note_wrong(&self, content: ContentHash) {
+        if let Some(wrong) = &self.wrong {
+            wrong.lock().unwrap_or_else(PoisonError::into_inner).insert(content);
+        }
+    }
+
     async fn report(&self, ended: Vec<(ContentHash, FetchOutcome)>) {
         if !ended.is_empty() {
             self.reports.engine_async(Event::Fetched(ended)).await;

@@ -31,7 +31,10 @@ pub(super) async fn fetch(shared: Arc<Shared>, link: Link, requests: Vec<FetchRe
                 arrived_bytes += bytes.len();
                 arrived.push((content, bytes));
             }
-            Ok(_) => failed.push((content, FetchOutcome::NotHeld)),
+            Ok(_) => {
+                shared.note_wrong(content);
+                failed.push((content, FetchOutcome::NotHeld));
+            }
             Err(error) => failed.push((content, outcome_of(error))),
         }
         let is_full = arrived.len() >= STAGE_FILES_MAX || arrived_bytes >= STAGE_BYTES_MAX;
@@ -62,11 +65,14 @@ async fn stage(shared: &Arc<Shared>, files: Vec<(ContentHash, Bytes)>) {
         Ok(results) => results,
         Err(trouble) => contents.iter().map(|_| Err(trouble.clone())).collect(),
     };
-    let outcome = |result: Result<(), Trouble>| match result {
-        Ok(()) => FetchOutcome::Staged { chunks: None },
+    let outcome = |(content, result): (ContentHash, Result<(), Trouble>)| match result {
+        Ok(()) => (content, FetchOutcome::Staged { chunks: None }),
         // Wrong bytes are the remote's fault, not this disk's.
-        Err(trouble) if trouble.kind == TroubleKind::Other => FetchOutcome::NotHeld,
-        Err(trouble) => FetchOutcome::Trouble(trouble),
+        Err(trouble) if trouble.kind == TroubleKind::Other => {
+            shared.note_wrong(content);
+            (content, FetchOutcome::NotHeld)
+        }
+        Err(trouble) => (content, FetchOutcome::Trouble(trouble)),
     };
-    shared.report(contents.into_iter().zip(results.into_iter().map(outcome)).collect()).await;
+    shared.report(contents.into_iter().zip(results).map(outcome).collect()).await;
 }

@@ -1,14 +1,18 @@
 //! What connections begin with, and the frames of content connections.
 
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::{ContentHash, DirectoryId};
 use file_sync_wire::content::{
     ContentError, ContentFrame, ContentPiece, ContentRequest, ContentWhat, ITEMS_MAX, PIECE_BYTES_MAX,
     WINDOW_BYTES_MAX, decode_content_frame, encode_content_frame,
 };
+use file_sync_wire::kept::KeptQuestion;
 use file_sync_wire::preamble::{
     Answer, PairRole, Preamble, Role, decode_answer, decode_preamble, encode_answer, encode_preamble,
 };
 use file_sync_wire::{WireError, decode_message, encode_content_wanted, is_content_wanted};
+
+use crate::generate::Generator;
 
 #[test]
 fn preambles_and_answers_survive() {
@@ -47,6 +51,11 @@ fn content_frames_survive() {
         request(ContentWhat::Small(vec![ContentHash([1; 32]), ContentHash([2; 32])])),
         request(ContentWhat::ChunkList(ContentHash([1; 32]))),
         request(ContentWhat::Ranges(ContentHash([1; 32]), vec![(0, 5), (u64::MAX, u32::MAX)])),
+        request(ContentWhat::Kept(KeptQuestion { path: SyncPath::root(), after: None })),
+        request(ContentWhat::Kept(KeptQuestion {
+            path: SyncPath::parse(b"a/b").expect("a good path"),
+            after: Some(Generator::seeded(1).kept_place()),
+        })),
         ContentFrame::Piece(piece(None)),
         ContentFrame::Piece(piece(Some(ContentError::NotHeld))),
         ContentFrame::Piece(piece(Some(ContentError::Changed))),

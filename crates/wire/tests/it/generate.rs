@@ -12,6 +12,7 @@ use file_sync_core::register::{Register, Settled};
 use file_sync_core::version::{
     Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Signature, Time, Value, Version,
 };
+use file_sync_wire::kept::{KeptPage, KeptPlace, KeptVersion};
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Generator(u64);
@@ -91,6 +92,23 @@ impl Generator {
                 mtime: self.time(),
             },
         }
+    }
+
+    pub fn kept_page(&mut self) -> KeptPage {
+        let versions = self.many(5, |generator| {
+            let value = loop {
+                let value = generator.value();
+                if matches!(value, Value::File { .. } | Value::Symlink { .. }) {
+                    break value;
+                }
+            };
+            KeptVersion { place: generator.kept_place(), value }
+        });
+        KeptPage { versions, is_last: self.coin() }
+    }
+
+    pub fn kept_place(&mut self) -> KeptPlace {
+        KeptPlace { path: self.path(), at: self.time() }
     }
 
     pub fn version(&mut self) -> Version {

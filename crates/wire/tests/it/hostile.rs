@@ -2,6 +2,7 @@
 
 use file_sync_core::message::{MESSAGE_BYTES_MAX, Message};
 use file_sync_core::path::PathError;
+use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, decode_kept_page};
 use file_sync_wire::{
     WireError, decode_chunk_list, decode_message, decode_register, encode_chunk_list, encode_message,
     encode_register,
@@ -152,4 +153,33 @@ fn h3_a_message_of_nothings_does_not_grow() {
     assert_eq!(decode_message(&field(2, &offers)), Err(WireError::TooLarge));
     assert_eq!(decode_message(&vec![0; MESSAGE_BYTES_MAX + 1]), Err(WireError::TooLarge));
     assert_eq!(decode_message(&encode_message(&Message::Pong)), Ok(Message::Pong));
+}
+
+#[test]
+fn h1_h3_kept_versions_that_no_device_keeps_do_not_decode() {
+    let place = |path: &[u8]| field(1, &[field(1, path), field(2, &small(1, 2))].concat());
+    let file = |hash: &[u8]| field(2, &field(1, hash));
+    let page = |version: &[Vec<u8>]| decode_kept_page(&field(1, &version.concat()));
+    assert!(page(&[place(b"a"), file(&[1; 32])]).is_ok());
+    assert!(page(&[place(b"a"), field(3, b"target")]).is_ok());
+    for (version, error) in [
+        (vec![file(&[1; 32])], "without a place"),
+        (vec![place(b"a")], "without a value"),
+        (vec![field(1, &field(1, b"a")), file(&[1; 32])], "without a time"),
+        (vec![place(b""), file(&[1; 32])], "empty"),
+        (vec![place(b"../a"), file(&[1; 32])], ".."),
+        (vec![place(b".file-sync/x"), file(&[1; 32])], ".file-sync"),
+        (vec![place(b"a"), file(&[1; 31])], "content hash"),
+        (vec![place(b"a"), field(3, b"")], "symlink target"),
+        (vec![place(b"a"), field(3, b"a\0b")], "symlink target"),
+        (vec![place(b"a"), field(2, &[field(1, &[1; 32]), vec![3 << 3, 0x80, 0x10]].concat())], "mode"),
+    ] {
+        let refused = page(&version).expect_err(error).to_string();
+        assert!(refused.contains(error), "{refused} for {error}");
+    }
+    let many = [place(b"a"), file(&[1; 32])].concat();
+    let long = field(1, &many).repeat(KEPT_PAGE_BYTES_MAX / 40);
+    assert_eq!(decode_kept_page(&long), Err(WireError::TooLarge));
+    let empty = field(1, &[]).repeat(KEPT_PAGE_BYTES_MAX / 2);
+    assert!(decode_kept_page(&empty).is_err());
 }

@@ -7,6 +7,7 @@ use file_sync_core::register::Register;
 use file_sync_core::version::{
     Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Signature, Time, Value, Version,
 };
+use file_sync_wire::kept::{KeptVersion, decode_kept_page, encode_kept_page};
 use file_sync_wire::{
     decode_chunk_list, decode_message, decode_register, encode_chunk_list, encode_message, encode_register,
     signed_bytes,
@@ -41,6 +42,17 @@ fn chunk_lists_survive() {
         let bytes = encode_chunk_list(&list);
         assert_eq!(bytes.len(), 5 + 36 * list.chunks.len());
         assert_eq!(decode_chunk_list(&bytes), Ok(list), "seed {seed}");
+    }
+}
+
+#[test]
+fn pages_of_kept_versions_survive_and_are_as_long_as_is_said_at_the_most() {
+    for seed in SEEDS {
+        let page = Generator::seeded(seed).kept_page();
+        let bytes = encode_kept_page(&page);
+        let bytes_max: usize = page.versions.iter().map(KeptVersion::encoded_bytes_max).sum();
+        assert!(bytes.len() <= bytes_max + 2, "seed {seed}");
+        assert_eq!(decode_kept_page(&bytes), Ok(page), "seed {seed}");
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Resolved {
     pub left: Vec<ShownPath>,
 }
 
-/// A version that is kept.
+/// A version that is kept, or still to be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptVersion {
     /// What `restore --version` takes; the first characters do, as far as no other version has the same.
@@ -61,8 +61,53 @@ pub struct KeptVersion {
     pub bytes: u64,
     /// Its modification time.
     pub modified: String,
-    /// When it was replaced or deleted: until then it was at the path.
+    /// When it was replaced or deleted: until then it was at the path. Where only remotes know that, by the clock of one that
+    /// keeps it, when that followed.
     pub replaced: String,
+    /// True if this device has its bytes.
+    #[serde(default = "yes")]
+    pub here: bool,
+    /// The path where they are, below the root, if they are not kept but part of the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<ShownPath>,
+    /// The connected remotes that keep it, by this device's names for them.
+    #[serde(default)]
+    pub remotes: Vec<String>,
+}
+
+/// Before remotes were asked, all was here.
+fn yes() -> bool {
+    true
+}
+
+/// A member that has not told, or not all, of what it keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// This device's name for it; of one that it is not paired with, the first characters of its id.
+    pub remote: String,
+    /// Why, in a few words, such as `not connected`.
+    pub reason: String,
+}
+
+/// A version that is known to have been there, and is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unhad {
+    /// The id that it would have.
+    pub id: String,
+    /// When it was replaced or deleted here.
+    pub replaced: String,
+}
+
+/// A version that could not be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrestored {
+    /// Where it was, below the root.
+    #[serde(flatten)]
+    pub path: ShownPath,
+    /// Its id.
+    pub id: String,
+    /// Why not, in one line.
+    pub reason: String,
 }
 
 /// `history`.
@@ -77,6 +122,12 @@ pub struct History {
     pub present: bool,
     /// The newest first.
     pub versions: Vec<KeptVersion>,
+    /// Members that may keep others.
+    #[serde(default)]
+    pub untold: Vec<Untold>,
+    /// The version that was last at the path before what is there now, where nobody who was asked has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Unhad>,
 }
 
 /// `restore`.
@@ -91,6 +142,15 @@ pub struct Restored {
     pub restored: Vec<KeptVersion>,
     /// What was left as it is, below the root: something is there.
     pub left: Vec<ShownPath>,
+    /// Of a directory, what could not be had from the remotes that keep it.
+    #[serde(default)]
+    pub failed: Vec<Unrestored>,
+    /// Members that may keep others.
+    #[serde(default)]
+    pub untold: Vec<Untold>,
+    /// The version that was last at the path before what is there now, where nobody who was asked has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Unhad>,
     /// Where it was written instead.
     pub to: Option<ShownPath>,
 }
@@ -190,6 +250,6 @@ pub struct Why {
     pub untold: Vec<String>,
     /// Members that are not connected or take no part now: whether they have it is not known.
     pub away: Vec<String>,
-    /// How many versions `history` lists.
+    /// How many versions are kept here.
     pub kept: u64,
 }

@@ -1,0 +1,305 @@
+//! What other members keep of a path: who can be asked, what they say, and since when they may ask in their turn.
+//!
+//! They are asked when a user wants to know, and never otherwise; nothing of what they say is remembered. It is not
+//! believed either: bytes count once their hash is right, and who says that it keeps something is named.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use file_sync_core::message::PROTOCOL_TELLING_KEPT;
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{DeviceId, DirectoryId, Time, Value};
+use file_sync_index::Directory;
+use file_sync_net::{FetchError, Link};
+use file_sync_wire::kept::{KeptPage, KeptQuestion, KeptVersion};
+use tokio::task::JoinSet;
+
+use super::House;
+use crate::api::types::Untold;
+use crate::clock;
+
+/// So long a member may take for a page.
+const PAGE_WITHIN: Duration = Duration::from_secs(10);
+/// So long it may take for all of them.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
+/// Versions that are taken of one member.
+const VERSIONS_MAX: usize = 50_000;
+/// Their paths and targets, in bytes.
+const BYTES_MAX: usize = 16 << 20;
+
+/// Another member of a directory.
+#[derive(Clone)]
+pub(super) struct Other {
+    pub(super) device: DeviceId,
+    pub(super) name: String,
+    /// Or why it cannot be asked.
+    pub(super) link: Result<Link, String>,
+}
+
+/// A version, and who keeps it.
+pub(super) type OfRemote = (DeviceId, KeptVersion);
+
+/// What members have told.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) versions: Vec<OfRemote>,
+    pub(super) untold: Vec<Untold>,
+}
+
+impl House {
+    /// All other members of a directory, by their names.
+    pub(super) fn others(&self, row: &Directory) -> Vec<Other> {
+        let Some(resident) = self.rooms.get(&row.directory) else { return Vec::new() };
+        let engine = resident.room.engine();
+        let (members, is_paused) = (engine.members().clone(), engine.is_paused());
+        drop(engine);
+        let own = self.context.identity.device_id();
+        let active = members.iter().filter(|(device, member)| member.active && **device != own);
+        let mut others: Vec<Other> = active
+            .map(|(device, _)| {
+                let link = if is_paused {
+                    Err(format!("{} is paused here", row.name))
+                } else {
+                    self.link_for_asking(device, &row.directory)
+                };
+                Other { device: *device, name: self.name_of(device), link }
+            })
+            .collect();
+        others.sort_by(|one, other| one.name.cmp(&other.name));
+        others
+    }
+
+    fn link_for_asking(&self, device: &DeviceId, directory: &DirectoryId) -> Result<Link, String> {
+        let Some(connected) = self.links.get(device) else {
+            let is_paired = self.home.remote(device).is_ok_and(|remote| remote.is_some());
+            let reason = if is_paired { "not connected" } else { "not paired with this device" };
+            return Err(reason.to_owned());
+        };
+        if !self.is_up_in(device, directory) {
+            return Err("the directory is not offered to it".to_owned());
+        }
+        if connected.protocol < PROTOCOL_TELLING_KEPT {
+            return Err("its file-sync is older, and does not tell".to_owned());
+        }
+        Ok(connected.link.clone())
+    }
+
+    /// Notes, durably, since when devices are members of a directory: of what was kept before they are not told.
+    pub(super) fn note_members(&mut self, directory: &DirectoryId) {
+        let Some(resident) = self.rooms.get(directory) else { return };
+        let members = resident.room.engine().members().clone();
+        for (device, member) in members {
+            let place = (*directory, device);
+            if self.members_since.get(&place).is_some_and(|since| since.is_some() == member.active) {
+                continue;
+            }
+            let key = format!("member:{directory}:{device}");
+            let stored = self.home.setting(&key).ok().flatten();
+            let stored = stored.and_then(|text| parse_time(&text));
+            let (since, is_stored) = match (member.active, stored) {
+                (true, Some(since)) => (Some(since), true),
+                (true, None) => (Some(clock::now().wall), false),
+                (false, stored) => (None, stored.is_none()),
+            };
+            let text = since.map(|since| format!("{}:{}", since.seconds, since.nanoseconds));
+            let text = text.unwrap_or_default();
+            if !is_stored && let Err(error) = self.home.set_setting(&key, &text) {
+                tracing::warn!(%error, "cannot note since when a device is a member");
+            }
+            self.members_since.insert(place, since);
+            self.provider.note_member(*directory, device, since);
+        }
+    }
+}
+
+fn parse_time(text: &str) -> Option<Time> {
+    let (seconds, nanoseconds) = text.split_once(':')?;
+    Some(Time { seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? })
+}
+
+/// Asks all that can be asked, at once.
+pub(super) async fn ask(others: &[Other], directory: DirectoryId, path: &SyncPath) -> Told {
+    let mut told = Told::default();
+    let mut answers = JoinSet::new();
+    for other in others {
+        match &other.link {
+            Ok(link) => {
+                let (link, path, device, name) =
+                    (link.clone(), path.clone(), other.device, other.name.clone());
+                answers.spawn(async move { (device, name, ask_one(&link, directory, path).await) });
+            }
+            Err(reason) => {
+                told.untold.push(Untold { remote: other.name.clone(), reason: reason.clone() });
+            }
+        }
+    }
+    while let Some(answer) = answers.join_next().await {
+        let Ok((device, remote, (versions, reason))) = answer else { continue };
+        told.versions.extend(versions.into_iter().map(|version| (device, version)));
+        told.untold.extend(reason.map(|reason| Untold { remote, reason }));
+    }
+    told.untold.sort_by(|one, other| one.remote.cmp(&other.remote));
+    told
+}
+
+/// What a member keeps, and why that is not all of it, or nothing.
+async fn ask_one(link: &Link, directory: DirectoryId, path: SyncPath) -> (Vec<KeptVersion>, Option<String>) {
+    let deadline = Instant::now() + ALL_WITHIN;
+    let mut telling = Telling::new(path);
+    loop {
+        let within = PAGE_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
+        let page = tokio::time::timeout(within, link.fetch_kept(directory, telling.question())).await;
+        let taken = match page {
+            Err(_) => Err("has not answered in time".to_owned()),
+            Ok(Err(error)) => Err(said(&error)),
+            Ok(Ok(page)) => telling.take_in(page),
+        };
+        match taken {
+            Ok(false) => {}
+            Ok(true) => return (telling.versions, None),
+            Err(reason) => return (telling.versions, Some(reason)),
+        }
+    }
+}
+
+fn said(error: &FetchError) -> String {
+    match error {
+        FetchError::NotHeld => "takes no part in the directory now".to_owned(),
+        FetchError::Closed => "the connection was lost".to_owned(),
+        FetchError::Stalled => "has not answered in time".to_owned(),
+        FetchError::Remote(message) => format!("says: {message}"),
+        FetchError::Changed | FetchError::TooLarge => error.to_string(),
+    }
+}
+
+/// What a member has told so far.
+struct Telling {
+    path: SyncPath,
+    versions: Vec<KeptVersion>,
+    bytes: usize,
+}
+
+impl Telling {
+    fn new(path: SyncPath) -> Telling {
+        Telling { path, versions: Vec::new(), bytes: 0 }
+    }
+
+    fn question(&self) -> KeptQuestion {
+        let after = self.versions.last().map(|version| version.place.clone());
+        KeptQuestion { path: self.path.clone(), after }
+    }
+
+    /// Takes a page in; true if that was all. Of a member whose answer makes no sense nothing is used.
+    fn take_in(&mut self, page: KeptPage) -> Result<bool, String> {
+        let is_meant = |path: &SyncPath| *path == self.path || self.path.is_ancestor_of(path);
+        let told = page.versions.iter().map(|version| &version.place);
+        let last = self.versions.last().map(|version| &version.place);
+        let is_further = page.versions.first().is_none_or(|first| Some(&first.place) > last);
+        if !told.clone().all(|place| is_meant(&place.path)) || !told.is_sorted() || !is_further {
+            self.versions.clear();
+            return Err("its answer makes no sense".to_owned());
+        }
+        if page.versions.is_empty() && !page.is_last {
+            self.versions.clear();
+            return Err("its answer makes no sense".to_owned());
+        }
+        for version in page.versions {
+            let target_bytes = if let Value::Symlink { target } = &version.value { target.len() } else { 0 };
+            self.bytes += version.place.path.as_bytes().len() + target_bytes;
+            if self.versions.len() >= VERSIONS_MAX || self.bytes > BYTES_MAX {
+                return Err(format!(
+                    "keeps more than is listed here ({} versions); ask for a path further down",
+                    self.versions.len()
+                ));
+            }
+            self.versions.push(version);
+        }
+        Ok(page.is_last)
+    }
+}
+
+/// The links of those that can be asked.
+pub(super) fn links(others: &[Other]) -> BTreeMap<DeviceId, Link> {
+    others.iter().filter_map(|other| Some((other.device, other.link.clone().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use file_sync_core::version::ContentHash;
+    use file_sync_wire::kept::KeptPlace;
+
+    use super::*;
+
+    fn path(text: &str) -> SyncPath {
+        SyncPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn version(at: &str, seconds: i64) -> KeptVersion {
+        let value = Value::File {
+            content: ContentHash::of(at.as_bytes()),
+            length: 1,
+            mode: 0o644,
+            mtime: Time::default(),
+        };
+        KeptVersion { place: KeptPlace { path: path(at), at: Time { seconds, nanoseconds: 0 } }, value }
+    }
+
+    fn page(versions: &[(&str, i64)], is_last: bool) -> KeptPage {
+        KeptPage { versions: versions.iter().map(|(at, seconds)| version(at, *seconds)).collect(), is_last }
+    }
+
+    #[test]
+    fn pages_follow_each_other_to_the_last() {
+        let mut telling = Telling::new(path("d"));
+        assert_eq!(telling.question(), KeptQuestion { path: path("d"), after: None });
+        assert_eq!(telling.take_in(page(&[("d", 1), ("d/a", 1), ("d/a", 2)], false)), Ok(false));
+        assert_eq!(telling.question().after, Some(version("d/a", 2).place));
+        // Equal places are two versions of one moment.
+        assert_eq!(telling.take_in(page(&[("d/b", 1), ("d/b", 1)], true)), Ok(true));
+        assert_eq!(telling.versions.len(), 5);
+        assert_eq!(Telling::new(SyncPath::root()).take_in(page(&[("any", 1)], true)), Ok(true));
+        assert_eq!(Telling::new(path("d")).take_in(page(&[], true)), Ok(true));
+    }
+
+    #[test]
+    fn h3_answers_that_make_no_sense_end_the_telling_and_nothing_of_them_is_used() {
+        for bad in [
+            page(&[("e", 1)], true),
+            page(&[("dd", 1)], true),
+            page(&[("d/b", 1), ("d/a", 1)], true),
+            page(&[("d/b", 2), ("d/b", 1)], true),
+            page(&[("d/a", 5)], false),
+            page(&[("d", 1)], false),
+            page(&[], false),
+        ] {
+            let mut telling = Telling::new(path("d"));
+            assert_eq!(telling.take_in(page(&[("d/a", 5)], false)), Ok(false));
+            assert!(telling.take_in(bad.clone()).is_err(), "{bad:?}");
+            assert!(telling.versions.is_empty());
+        }
+    }
+
+    #[test]
+    fn h3_of_a_member_that_goes_on_telling_so_much_is_taken_and_no_more() {
+        let mut telling = Telling::new(path("d"));
+        let mut seconds = 0;
+        let reason = loop {
+            let versions = (0..1_000).map(|index| version("d/a", seconds + index)).collect();
+            seconds += 1_000;
+            match telling.take_in(KeptPage { versions, is_last: false }) {
+                Ok(false) => {}
+                ended => break ended.unwrap_err(),
+            }
+        };
+        assert!(reason.contains("more than is listed"), "{reason}");
+        assert_eq!(telling.versions.len(), VERSIONS_MAX);
+        let mut telling = Telling::new(path("d"));
+        let long = format!("d/{}", vec!["x".repeat(250); 60].join("/"));
+        for seconds in 0.. {
+            if telling.take_in(page(&[(&long, seconds)], false)).is_err() {
+                break;
+            }
+        }
+        assert!(telling.bytes <= BYTES_MAX + long.len() && telling.versions.len() > 1_000);
+    }
+}
