@@ -81,7 +81,7 @@ impl Root {
     /// Takes away what was not placed; a staged content is staged again.
     pub(crate) fn unprepare(&self, prepared: &Prepared) {
         match prepared.claimed {
-            Some(content) => drop(self.stage().whole().insert(content)),
+            Some(content) => self.stage().give_back(content, &prepared.name),
             None => drop(self.stage().unlink(&prepared.name)),
         }
     }
@@ -89,10 +89,8 @@ impl Root {
     fn prepare_file(&self, making: &Making<'_>, sync: bool) -> Result<Prepared, Refusal> {
         let (name, claimed) = match making.source {
             Source::Staged { consume: true } => {
-                if !self.stage().whole().remove(&making.content) {
-                    return Err(Refusal::NoSource);
-                }
-                (making.content.to_string(), Some(making.content))
+                let name = self.stage().claim(making.content, &self.unique_name())?;
+                (name.ok_or(Refusal::NoSource)?, Some(making.content))
             }
             Source::Staged { consume: false } => {
                 if !self.staged(making.content) {

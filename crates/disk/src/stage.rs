@@ -1,4 +1,5 @@
-//! The staging area, `.file-sync/stage/`: whole files by their hash, files in pieces (`HASH.part`), and nameless work.
+//! The staging area, `.file-sync/stage/`: whole files by their hash, files in pieces (`HASH.part`), files that are being
+//! placed (`HASH.NAME.claimed`), and nameless work.
 //!
 //! No user's bytes are ever in here, so everything may be unlinked. Which files are whole is known from having
 //! verified them in this run; after a start, that is `clean_stage`'s work. Small files are not made durable here:
@@ -21,6 +22,9 @@ use crate::trouble::{other, trouble};
 
 /// Bytes that stay free on a file system however much there is to stage.
 const RESERVE_BYTES: u64 = 16 << 20;
+
+/// What the names of files end with that are being placed.
+const CLAIMED: &str = ".claimed";
 
 /// The staging area of one root.
 #[derive(Debug)]
@@ -118,13 +122,51 @@ impl Stage {
         Ok(())
     }
 
+    /// Takes a whole content out of what is staged, for whoever places it: from now on it has another name, so that whoever
+    /// stages it once more meanwhile (a restore, beside the engine) writes into a file of its own. None: it is not staged.
+    pub(crate) fn claim(&self, content: ContentHash, unique: &str) -> Result<Option<String>, Errno> {
+        let mut whole = self.whole();
+        if !whole.remove(&content) {
+            return Ok(None);
+        }
+        let name = format!("{content}.{unique}{CLAIMED}");
+        match rustix::fs::renameat(self.fd(), content.to_string().as_str(), self.fd(), name.as_str()) {
+            Ok(()) => Ok(Some(name)),
+            // Somebody has emptied the stage.
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => {
+                whole.insert(content);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Stages again what was claimed and not placed.
+    pub(crate) fn give_back(&self, content: ContentHash, name: &str) {
+        let mut whole = self.whole();
+        let is_again = whole.contains(&content);
+        if !is_again && rustix::fs::renameat(self.fd(), name, self.fd(), content.to_string().as_str()).is_ok()
+        {
+            whole.insert(content);
+        } else if let Err(errno) = self.unlink(name) {
+            tracing::warn!(%errno, name, "cannot remove a staged file");
+        }
+    }
+
     /// All names in the stage.
     fn names(&self) -> Result<Vec<String>, Errno> {
         crate::keep::names(self.fd())
     }
 
-    fn is_verified(&self, content: ContentHash) -> Result<bool, Errno> {
-        let fd = at::open_file(self.fd(), content.to_string().as_bytes())?;
+    /// A file that was found in the stage under this name: true if it is whole, and staged from now on.
+    fn is_taken_in(&self, name: &str, content: ContentHash) -> bool {
+        let own = content.to_string();
+        self.is_verified(name, content) == Ok(true)
+            && (name == own || rustix::fs::renameat(self.fd(), name, self.fd(), own.as_str()).is_ok())
+    }
+
+    fn is_verified(&self, name: &str, content: ContentHash) -> Result<bool, Errno> {
+        let fd = at::open_file(self.fd(), name.as_bytes())?;
         let length = at::stat_fd(fd.as_fd())?.stat.size;
         Ok(digest(fd.as_fd(), length, None, &mut Vec::new())?.content == content)
     }
@@ -183,7 +225,8 @@ impl Root {
             .map_err(|errno| trouble("discard a staged file", errno))
     }
 
-    /// Empties the stage, except for what is still wanted or reserved: whole files are read and verified, pieces stay.
+    /// Empties the stage, except for what is still wanted or reserved: whole files are read and verified, pieces stay. Not to be
+    /// called while ops are carried out: what a stop has kept from being placed is taken for staged again.
     ///
     /// # Errors
     /// When the stage cannot be listed; single files that cannot be removed are left.
@@ -191,24 +234,33 @@ impl Root {
         let stage = self.stage();
         let mut whole = stage.whole();
         for name in stage.names().map_err(|errno| trouble("list the stage", errno))? {
-            let content = ContentHash::from_hex(name.strip_suffix(".part").unwrap_or(&name));
+            let content = content_of(&name);
             let is_wanted =
                 |content: &ContentHash| keep.contains(content) || stage.reserved().contains_key(content);
             let wanted = content.filter(is_wanted);
             match wanted {
                 Some(_) if name.ends_with(".part") => {}
-                Some(content) if whole.contains(&content) => {}
-                Some(content) if stage.is_verified(content) == Ok(true) => {
+                Some(content) if whole.contains(&content) && !name.ends_with(CLAIMED) => {}
+                Some(content) if !whole.contains(&content) && stage.is_taken_in(&name, content) => {
                     whole.insert(content);
                 }
                 _ => {
                     if let Err(errno) = stage.unlink(&name) {
                         tracing::warn!(%errno, name, "cannot remove a staged file");
                     }
-                    content.map(|content| whole.remove(&content));
+                    content
+                        .filter(|content| content.to_string() == name)
+                        .map(|content| whole.remove(&content));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Whose content a file of the stage is, whole, in pieces (`HASH.part`), or claimed (`HASH.NAME.claimed`).
+fn content_of(name: &str) -> Option<ContentHash> {
+    let (hash, suffix) = name.split_once('.').map_or((name, ""), |(hash, _)| (hash, &name[hash.len()..]));
+    let is_known = matches!(suffix, "" | ".part") || suffix.ends_with(CLAIMED);
+    ContentHash::from_hex(hash).filter(|_| is_known)
 }

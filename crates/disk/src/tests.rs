@@ -466,3 +466,46 @@ fn c7_a_read_only_directory_is_lent_write_permission_and_gets_its_mode_back() {
     assert_eq!(scene.read("d/f"), "new");
     assert_eq!(fs::metadata(scene.at("d")).unwrap().mode() & 0o777, 0o555);
 }
+
+/// A restore stages beside the engine what the engine is about to place.
+#[test]
+fn v1_what_is_being_placed_is_not_what_is_staged_once_more_meanwhile() {
+    let scene = Scene::new();
+    let content = ContentHash::of(b"bytes");
+    let stage = || scene.root.stage_small(&[(content, b"bytes")]).pop().unwrap().unwrap();
+    let source = Source::Staged { consume: true };
+    let op = Op::Place { path: sync("f"), content, source, mode: 0o640, mtime: MTIME, expect: None };
+    for is_placed in [true, false] {
+        stage();
+        let prepared = scene.root.prepare(&op, false).ok().flatten().unwrap();
+        assert!(!scene.root.staged(content), "nobody else places it");
+        let claimed = scene.at(&format!(".file-sync/stage/{}", prepared.name));
+        let inode = fs::metadata(&claimed).unwrap().ino();
+        stage();
+        assert!(scene.root.staged(content));
+        let metadata = fs::metadata(&claimed).unwrap();
+        assert_eq!((metadata.ino(), metadata.mode() & 0o777), (inode, 0o640), "it is another file");
+        if is_placed {
+            fs::rename(&claimed, scene.at("f")).unwrap();
+            assert_eq!(scene.read("f"), "bytes");
+        } else {
+            scene.root.unprepare(&prepared);
+            assert!(!claimed.exists() && scene.root.staged(content), "one of them is left");
+        }
+        scene.root.discard_stage(content).unwrap();
+    }
+}
+
+#[test]
+fn c1_what_a_stop_kept_from_being_placed_is_staged_again() {
+    let scene = Scene::new();
+    let contents = [&b"one"[..], b"two"].map(ContentHash::of);
+    let left = |content: ContentHash| scene.at(&format!(".file-sync/stage/{content}.1-2.claimed"));
+    fs::write(left(contents[0]), "one").unwrap();
+    fs::write(left(contents[1]), "tw").unwrap();
+    scene.root.clean_stage(&contents.into_iter().collect()).unwrap();
+    assert_eq!(contents.map(|content| scene.root.staged(content)), [true, false]);
+    assert_eq!(contents.map(|content| left(content).exists()), [false, false]);
+    scene.root.clean_stage(&Default::default()).unwrap();
+    assert_eq!(fs::read_dir(scene.at(".file-sync/stage")).unwrap().count(), 0);
+}
