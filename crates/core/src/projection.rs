@@ -75,7 +75,7 @@ impl Group<'_> {
 /// `is_parent`: something below is shown, so that a directory has to be here. `settled`: what was settled from here, to
 /// copies whose names no other value may use.
 pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled: &[Settled]) -> Projection {
-    if let ([only], false) = (versions, is_parent) {
+    if let ([only], false, []) = (versions, is_parent, settled) {
         return Projection { value: only.value.clone(), ..Projection::NOTHING };
     }
     if versions.is_empty() && !is_parent {

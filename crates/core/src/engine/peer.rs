@@ -535,10 +535,11 @@ pub(super) fn only_by(
         .collect();
     let replaced = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
     let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
-    let settled = register
-        .settled()
-        .iter()
-        .filter(|settled| is_by(&settled.version.dot) && is_lost_life(&settled.version.dot.actor));
+    let is_lost = |dot: &Dot| is_by(dot) && is_lost_life(&dot.actor);
+    // Among them what it had settled here before it deleted or edited that.
+    let foreign = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_lost(dot)));
+    let foreign = foreign.copied().collect();
+    let settled = register.settled().iter().filter(|settled| is_lost(&settled.version.dot));
     let settled = settled.cloned().collect();
-    Register::from_parts(versions, Context::from_parts(highest, Vec::new()), settled)
+    Register::from_parts(versions, Context::from_parts(highest, foreign), settled)
 }

@@ -372,9 +372,11 @@ impl Engine {
         let (copy, _) = self.tree.shown_as_copy(path, content)?;
         // Of what is ignored or left alone the record may say what is long gone, and of what cannot be looked at, too, where
         // an op has found that it is not so.
-        let is_file = matches!(content, Content::File(_));
-        let is_held = self.holders.get(&content.hash()).is_some_and(|holders| holders.contains(&copy));
-        ((is_held || !is_file) && !self.is_frozen(&copy)).then_some(copy)
+        let is_held = match content {
+            Content::File(hash) => self.holders.get(&hash).is_some_and(|holders| holders.contains(&copy)),
+            _ => !self.troubles.contains_key(&copy),
+        };
+        (is_held && !self.is_frozen(&copy)).then_some(copy)
     }
 
     /// True if what is on the disk is what ought to be there.
