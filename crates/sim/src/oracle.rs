@@ -159,6 +159,11 @@ impl Oracle {
         }
         self.tell(&item.body, path, how.device, What::Destroyed);
         self.fate(&item.body, path).destroyed.push(how);
+        // A directory that had to give way to an op had another name before, by which nobody can destroy it any more.
+        if item.body == Body::Directory && family(path) != *path {
+            let fate = self.fates.get_mut(&(Body::Directory, family(path)));
+            fate.into_iter().for_each(|fate| fate.destroyed.push(Destroyed { is_partial: true, ..how }));
+        }
     }
 
     /// A crash left this at a device's path, which nobody wrote: to its engine it is a change like a user's.

@@ -162,6 +162,14 @@ impl Engine {
         want.paths.insert(path.clone());
     }
 
+    /// Bytes are at hand here, by now: whoever waits for them from others may take these, and what they are to go away from
+    /// goes with them.
+    pub(super) fn reconsider_wanting(&mut self, content: &ContentHash) {
+        if let Some(want) = self.fetcher.wants.get(content) {
+            want.paths.iter().for_each(|path| self.planner.reconsider(path.clone()));
+        }
+    }
+
     /// A remote has said something new, or is new: what it refused may be there now.
     pub(super) fn ask_again(&mut self, device: &DeviceId) {
         for (content, want) in &mut self.fetcher.wants {

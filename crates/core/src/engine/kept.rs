@@ -26,6 +26,7 @@ impl Engine {
     pub(super) fn holds_kept(&mut self, kept: &Kept) {
         if matches!(kept.content, Content::File(_)) {
             self.kept.insert((kept.content.hash(), kept.name.clone()), kept.stat);
+            self.reconsider_wanting(&kept.content.hash());
         }
     }
 

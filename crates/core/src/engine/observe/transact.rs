@@ -84,6 +84,9 @@ impl Engine {
         self.planner.reconsider(path.clone());
         self.reconsider_waiting_for_copy(path);
         self.reconsider_needed_above(path);
+        if let Some(Content::File(content)) = self.tree.record(path).map(|record| record.content) {
+            self.reconsider_wanting(&content);
+        }
     }
 
     pub(super) fn slow_down(&mut self, path: &SyncPath) {
