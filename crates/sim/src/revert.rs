@@ -76,9 +76,16 @@ impl World {
             self.oracle.appeared(&disk.items[path].body, path, device);
             self.oracle.is_unrecorded(path, device);
         }
-        let recorded = durable.rows.iter().filter(|(_, (_, record, _))| record.is_some());
-        for (path, _) in recorded.filter(|(path, _)| disk.get(path).is_none()) {
-            self.oracle.is_unrecorded(path, device);
+        let recorded =
+            durable.rows.iter().filter_map(|(path, (_, record, _))| Some((path, record.as_ref()?)));
+        for (path, record) in recorded {
+            let item = disk.get(path);
+            if item.is_none() {
+                self.oracle.is_unrecorded(path, device);
+            }
+            if item.and_then(Item::content) != Some(record.content) {
+                self.oracle.may_come_back(record.content, path); // It is told of before it is found gone.
+            }
         }
     }
 

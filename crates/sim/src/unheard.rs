@@ -45,7 +45,27 @@ impl World {
         replaced.iter().for_each(|(content, path)| self.oracle.replaced_unheard_of(*content, path, device));
         changed.iter().for_each(|(token, path)| self.oracle.changed_unheard_of(token, path));
         // Last: it says nothing of what the same family has besides, and is asked for.
-        destroyed.iter().for_each(|(token, path)| self.oracle.made_and_destroyed(token, path));
+        destroyed.iter().for_each(|(token, path)| self.oracle.made_and_destroyed(token, path, withheld));
+        for (content, path) in self.hidden_and_unheard_of(device) {
+            self.oracle.may_come_back(content, &path);
+        }
+    }
+
+    /// What stands in others' registers, and the machine has not heard of: it may be hidden by something that the machine has
+    /// replaced, and that hides it no more then.
+    fn hidden_and_unheard_of(&self, device: usize) -> BTreeSet<(Content, SyncPath)> {
+        let rows = &self.devices[device].durable.rows;
+        let others = self.registers_of_others(device);
+        let standing = others
+            .iter()
+            .flat_map(|known| known.iter())
+            .flat_map(|(path, register)| register.versions().iter().map(move |version| (*path, version)));
+        let is_unheard_of = |(path, version): &(&SyncPath, &Version)| {
+            version.value.is_present()
+                && !rows.get(*path).is_some_and(|(register, ..)| register.knows(version))
+        };
+        let unheard = standing.filter(is_unheard_of);
+        unheard.map(|(path, version)| (version.value.content(), path.clone())).collect()
     }
 
     fn registers_of_others(&self, device: usize) -> Vec<Registers<'_>> {

@@ -130,7 +130,8 @@ impl Oracle {
     /// A machine that was put back has this, and others know all versions of it to be replaced: it is what was made once, and
     /// destroyed by somebody who knew of that. So it has to go, unless its user does something with it before it does; which
     /// of several machines knew is not certain for ever, if more of them are put back.
-    pub(crate) fn made_and_destroyed(&mut self, token: &Body, path: &SyncPath) {
+    pub(crate) fn made_and_destroyed(&mut self, token: &Body, path: &SyncPath, withheld: &Withheld) {
+        let is_asked_for = withheld.contains(&(token.clone(), home_of(token, path)));
         let fate = self.fate(token, path);
         if fate.n_made + fate.n_confirmed == 0 && fate.destroyed.iter().all(|how| how.is_partial) {
             fate.n_made = 1;
@@ -138,7 +139,23 @@ impl Oracle {
             fate.destroyed.push(how);
             // Its user, who does something at the name, makes a copy that is shown here a file of its own.
             self.actors.entry(family(path)).or_default().insert(SOMEBODY);
+        } else if is_asked_for {
+            // It was withheld, came back from others meanwhile, and was destroyed by who had that.
+            fate.destroyed.push(Destroyed { device: SOMEBODY, life: 0, is_partial: true, is_rested: true });
         }
+    }
+
+    /// What is not shown at a path may be shown again: a machine that was put back has replaced what hides it, and has not
+    /// heard of it.
+    pub(crate) fn may_come_back(&mut self, content: Content, path: &SyncPath) {
+        let directory = std::iter::once(&Body::Directory);
+        let tokens = self.tokens.iter().chain(directory).filter(|token| token.content() == Some(content));
+        let keys: Vec<_> = tokens.map(|token| (token.clone(), home_of(token, path))).collect();
+        let is_shown = |key: &(Body, SyncPath)| {
+            self.fates.get(key).is_some_and(|fate| fate.n_made + fate.n_confirmed > 0)
+        };
+        let hidden: Vec<_> = keys.into_iter().filter(|key| !is_shown(key)).collect();
+        self.undone.extend(hidden);
     }
 
     /// Others have given what a machine that was put back shows another mode or time, of which it has not heard: its user has

@@ -26,6 +26,10 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_a_machine_put_back_had_withheld_and_others_gave_back_was_replaced_for_good
+    v2_what_a_machine_put_back_had_recorded_and_moved_is_told_of_before_it_is_missed
+    l1_a_directory_that_gave_way_to_an_op_goes_by_its_new_name
+    s2_what_is_to_go_from_its_name_while_it_is_read_goes_to_the_copys_name
     s3_a_copy_that_cannot_be_read_and_is_something_else_is_not_taken_back_for_ever
     l1_what_a_machine_put_back_asks_about_is_not_lost_when_it_is_approved
     l1_what_takes_the_place_of_a_directory_is_not_taken_for_what_somebody_edited_there

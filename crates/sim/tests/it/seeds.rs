@@ -11,8 +11,10 @@ use std::time::Instant;
 use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrink};
 
 /// Seeds that are known to fail, by level, of all that were ever tried, each with why; none is left out of the count of seeds
-/// unsaid. There is none at present.
-const OPEN: &[(u64, u64)] = &[];
+/// unsaid. Not one of those that the tests try by themselves:
+///
+/// - 7603464 (P1): a read-only offer's author was cloned, and the two take turns: not looked into.
+const OPEN: &[(u64, u64)] = &[(3, 7_603_464)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
