@@ -75,7 +75,7 @@ impl Group<'_> {
 /// `is_parent`: something below is shown, so that a directory has to be here. `settled`: what was settled from here, to
 /// copies whose names no other value may use.
 pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled: &[Settled]) -> Projection {
-    if let ([only], false, []) = (versions, is_parent, settled) {
+    if let ([only], false) = (versions, is_parent) {
         return Projection { value: only.value.clone(), ..Projection::NOTHING };
     }
     if versions.is_empty() && !is_parent {
@@ -87,10 +87,7 @@ pub fn project(path: &SyncPath, versions: &[&Version], is_parent: bool, settled:
     }
     let groups = group(versions);
     let replacements = Replacements::of(versions, &groups, settled);
-    let (competing, mut hidden) = replacements.part(&groups);
-    let (dealt_with, mut competing): (Vec<_>, Vec<_>) =
-        competing.into_iter().partition(|group| is_dealt_with(group, settled));
-    hidden.extend(dealt_with);
+    let (mut competing, hidden) = replacements.part(&groups);
     competing.sort_by_key(|group| std::cmp::Reverse(group.rank_key()));
 
     let has_directory = competing.first().is_some_and(|group| group.content == Content::Directory);
@@ -116,33 +113,6 @@ pub fn hidden(versions: &[&Version], settled: &[Settled]) -> Vec<Dot> {
     let groups = group(versions);
     let (_, hidden) = Replacements::of(versions, &groups, settled).part(&groups);
     hidden.into_iter().flat_map(Group::dots).collect()
-}
-
-/// True for a file's bytes that are at hand here only as a change of metadata which is not shown, although nothing that
-/// stands here replaced them (see `is_dealt_with`): whoever writes them anew has written something.
-pub fn is_dealt_with_alone(content: Content, versions: &[&Version], settled: &[Settled]) -> bool {
-    !settled.is_empty()
-        && group(versions).iter().any(|group| group.content == content && is_dealt_with(group, settled))
-}
-
-/// True for a change of a file's metadata alone, of bytes that somebody has replaced by what was settled as a copy since:
-/// whoever has dealt with that copy had no use for what it replaced. Each of several may have dealt with another replacement
-/// of the same bytes, and left it to the other to hide the change.
-fn is_dealt_with(group: &Group<'_>, settled: &[Settled]) -> bool {
-    let is_file = matches!(group.content, Content::File(_)); // Directories are all alike.
-    if settled.is_empty() || !is_file || !group.is_of_metadata_alone() {
-        return false;
-    }
-    let origins = Origins::of(std::iter::once(group));
-    let is_replaced_by = |Settled { version, .. }: &Settled| {
-        let is_its_base = version.changed.content && version.base == group.content;
-        let has_replaced = |changed: &&Version| has_replaced_bytes(version, changed, settled);
-        version.value.is_present()
-            && version.value.content() != group.content
-            && (group.versions.iter().all(has_replaced)
-                || (is_its_base && origins.may_be_replaced_by(version)))
-    };
-    settled.iter().any(is_replaced_by)
 }
 
 fn group<'a>(versions: &[&'a Version]) -> Vec<Group<'a>> {

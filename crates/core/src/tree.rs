@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
-use crate::projection::{Projection, is_dealt_with_alone, project};
+use crate::projection::{Projection, project};
 use crate::record::Record;
 use crate::register::Register;
 use crate::size::{announced_bytes, place_bytes};
@@ -368,12 +368,6 @@ impl Tree {
         own.iter().any(|version| version.value.content() == content)
             || self.landed(path).into_values().any(|version| version.value.content() == content)
             || !self.shown_before(path, content).is_empty()
-    }
-
-    /// True if a path has a content at hand only in a change of its metadata that is not shown any more.
-    pub(crate) fn is_dealt_with_alone(&self, path: &SyncPath, content: Content) -> bool {
-        let settled = self.nodes.get(path).map(|node| node.register.settled()).unwrap_or_default();
-        is_dealt_with_alone(content, &self.standing(path), settled)
     }
 
     /// Puts signatures on versions that this device has made.

@@ -436,7 +436,7 @@ impl Engine {
 
     fn is_shown_or_held(&self, path: &SyncPath, content: Content) -> bool {
         if self.tree.holds_content(path, content) {
-            return !self.tree.is_dealt_with_alone(path, content);
+            return true;
         }
         let is_shown = self.tree.project(path).value.content() == content;
         // A directory that is shown only for what lies below it is nobody's version; a user who makes it makes one.

@@ -26,6 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_a_change_of_mode_while_a_symlink_takes_the_name_is_kept
+    l1_a_change_of_mode_of_what_others_have_moved_meanwhile_is_not_taken_for_dealt_with
     l1_what_a_machine_put_back_had_withheld_and_others_gave_back_was_replaced_for_good
     v2_what_a_machine_put_back_had_recorded_and_moved_is_told_of_before_it_is_missed
     l1_a_directory_that_gave_way_to_an_op_goes_by_its_new_name
@@ -36,7 +38,6 @@ scripts! {
     s2_what_an_edit_of_a_copy_that_could_not_be_read_replaced_is_wanted_by_nobody
     d1_a_copy_that_a_machine_put_back_made_a_file_of_its_own_stays
     s1_an_author_put_back_takes_back_a_copy_that_only_others_remember
-    v2_a_chmod_of_what_two_have_replaced_does_not_come_back_when_each_is_dealt_with_elsewhere
     l1_a_directory_made_again_is_not_taken_for_one_whose_change_of_mode_was_dealt_with
     l1_what_a_machine_put_back_writes_over_an_edit_it_had_not_recorded_is_a_touch
     s1_who_followed_and_was_away_knows_what_others_have_forgotten
