@@ -2,6 +2,7 @@
 //!
 //! Promises checked here: H1, H3, H4, V3.
 
+use std::fs;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::device::Device;
 use crate::enemy::{Enemy, Line, path};
-use crate::world::{FEBRUARY, JANUARY, PATIENCE, check, eventually, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, PATIENCE, check, eventually, files_below, settle, sharing};
 
 /// Longer than a server waits for one page.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
@@ -215,4 +216,114 @@ fn h4_what_is_kept_is_told_to_members_alone() {
     alpha.ok(["remote", "rm", "enemy"]);
     drop(line);
     check(&[&alpha, &beta], "f \"newest\"");
+}
+
+/// What nobody keeps any more of what alpha has replaced or deleted.
+const LOST: [&str; 3] = ["d/x", "f", "h"];
+
+/// Alpha and beta: alpha has replaced `f`, and deleted `h` and `d`, of which beta still keeps `d/y` alone.
+fn with_lost_history() -> (Device, Device) {
+    let (alpha, beta) = sharing();
+    for name in ["f", "h", "d/x", "d/y"] {
+        alpha.user().write(name, format!("old {name}"), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    alpha.user().write("f", "new", FEBRUARY);
+    alpha.user().remove("h");
+    alpha.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    for file in files_below(&beta.root().join(".file-sync/kept")) {
+        if fs::read(&file).ok().as_deref() != Some(b"old d/y") {
+            fs::remove_file(file).expect("somebody removes it");
+        }
+    }
+    (alpha, beta)
+}
+
+fn old(name: &str) -> Vec<u8> {
+    format!("old {name}").into_bytes()
+}
+
+/// Which of what is lost a request wants the bytes of.
+fn wanted(what: &ContentWhat) -> Option<&'static str> {
+    let ContentWhat::Small(contents) = what else { return None };
+    LOST.into_iter().find(|name| contents[..] == [ContentHash::of(&old(name))])
+}
+
+/// What an honest keeper of these says, and what it sends of them.
+fn honest(what: &ContentWhat) -> Vec<u8> {
+    match what {
+        ContentWhat::Kept(question) => {
+            let at = &question.path;
+            let is_meant = |name: &&str| *at == path(name) || at.is_ancestor_of(&path(name));
+            let some = LOST.into_iter().filter(is_meant);
+            page(some.map(|name| version(name, &old(name), 1)).collect(), true)
+        }
+        _ => wanted(what).map(old).unwrap_or_default(),
+    }
+}
+
+#[test]
+fn s1_what_appears_or_is_edited_while_a_version_is_fetched_is_not_replaced() {
+    let (alpha, beta) = with_lost_history();
+    let enemy = Enemy::paired(&alpha);
+    let (line, _) = enemy.member_speaking(1, 2);
+    let (here, there) = (alpha.root().to_owned(), beta.root().to_owned());
+    // While it is asked for the bytes the user goes on, and that is found, and arrives at others.
+    let asked = answering(enemy.content(1), move |what| {
+        if let Some(name) = wanted(what) {
+            let name = if name == "h" { "g" } else { name };
+            fs::create_dir_all(here.join("d")).expect("a directory");
+            fs::write(here.join(name), "meanwhile").expect("the user writes");
+            eventually(PATIENCE, || match fs::read(there.join(name)) {
+                Ok(bytes) if bytes == b"meanwhile" => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        }
+        Some(honest(what))
+    });
+    let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "f")]);
+    assert!(refusal.contains("f has changed meanwhile; nothing was changed"), "{refusal}");
+    let restored = alpha.json(["restore", &path_of(&alpha, "d")]);
+    assert_eq!(restored["left"], json!([{ "path": "d/x" }]), "{restored}");
+    assert_eq!(restored["restored"][0]["path"], "d/y", "{restored}");
+    // The same with a place within the directory.
+    let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "h"), "--to", &path_of(&alpha, "g")]);
+    assert!(refusal.contains("g has changed meanwhile"), "{refusal}");
+    for name in ["d/x", "f", "g"] {
+        assert_eq!(alpha.user().read(name), b"meanwhile", "{name}");
+    }
+    drop(line);
+    asked.join().expect("no panic");
+}
+
+#[test]
+fn what_cannot_be_put_in_place_does_not_keep_the_rest_of_a_directory_from_coming_back() {
+    let (alpha, beta) = sharing();
+    for name in ["d/a", "d/e/b", "d/z"] {
+        alpha.user().write(name, old(name), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.user().remove_all("d"); // Which alpha keeps.
+    settle(&[&alpha, &beta]);
+    alpha.user().write("d/e", "a file", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    for file in files_below(&alpha.root().join(".file-sync/kept")) {
+        if fs::read(&file).ok().as_deref() == Some(b"old d/a") {
+            fs::remove_file(file).expect("somebody removes it");
+        }
+    }
+    let output = alpha.run(["restore", &path_of(&alpha, "d"), "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let restored: Json = serde_json::from_slice(&output.stdout).expect("a document");
+    let paths = |list: &Json| -> Vec<String> {
+        let list = list.as_array().expect("a list").iter();
+        let mut paths: Vec<String> =
+            list.map(|each| each["path"].as_str().expect("a path").to_owned()).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(paths(&restored["restored"]), ["d/z"], "{restored}");
+    assert_eq!(paths(&restored["failed"]), ["d/a", "d/e/b"], "{restored}");
+    check(&[&alpha, &beta], "d/\nd/e \"a file\"\nd/z \"old d/z\"");
 }

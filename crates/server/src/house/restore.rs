@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use file_sync_core::engine::FetchRequest;
 use file_sync_core::path::SyncPath;
+use file_sync_core::record::Record;
 use file_sync_core::version::{Content, ContentHash, DeviceId};
 use file_sync_index::Directory;
 
@@ -20,7 +21,7 @@ use crate::api::command::{Refusal, Reply, Restore};
 use crate::api::names::{LocalPath, printable};
 use crate::api::types::{History, Restored, ShownPath, Unrestored, Untold};
 use crate::input::answer;
-use crate::room::{Bytes, Editor, Wanted};
+use crate::room::{AllUnplaced, Bytes, Editor, Unplaced, Wanted};
 use crate::transfer::{Beside, Failure};
 
 /// What is fetched at once: contents, and their bytes.
@@ -37,12 +38,17 @@ struct Seeker {
 }
 
 /// What is to be done to bring versions back.
+#[derive(Default)]
 struct Plan {
     /// What is put in place, or written out: each version, and its path there.
     wanted: Vec<(Version, SyncPath)>,
     /// What is not fetched, as it is in place already.
     in_place: BTreeSet<SyncPath>,
     left: Vec<SyncPath>,
+    /// What is not fetched, as something is in the way.
+    hindered: AllUnplaced,
+    /// What is at the path of the only one now, and may be replaced. Of a directory, only what is not there comes back.
+    expect: Option<Record>,
     /// Where it is written, outside of the directory.
     out: Option<PathBuf>,
 }
@@ -140,7 +146,7 @@ impl Seeker {
             () = self.fetch(&plan, &mut fetched) => true,
         };
         let done = if is_fetched {
-            let done = self.carry_out(plan, &fetched.failures, request).await;
+            let done = self.carry_out(plan, &mut fetched, request).await;
             done.map(|restored| Restored { untold, newer, ..restored })
         } else {
             Err(Refusal::new("nobody waits for it any more"))
@@ -157,7 +163,7 @@ impl Seeker {
     ) -> Result<Plan, Refusal> {
         let editor = &self.editor;
         let at_its_path = |version: Version| (version.clone(), version.path);
-        let mut plan = Plan { wanted: Vec::new(), in_place: BTreeSet::new(), left: Vec::new(), out: None };
+        let mut plan = Plan::default();
         match (&request.to, &chosen[..]) {
             (Some(to), [version]) => match inside {
                 Some(place) if editor.is_present(&place) => {
@@ -177,7 +183,10 @@ impl Seeker {
                     self.path
                 )));
             }
-            (None, [version]) if version.path == self.path => plan.wanted.push(at_its_path(version.clone())),
+            (None, [version]) if version.path == self.path => {
+                plan.expect = editor.record(&version.path);
+                plan.wanted.push(at_its_path(version.clone()));
+            }
             (None, _) => {
                 let (there, gone): (Vec<Version>, Vec<Version>) =
                     chosen.into_iter().partition(|version| editor.is_present(&version.path));
@@ -186,17 +195,21 @@ impl Seeker {
             }
         }
         // What cannot be placed is not fetched either.
-        let wanted: Vec<Wanted> = plan.wanted.iter().map(as_wanted).collect();
-        let lacking = editor.lacking(&wanted)?;
+        let wanted: Vec<Wanted> = plan.wanted.iter().map(|each| as_wanted(each, &plan.expect)).collect();
+        let (lacking, hindered) = editor.lacking(&wanted);
+        if let (true, Some(Unplaced::Failed(reason))) = (plan.is_one(&self.path), hindered.values().next()) {
+            return Err(Refusal::new(reason.clone()));
+        }
         plan.in_place = wanted.into_iter().map(|wanted| wanted.path).collect();
-        plan.in_place.retain(|path| !lacking.contains(path));
+        plan.in_place.retain(|path| !lacking.contains(path) && !hindered.contains_key(path));
+        plan.hindered = hindered;
         Ok(plan)
     }
 
     /// Keeps in the stage what only others have and is to be placed, as it comes.
     fn reserve(&self, plan: &Plan) -> Fetched {
         let is_lacking = |(version, place): &&(Version, SyncPath)| {
-            version.here.is_none() && !plan.in_place.contains(place)
+            plan.is_lacking(version, place) && !plan.hindered.contains_key(place)
         };
         let lacking = plan.wanted.iter().filter(is_lacking).map(|(version, _)| version.content.hash());
         let contents: BTreeSet<ContentHash> = lacking.collect();
@@ -204,7 +217,7 @@ impl Seeker {
         // What is there already was not staged for this, and stays.
         let is_to_come = |content: &ContentHash| !self.editor.root.staged(*content);
         let contents = contents.into_iter().filter(is_to_come).collect();
-        Fetched { contents, failures: BTreeMap::new(), reserved }
+        Fetched { contents, failures: BTreeMap::new(), unplaced: BTreeSet::new(), reserved }
     }
 
     /// Has it all staged. Each keeper is asked in its turn for what those before it did not have.
@@ -264,35 +277,40 @@ impl Seeker {
 
     async fn carry_out(
         &self,
-        plan: Plan,
-        failures: &BTreeMap<ContentHash, (String, bool)>,
+        mut plan: Plan,
+        fetched: &mut Fetched,
         request: &Restore,
     ) -> Result<Restored, Refusal> {
-        let is_one = matches!(&plan.wanted[..], [(version, _)] if version.path == self.path);
-        let (mut wanted, mut failed, mut restored) = (Vec::new(), Vec::new(), Vec::new());
-        for (version, place) in plan.wanted {
-            let is_lacking = version.here.is_none() && !plan.in_place.contains(&place);
-            match failures.get(&version.content.hash()).filter(|_| is_lacking) {
-                Some((reason, _)) if is_one => {
-                    return Err(Refusal::new(format!("{}: {reason}; nothing was changed", version.path)));
+        let is_one = plan.is_one(&self.path);
+        let mut failed = self.without_bytes(&mut plan, fetched, is_one)?;
+        let wanted: Vec<Wanted> = plan.wanted.iter().map(|each| as_wanted(each, &plan.expect)).collect();
+        let (editor, out) = (self.editor.clone(), plan.out.take());
+        let unplaced = blocking(move || match (out, &wanted[..]) {
+            (Some(out), [wanted]) => write_out(&editor, wanted, &out).map(|()| AllUnplaced::new()),
+            _ => Ok(editor.bring_back(&wanted)),
+        });
+        let contents = plan.wanted.iter().map(|(version, _)| version.content.hash());
+        let mut unplaced = unplaced.await.inspect_err(|_| fetched.unplaced.extend(contents))?;
+        let mut restored = Vec::new();
+        for (version, place) in &plan.wanted {
+            match unplaced.remove(place) {
+                None => restored.push(shown(version, &self.others)),
+                Some(Unplaced::Changed) if is_one => {
+                    fetched.unplaced.insert(version.content.hash());
+                    return Err(Refusal::new(format!(
+                        "{place} has changed meanwhile; nothing was changed; look, and try again"
+                    )));
                 }
-                Some((reason, _)) => failed.push(Unrestored {
-                    path: (&version.path).into(),
-                    id: id_of(&version),
-                    reason: reason.clone(),
-                }),
-                None => {
-                    restored.push(shown(&version, &self.others));
-                    wanted.push(as_wanted(&(version, place)));
+                Some(Unplaced::Changed) => plan.left.push(place.clone()),
+                Some(Unplaced::Failed(reason)) => {
+                    fetched.unplaced.insert(version.content.hash());
+                    if is_one {
+                        return Err(Refusal::new(format!("{place}: {reason}")));
+                    }
+                    failed.push(unrestored(version, reason));
                 }
             }
         }
-        let (editor, out) = (self.editor.clone(), plan.out);
-        blocking(move || match (out, &wanted[..]) {
-            (Some(out), [wanted]) => write_out(&editor, wanted, &out),
-            _ => editor.bring_back(&wanted),
-        })
-        .await?;
         Ok(Restored {
             directory: self.row.name.clone(),
             path: (&self.path).into(),
@@ -305,15 +323,40 @@ impl Seeker {
         })
     }
 
+    /// Takes those from what is wanted whose bytes have not come.
+    fn without_bytes(
+        &self,
+        plan: &mut Plan,
+        fetched: &Fetched,
+        is_one: bool,
+    ) -> Result<Vec<Unrestored>, Refusal> {
+        let mut failed = Vec::new();
+        for (version, place) in std::mem::take(&mut plan.wanted) {
+            let is_lacking = plan.is_lacking(&version, &place) && !plan.hindered.contains_key(&place);
+            match fetched.failures.get(&version.content.hash()).filter(|_| is_lacking) {
+                Some((reason, _)) if is_one => {
+                    return Err(Refusal::new(format!("{}: {reason}; nothing was changed", version.path)));
+                }
+                Some((reason, _)) => failed.push(unrestored(&version, reason.clone())),
+                None => match plan.hindered.remove(&place) {
+                    Some(Unplaced::Failed(reason)) => failed.push(unrestored(&version, reason)),
+                    Some(Unplaced::Changed) => plan.left.push(place),
+                    None => plan.wanted.push((version, place)),
+                },
+            }
+        }
+        Ok(failed)
+    }
+
     /// Gives the staged bytes back that nobody wants any more.
     async fn give_back(&self, fetched: Fetched) {
         let editor = self.editor.clone();
         let gone = blocking(move || {
-            let Fetched { contents, failures, reserved } = fetched;
+            let Fetched { contents, failures, unplaced, reserved } = fetched;
             drop(reserved);
             for content in contents {
                 let may_go_on = failures.get(&content).is_some_and(|(_, may_go_on)| *may_go_on);
-                if may_go_on || editor.is_wanted_by_engine(&content) {
+                if may_go_on || unplaced.contains(&content) || editor.is_wanted_by_engine(&content) {
                     continue;
                 }
                 if let Err(trouble) = editor.root.discard_stage(content) {
@@ -327,6 +370,18 @@ impl Seeker {
     }
 }
 
+impl Plan {
+    /// True if it is one file's version that is asked for, and not what a directory held.
+    fn is_one(&self, path: &SyncPath) -> bool {
+        matches!(&self.wanted[..], [(version, _)] if version.path == *path)
+    }
+
+    /// True if a version's bytes have to come first.
+    fn is_lacking(&self, version: &Version, place: &SyncPath) -> bool {
+        version.here.is_none() && !self.in_place.contains(place)
+    }
+}
+
 /// Who keeps a content, and how long it is by their word.
 type Keepers = Vec<(DeviceId, u64)>;
 
@@ -334,6 +389,8 @@ type Keepers = Vec<(DeviceId, u64)>;
 struct Fetched {
     contents: BTreeSet<ContentHash>,
     failures: BTreeMap<ContentHash, (String, bool)>,
+    /// What has come and could not be put in place: another try is to find it in the stage.
+    unplaced: BTreeSet<ContentHash>,
     reserved: file_sync_disk::Reserved,
 }
 
@@ -353,14 +410,19 @@ fn batches(requests: Vec<FetchRequest>) -> Vec<Vec<FetchRequest>> {
     batches
 }
 
-fn as_wanted((version, place): &(Version, SyncPath)) -> Wanted {
+fn as_wanted((version, place): &(Version, SyncPath), expect: &Option<Record>) -> Wanted {
     Wanted {
         path: place.clone(),
         content: version.content,
         mode: version.mode,
         mtime: version.mtime,
         bytes: version.here.clone().unwrap_or(Bytes::Staged),
+        expect: expect.clone(),
     }
+}
+
+fn unrestored(version: &Version, reason: String) -> Unrestored {
+    Unrestored { path: (&version.path).into(), id: id_of(version), reason }
 }
 
 fn is_ending() -> Refusal {

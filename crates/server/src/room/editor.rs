@@ -44,10 +44,20 @@ pub(crate) struct Wanted {
     pub(crate) mode: u16,
     pub(crate) mtime: Time,
     pub(crate) bytes: Bytes,
+    /// What was there when it was asked for. Nothing else is replaced, however long the bytes took to come.
+    pub(crate) expect: Option<Record>,
 }
 
-/// A version, and what is to be there before.
-type ToPlace<'a> = (&'a Wanted, Option<Record>);
+/// Why a version is not at its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unplaced {
+    /// Something else is there than was when it was asked for.
+    Changed,
+    Failed(String),
+}
+
+/// By their paths.
+pub(crate) type AllUnplaced = BTreeMap<SyncPath, Unplaced>;
 
 /// Where a version's bytes are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,71 +145,86 @@ impl Editor {
         lock(&self.engine).wants(content)
     }
 
-    /// Which of these are still to be put in place: at the path of the others is what they hold.
-    ///
-    /// # Errors
-    /// When something else is in the way.
-    pub(crate) fn lacking(&self, wanted: &[Wanted]) -> Result<BTreeSet<SyncPath>, Refusal> {
-        let (_, to_place) = self.places(wanted, &mut BTreeSet::new())?;
-        Ok(to_place.into_iter().map(|(wanted, _)| wanted.path.clone()).collect())
+    /// Which of these are still to be put in place, and which cannot be, as something is in the way. At the path of the others
+    /// is what they hold.
+    pub(crate) fn lacking(&self, wanted: &[Wanted]) -> (BTreeSet<SyncPath>, AllUnplaced) {
+        let mut unplaced = AllUnplaced::new();
+        let (_, to_place) = self.places(wanted, &mut BTreeSet::new(), &mut unplaced);
+        (to_place.into_iter().map(|wanted| wanted.path.clone()).collect(), unplaced)
     }
 
-    /// Brings back one version of each path.
-    ///
-    /// # Errors
-    /// When something else is in the way, or the disk refuses; what was done before stays done.
-    pub(crate) fn bring_back(&self, wanted: &[Wanted]) -> Result<(), Refusal> {
+    /// Brings back one version of each path: all that can be. Those are returned that could not.
+    pub(crate) fn bring_back(&self, wanted: &[Wanted]) -> AllUnplaced {
         let mut uses: BTreeMap<ContentHash, usize> = BTreeMap::new();
         wanted.iter().for_each(|wanted| *uses.entry(wanted.content.hash()).or_default() += 1);
-        let mut made = BTreeSet::new();
+        let (mut made, mut unplaced) = (BTreeSet::new(), AllUnplaced::new());
         for some in wanted.chunks(OPS_MAX) {
-            let (mut ops, to_place) = self.places(some, &mut made)?;
-            for (wanted, expect) in to_place {
-                ops.push(self.placing(wanted, expect, uses[&wanted.content.hash()] == 1)?);
+            let (mut ops, to_place) = self.places(some, &mut made, &mut unplaced);
+            let mut placed = BTreeSet::new();
+            for wanted in to_place {
+                match self.placing(wanted, uses[&wanted.content.hash()] == 1) {
+                    Ok(op) => {
+                        ops.push(op);
+                        placed.insert(&wanted.path);
+                    }
+                    Err(refusal) => {
+                        _ = unplaced.insert(wanted.path.clone(), Unplaced::Failed(refusal.message))
+                    }
+                }
             }
-            self.apply(ops)?;
+            match self.outcomes(ops) {
+                Ok(outcomes) => note_unplaced(&outcomes, &placed, &mut unplaced),
+                Err(refusal) => {
+                    let failed =
+                        |path: &&SyncPath| ((*path).clone(), Unplaced::Failed(refusal.message.clone()));
+                    unplaced.extend(placed.iter().map(failed));
+                }
+            }
         }
-        Ok(())
+        unplaced
     }
 
-    /// The directories to be made, and what is to be put in place of what. `made`: directories that were made for this
-    /// already; the engine may not have found them yet.
+    /// The directories to be made, and what is to be put in place. `made`: directories that were made for this already; the
+    /// engine may not have found them yet.
     fn places<'a>(
         &self,
         wanted: &'a [Wanted],
         made: &mut BTreeSet<SyncPath>,
-    ) -> Result<(Vec<Op>, Vec<ToPlace<'a>>), Refusal> {
+        unplaced: &mut AllUnplaced,
+    ) -> (Vec<Op>, Vec<&'a Wanted>) {
         let (mut ops, mut to_place) = (Vec::new(), Vec::new());
         let engine = lock(&self.engine);
+        let content_at = |path: &SyncPath| engine.record(path).map(|record| record.content);
         for wanted in wanted {
-            let mut missing: Vec<SyncPath> =
-                wanted.path.ancestors().filter(|above| !above.is_root()).collect();
-            missing.reverse();
-            for above in missing {
-                match engine.record(&above).map(|record| record.content) {
-                    Some(Content::Directory) => {}
-                    Some(_) => return Err(in_the_way(&above)),
-                    None if !made.insert(above.clone()) => {}
-                    None => {
-                        let mode = engine.mode_of_gone(&above).unwrap_or(DIRECTORY_MODE);
-                        ops.push(Op::MakeDirectory { path: above, mode, mtime: None });
-                    }
+            let mut above: Vec<SyncPath> = wanted.path.ancestors().filter(|above| !above.is_root()).collect();
+            above.reverse();
+            let is_other =
+                |path: &&SyncPath| content_at(path).is_some_and(|content| content != Content::Directory);
+            let found = content_at(&wanted.path);
+            let is_directory = found == Some(Content::Directory);
+            let hindrance = above.iter().find(is_other).or(is_directory.then_some(&wanted.path));
+            if let Some(hindrance) = hindrance {
+                let reason = in_the_way(hindrance).message;
+                unplaced.insert(wanted.path.clone(), Unplaced::Failed(reason));
+                continue;
+            }
+            if found == Some(wanted.content) {
+                continue;
+            }
+            for above in above {
+                if content_at(&above).is_none() && made.insert(above.clone()) {
+                    let mode = engine.mode_of_gone(&above).unwrap_or(DIRECTORY_MODE);
+                    ops.push(Op::MakeDirectory { path: above, mode, mtime: None });
                 }
             }
-            let expect = engine.record(&wanted.path).cloned();
-            if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
-                return Err(in_the_way(&wanted.path));
-            }
-            if expect.as_ref().is_none_or(|record| record.content != wanted.content) {
-                to_place.push((wanted, expect));
-            }
+            to_place.push(wanted);
         }
-        Ok((ops, to_place))
+        (ops, to_place)
     }
 
     /// Reads files, so the engine must not be locked. `is_last`: nothing else wants the same bytes from the stage.
-    fn placing(&self, wanted: &Wanted, expect: Option<Record>, is_last: bool) -> Result<Op, Refusal> {
-        let Wanted { path, content, mode, mtime, bytes } = wanted.clone();
+    fn placing(&self, wanted: &Wanted, is_last: bool) -> Result<Op, Refusal> {
+        let Wanted { path, content, mode, mtime, bytes, expect } = wanted.clone();
         let failed = |trouble: file_sync_core::effect::Trouble| Refusal::new(trouble.message);
         let place = |content, source| Op::Place {
             path: path.clone(),
@@ -227,10 +252,26 @@ impl Editor {
         })
     }
 
-    /// Has ops carried out as a user's acts.
+    /// Has ops carried out as a user's acts, all of them.
     fn apply(&self, ops: Vec<Op>) -> Result<(), Refusal> {
+        for (path, outcome) in self.outcomes(ops)? {
+            match why_not(&outcome) {
+                None => {}
+                Some(Unplaced::Failed(reason)) => return Err(Refusal::new(format!("{path}: {reason}"))),
+                Some(Unplaced::Changed) => {
+                    return Err(Refusal::new(format!(
+                        "{path}: something else is there, or it has just changed; look, and try again"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What came of ops that are a user's acts, in their order.
+    fn outcomes(&self, ops: Vec<Op>) -> Result<Vec<(SyncPath, OpOutcome)>, Refusal> {
         if ops.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
         let paths: Vec<SyncPath> = ops.iter().map(|op| op.path().clone()).collect();
@@ -241,21 +282,7 @@ impl Editor {
         self.disk.send(DiskJob::Edit { ops, reply }).map_err(|_| ended())?;
         let outcomes = answer.blocking_recv().map_err(|_| ended())?;
         let outcomes = outcomes.map_err(|trouble| Refusal::new(trouble.message))?;
-        for (path, outcome) in paths.iter().zip(outcomes) {
-            match outcome {
-                OpOutcome::Done { .. } => {}
-                OpOutcome::Trouble(trouble) => return Err(Refusal::new(format!("{path}: {trouble}"))),
-                OpOutcome::NoSource => {
-                    return Err(Refusal::new(format!("{path}: the version is not there any more")));
-                }
-                OpOutcome::Differs { .. } => {
-                    return Err(Refusal::new(format!(
-                        "{path}: something else is there, or it has just changed; look, and try again"
-                    )));
-                }
-            }
-        }
-        Ok(())
+        Ok(paths.into_iter().zip(outcomes).collect())
     }
 
     /// Resolves the conflict that a path, or a copy, is in.
@@ -351,6 +378,35 @@ impl Editor {
         let names = taken.keys().cloned().collect();
         let op = |(to, (from, expect))| Op::Move { from, expect, to, metadata: None };
         Ok((taken.into_iter().map(op).collect(), names))
+    }
+}
+
+/// Notes of what was to be placed what was not. What failed since its directory could not be made says that.
+fn note_unplaced(
+    outcomes: &[(SyncPath, OpOutcome)],
+    placed: &BTreeSet<&SyncPath>,
+    unplaced: &mut AllUnplaced,
+) {
+    let not_done = outcomes.iter().filter_map(|(path, outcome)| Some((path, why_not(outcome)?)));
+    let (files, directories): (AllUnplaced, AllUnplaced) =
+        not_done.map(|(path, why)| (path.clone(), why)).partition(|(path, _)| placed.contains(path));
+    for (path, why) in files {
+        let above = path.ancestors().find_map(|above| directories.get_key_value(&above));
+        let why = match above {
+            Some((above, Unplaced::Changed)) => Unplaced::Failed(in_the_way(above).message),
+            Some((above, Unplaced::Failed(reason))) => Unplaced::Failed(format!("{above}: {reason}")),
+            None => why,
+        };
+        unplaced.insert(path, why);
+    }
+}
+
+fn why_not(outcome: &OpOutcome) -> Option<Unplaced> {
+    match outcome {
+        OpOutcome::Done { .. } => None,
+        OpOutcome::Trouble(trouble) => Some(Unplaced::Failed(trouble.to_string())),
+        OpOutcome::NoSource => Some(Unplaced::Failed("the version is not there any more".to_owned())),
+        OpOutcome::Differs { .. } => Some(Unplaced::Changed),
     }
 }
 
