@@ -39,6 +39,14 @@ pub(super) struct Version {
     noted: Option<Time>,
 }
 
+impl Version {
+    /// True if this device knows by itself that this was at the path: its bytes are here, or it has noted when it went. All else
+    /// rests on the word of whoever tells of it, who could make users' versions of it if it were taken unasked.
+    fn is_vouched(&self) -> bool {
+        matches!(self.here, Some(Bytes::Kept(_) | Bytes::At(_))) || self.noted.is_some()
+    }
+}
+
 /// What there is of a path.
 pub(super) struct Listed {
     /// Of it and of all below it, the newest first.
@@ -323,6 +331,17 @@ pub(super) fn choose(
             ))),
         };
     }
+    let told = own.iter().chain(&below).find(|version| !version.is_vouched()).cloned();
+    let [own, below] =
+        [own, below].map(|all| all.into_iter().filter(Version::is_vouched).collect::<Vec<_>>());
+    if let (true, true, Some(told)) = (own.is_empty(), below.is_empty(), told) {
+        return Err(Refusal::new(format!(
+            "{} was at {} by the word of remotes alone; nothing was changed; `--version {}` takes it",
+            id_of(&told),
+            told.path,
+            id_of(&told)
+        )));
+    }
     let as_of =
         |version: &&Version| request.at.is_none_or(|at| version.at > Time { seconds: at, nanoseconds: 0 });
     if !own.is_empty() {
@@ -455,17 +474,34 @@ mod tests {
         assert_eq!(listed(&versions), [(1, 100, false, 2)]);
     }
 
+    fn restore(version: Option<&str>, at: Option<i64>) -> Restore {
+        let path = crate::api::names::LocalPath::new("/f".into()).unwrap();
+        Restore { path, version: version.map(str::to_owned), to: None, at }
+    }
+
+    #[test]
+    fn h5_what_a_member_alone_knows_of_is_taken_only_by_its_name() {
+        let lie = told(BETA, "authored by a receiver", 4_102_444_800);
+        let versions = gather(vec![kept("a", 10)], &[act("a", 10)], vec![lie.clone()]);
+        assert_eq!(versions[0].length, 22, "it says that it is the newest");
+        let id = id_of(&versions[0]);
+        let chosen = choose(&path("f"), versions.clone(), &restore(None, None), &[]).unwrap();
+        assert_eq!(chosen[0].length, 1);
+        let chosen = choose(&path("f"), versions, &restore(Some(&id), None), &[]).unwrap();
+        assert_eq!(chosen[0].length, 22);
+        let alone = gather(Vec::new(), &[], vec![lie]);
+        for at in ["f", "."] {
+            let asked = SyncPath::parse(at.as_bytes()).unwrap_or_else(|_| SyncPath::root());
+            let refusal = choose(&asked, alone.clone(), &restore(None, None), &[]).unwrap_err();
+            assert!(refusal.message.contains(&format!("--version {id}")), "{refusal}");
+        }
+    }
+
     #[test]
     fn as_of_a_time_the_first_that_was_replaced_later_is_chosen_wherever_it_is() {
         let acts = [act("a", 10), act("bb", 20)];
         let versions =
             gather(vec![kept("ccc", 30)], &acts, vec![told(BETA, "a", 500), told(BETA, "bb", 600)]);
-        let restore = |version: Option<&str>, at| Restore {
-            path: crate::api::names::LocalPath::new("/f".into()).unwrap(),
-            version: version.map(str::to_owned),
-            to: None,
-            at,
-        };
         for (at, length) in [(Some(5), 1), (Some(10), 2), (Some(15), 2), (Some(25), 3), (None, 3)] {
             let chosen = choose(&path("f"), versions.clone(), &restore(None, at), &[]).unwrap();
             assert_eq!(chosen[0].length, length, "as of {at:?}");
