@@ -11,7 +11,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
 use file_sync_core::version::{Content, ContentHash, DeviceId, DirectoryId, Time, Value};
 use file_sync_disk::{ContentFile, Root};
-use file_sync_index::DirectoryReader;
+use file_sync_index::{DirectoryReader, IndexError, KeptAt};
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
 use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, KeptPage, KeptPlace, KeptQuestion, KeptVersion};
 
@@ -32,10 +32,18 @@ pub(crate) struct Serving {
     pub(crate) only_to: Option<BTreeSet<DeviceId>>,
 }
 
+/// A directory at work, and a reader that is opened once a remote wants to know what is kept: whoever asks for much of
+/// that keeps nobody waiting who wants contents.
+#[derive(Clone)]
+struct Entry {
+    serving: Serving,
+    kept_reader: Arc<Mutex<Option<DirectoryReader>>>,
+}
+
 /// All directories at work, for the threads that serve.
 #[derive(Default)]
 pub(crate) struct Provider {
-    directories: RwLock<BTreeMap<DirectoryId, Serving>>,
+    directories: RwLock<BTreeMap<DirectoryId, Entry>>,
     /// Since when members are known to be some.
     members: RwLock<BTreeMap<(DirectoryId, DeviceId), Time>>,
 }
@@ -43,7 +51,8 @@ pub(crate) struct Provider {
 impl Provider {
     /// Serves a directory from now on.
     pub(crate) fn insert(&self, directory: DirectoryId, serving: Serving) {
-        self.directories.write().unwrap_or_else(PoisonError::into_inner).insert(directory, serving);
+        let entry = Entry { serving, kept_reader: Arc::default() };
+        self.directories.write().unwrap_or_else(PoisonError::into_inner).insert(directory, entry);
     }
 
     /// No longer serves it.
@@ -62,14 +71,19 @@ impl Provider {
 
     /// The directory, if the remote is a member of it; else it learns nothing, not even that there is one.
     fn serving(&self, remote: DeviceId, directory: &DirectoryId) -> Result<Serving, FetchError> {
+        Ok(self.entry(remote, directory)?.serving)
+    }
+
+    fn entry(&self, remote: DeviceId, directory: &DirectoryId) -> Result<Entry, FetchError> {
         let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        let serving = directories.get(directory).ok_or(FetchError::NotHeld)?.clone();
+        let entry = directories.get(directory).ok_or(FetchError::NotHeld)?.clone();
+        let serving = &entry.serving;
         let is_served = {
             let engine = lock(&serving.engine);
             !engine.is_paused() && engine.members().get(&remote).is_some_and(|member| member.active)
         };
         let is_offered = serving.only_to.as_ref().is_none_or(|devices| devices.contains(&remote));
-        if is_served && is_offered { Ok(serving) } else { Err(FetchError::NotHeld) }
+        if is_served && is_offered { Ok(entry) } else { Err(FetchError::NotHeld) }
     }
 }
 
@@ -107,23 +121,37 @@ impl Serving {
         self.files(content).next().ok_or(FetchError::NotHeld)
     }
 
+    /// What a kept version is; none if it is not there any more.
+    fn kept_value(&self, kept: &Kept) -> Option<Value> {
+        match kept.content {
+            Content::File(content) => {
+                let Stat { size: length, mode, mtime, .. } = kept.stat;
+                Some(Value::File { content, length, mode: mode & 0o777, mtime })
+            }
+            Content::Symlink(_) => {
+                let target = self.root.kept_target(&kept.name).ok()?;
+                Some(Value::Symlink { target })
+            }
+            Content::Directory | Content::Absent => None,
+        }
+    }
+}
+
+impl Entry {
     /// What was kept of a path since then, as much as one page holds.
     fn kept_page(&self, question: &KeptQuestion, since: Time) -> Result<KeptPage, FetchError> {
-        let failed = |error: file_sync_index::IndexError| {
-            tracing::warn!(%error, "cannot tell a remote what is kept");
-            FetchError::Remote("it cannot read which versions it keeps".to_owned())
-        };
         let (mut versions, mut bytes, mut after) = (Vec::new(), 0, question.after.clone());
         loop {
-            let place = after.as_ref().map(|place| (&place.path, place.at));
-            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let listed = reader.kept_after(&question.path, since, place, KEPT_AT_ONCE);
-            drop(reader);
-            let listed = listed.map_err(failed)?;
+            let place = after.as_ref();
+            let place = place.map(|place| KeptAt { path: place.path.as_bytes(), at: place.at, name: None });
+            let listed = self.kept_after(&question.path, since, place).map_err(|error| {
+                tracing::warn!(%error, "cannot tell a remote what is kept");
+                FetchError::Remote("it cannot read which versions it keeps".to_owned())
+            })?;
             let is_last = listed.len() < KEPT_AT_ONCE;
             for kept in listed {
                 let place = KeptPlace { path: kept.path.clone(), at: kept.at };
-                if let Some(value) = self.kept_value(&kept) {
+                if let Some(value) = self.serving.kept_value(&kept) {
                     let version = KeptVersion { place: place.clone(), value };
                     bytes += version.encoded_bytes_max();
                     if bytes > KEPT_PAGE_BYTES_MAX {
@@ -139,19 +167,18 @@ impl Serving {
         }
     }
 
-    /// What a kept version is; none if it is not there any more.
-    fn kept_value(&self, kept: &Kept) -> Option<Value> {
-        match kept.content {
-            Content::File(content) => {
-                let Stat { size: length, mode, mtime, .. } = kept.stat;
-                Some(Value::File { content, length, mode: mode & 0o777, mtime })
-            }
-            Content::Symlink(_) => {
-                let target = self.root.kept_target(&kept.name).ok()?;
-                Some(Value::Symlink { target })
-            }
-            Content::Directory | Content::Absent => None,
-        }
+    fn kept_after(
+        &self,
+        path: &SyncPath,
+        since: Time,
+        after: Option<KeptAt<'_>>,
+    ) -> Result<Vec<Kept>, IndexError> {
+        let mut opened = self.kept_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = match opened.take() {
+            Some(reader) => reader,
+            None => self.serving.reader.lock().unwrap_or_else(PoisonError::into_inner).again()?,
+        };
+        opened.insert(reader).kept_after(path, since, after, KEPT_AT_ONCE)
     }
 }
 
@@ -195,12 +222,12 @@ impl ContentProvider for Provider {
         directory: DirectoryId,
         question: &KeptQuestion,
     ) -> Result<KeptPage, FetchError> {
-        let serving = self.serving(remote, &directory)?;
+        let entry = self.entry(remote, &directory)?;
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         let since = members.get(&(directory, remote)).copied();
         drop(members);
         let since = since.ok_or(FetchError::Remote("it is just starting; ask again".to_owned()))?;
-        serving.kept_page(question, since)
+        entry.kept_page(question, since)
     }
 }
 
