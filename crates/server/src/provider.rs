@@ -140,30 +140,23 @@ impl Serving {
 impl Entry {
     /// What was kept of a path since then, as much as one page holds.
     fn kept_page(&self, question: &KeptQuestion, since: Time) -> Result<KeptPage, FetchError> {
-        let (mut versions, mut bytes, mut after) = (Vec::new(), 0, question.after.clone());
+        let mut page = Page::default();
+        let asked = question.after.as_ref();
+        let after = asked.map(|place| KeptAt { path: place.path.as_bytes(), at: place.at, name: None });
+        let mut listed = self.kept_after(&question.path, since, after)?;
         loop {
-            let place = after.as_ref();
-            let place = place.map(|place| KeptAt { path: place.path.as_bytes(), at: place.at, name: None });
-            let listed = self.kept_after(&question.path, since, place).map_err(|error| {
-                tracing::warn!(%error, "cannot tell a remote what is kept");
-                FetchError::Remote("it cannot read which versions it keeps".to_owned())
-            })?;
-            let is_last = listed.len() < KEPT_AT_ONCE;
-            for kept in listed {
+            for kept in &listed {
+                let Some(value) = self.serving.kept_value(kept) else { continue };
                 let place = KeptPlace { path: kept.path.clone(), at: kept.at };
-                if let Some(value) = self.serving.kept_value(&kept) {
-                    let version = KeptVersion { place: place.clone(), value };
-                    bytes += version.encoded_bytes_max();
-                    if bytes > KEPT_PAGE_BYTES_MAX {
-                        return Ok(KeptPage { versions, is_last: false });
-                    }
-                    versions.push(version);
+                if !page.add(KeptVersion { place, value }) {
+                    return Ok(KeptPage { versions: page.versions, is_last: false });
                 }
-                after = Some(place);
             }
-            if is_last {
-                return Ok(KeptPage { versions, is_last });
-            }
+            let Some(last) = listed.last().filter(|_| listed.len() == KEPT_AT_ONCE) else {
+                return Ok(KeptPage { versions: page.versions, is_last: true });
+            };
+            let after = KeptAt { path: last.path.as_bytes(), at: last.at, name: Some(&last.name) };
+            listed = self.kept_after(&question.path, since, Some(after))?;
         }
     }
 
@@ -172,13 +165,43 @@ impl Entry {
         path: &SyncPath,
         since: Time,
         after: Option<KeptAt<'_>>,
-    ) -> Result<Vec<Kept>, IndexError> {
+    ) -> Result<Vec<Kept>, FetchError> {
         let mut opened = self.kept_reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = match opened.take() {
-            Some(reader) => reader,
-            None => self.serving.reader.lock().unwrap_or_else(PoisonError::into_inner).again()?,
+        let mut read = || {
+            let reader = match opened.take() {
+                Some(reader) => reader,
+                None => self.serving.reader.lock().unwrap_or_else(PoisonError::into_inner).again()?,
+            };
+            opened.insert(reader).kept_after(path, since, after, KEPT_AT_ONCE)
         };
-        opened.insert(reader).kept_after(path, since, after, KEPT_AT_ONCE)
+        read().map_err(|error: IndexError| {
+            tracing::warn!(%error, "cannot tell a remote what is kept");
+            FetchError::Remote("it cannot read which versions it keeps".to_owned())
+        })
+    }
+}
+
+/// A page that is being filled.
+#[derive(Default)]
+struct Page {
+    versions: Vec<KeptVersion>,
+    bytes: usize,
+}
+
+impl Page {
+    /// False if the page is full. The next one goes on after a path and a moment, so versions that have both in common are
+    /// left for it together; of more of them than fit on a page of their own, the rest is not told.
+    fn add(&mut self, version: KeptVersion) -> bool {
+        self.bytes += version.encoded_bytes_max();
+        if self.bytes <= KEPT_PAGE_BYTES_MAX {
+            self.versions.push(version);
+            return true;
+        }
+        let n_before = self.versions.partition_point(|told| told.place < version.place);
+        if n_before > 0 {
+            self.versions.truncate(n_before);
+        }
+        false
     }
 }
 
@@ -246,5 +269,43 @@ impl ContentReader for Served {
 
     fn unchanged(&mut self) -> bool {
         self.file.unchanged().unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str, seconds: i64) -> KeptVersion {
+        let path = SyncPath::parse(name.as_bytes()).unwrap();
+        let value = Value::Symlink { target: vec![b'x'; 4_000].into() };
+        KeptVersion { place: KeptPlace { path, at: Time { seconds, nanoseconds: 0 } }, value }
+    }
+
+    /// The versions of which a page can hold no more.
+    fn filled(versions: impl Iterator<Item = KeptVersion>) -> Vec<KeptVersion> {
+        let mut page = Page::default();
+        for version in versions {
+            if !page.add(version) {
+                return page.versions;
+            }
+        }
+        panic!("the page is never full");
+    }
+
+    #[test]
+    fn l3_a_page_ends_between_two_moments() {
+        let n_max = filled((0..).map(|seconds| version("f", seconds))).len();
+        assert!(n_max > 10);
+        let n_whole = n_max - 3;
+        let whole = || (0..n_whole).map(|seconds| version("f", seconds.try_into().unwrap()));
+        // Four of one moment, or of one moment at two paths, where three fit.
+        let same = std::iter::repeat_n(version("g", 7), 4);
+        assert_eq!(filled(whole().chain(same)), whole().collect::<Vec<_>>());
+        let paths = ["g", "g", "h", "h"].map(|name| version(name, 7));
+        let told = filled(whole().chain(paths.clone()));
+        assert_eq!(told, whole().chain(paths[..2].to_vec()).collect::<Vec<_>>());
+        // It gets on where all that fits on a page is of one moment.
+        assert_eq!(filled(std::iter::repeat(version("g", 7))).len(), n_max);
     }
 }
