@@ -90,8 +90,9 @@ pub enum Verb {
     ///
     /// What file-sync has replaced or deleted on this device is kept here. What you yourself have replaced or deleted here
     /// is kept by the other members, where that arrived: those that are connected are asked, and KEPT BY names them. Each
-    /// tells of what it has kept since this device became a member, 30 days at most. Who could not be asked, or has not told
-    /// all, is named on stderr.
+    /// tells of what it has kept since this device became a member, 30 days at most; where that was before file-sync could
+    /// ask others, since the first start of a version that can. Who could not be asked, or has not told all, is named on
+    /// stderr.
     History {
         /// A path in an offered or synced directory
         #[arg(value_name = "PATH")]

@@ -60,6 +60,22 @@ impl HomeIndex {
         Ok(())
     }
 
+    /// Sets several settings, all or none, in one write.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_settings(&mut self, settings: &[(String, String)]) -> Result<(), IndexError> {
+        let path = self.path.clone();
+        self.in_transaction(|transaction| {
+            let set = || {
+                let mut statement = transaction
+                    .prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?;
+                settings.iter().try_for_each(|(key, value)| statement.execute([key, value]).map(drop))
+            };
+            set().map_err(|error| IndexError::sql(&path, error))
+        })
+    }
+
     /// Adds the incarnation of a start, durably: call it before the first dot is made.
     ///
     /// # Errors

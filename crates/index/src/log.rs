@@ -142,44 +142,109 @@ pub(crate) fn kept_for(connection: &Connection, path: &SyncPath) -> rusqlite::Re
         .collect()
 }
 
-/// Kept versions of a path and of all below it, by path and time: those after a place that were kept at a time or later, at
-/// most `limit`.
+/// Where a kept version stands among those of a listing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptAt<'a> {
+    /// The path that it was at, as bytes.
+    pub path: &'a [u8],
+    /// When it was kept.
+    pub at: Time,
+    /// Its name; none: that of the last one which was kept there then.
+    pub name: Option<&'a str>,
+}
+
+const KEPT_AT: &str = "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept
+     WHERE path = ?1 AND (at_seconds, at_nanoseconds, name) > (?2, ?3, ?4)
+     ORDER BY at_seconds, at_nanoseconds, name LIMIT ?5";
+const KEPT_BELOW: &str = "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept
+     WHERE (path, at_seconds, at_nanoseconds, name) > (?1, ?2, ?3, ?4) AND path < ?5
+         AND (at_seconds, at_nanoseconds) >= (?6, ?7)
+     ORDER BY path, at_seconds, at_nanoseconds, name LIMIT ?8";
+
+/// Kept versions of a path and of all below it, by path (as bytes), time and name: those after a place that were kept at a
+/// time or later, at most `limit`.
+///
+/// Both statements go along the index from where the listing goes on, and read nothing that lies before it.
 pub(crate) fn kept_after(
     connection: &Connection,
     path: &SyncPath,
     since: Time,
-    after: Option<(&SyncPath, Time)>,
+    after: Option<KeptAt<'_>>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Kept>> {
+    let mut kept = kept_at(connection, path.as_bytes(), since, after, limit)?;
+    let left = limit - kept.len();
+    if left > 0 {
+        kept.extend(kept_below(connection, path, since, after, left)?);
+    }
+    Ok(kept)
+}
+
+fn kept_at(
+    connection: &Connection,
+    path: &[u8],
+    since: Time,
+    after: Option<KeptAt<'_>>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Kept>> {
+    let beginning = KeptAt { path, at: since, name: Some("") };
+    let lower = after.map_or(beginning, |after| later(after, beginning));
+    if lower.path != path {
+        return Ok(Vec::new());
+    }
+    let Time { seconds, nanoseconds } = lower.at;
+    connection
+        .prepare_cached(KEPT_AT)?
+        .query_map(params![path, seconds, nanoseconds, stored_name(lower), at_most(limit)], read_kept)?
+        .collect()
+}
+
+fn kept_below(
+    connection: &Connection,
+    path: &SyncPath,
+    since: Time,
+    after: Option<KeptAt<'_>>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Kept>> {
     let below = |separator: u8| [path.as_bytes(), &[separator]].concat();
     // The byte after the separator bounds what begins with it; no path begins with so many of the highest.
     let all = || (Vec::new(), vec![0xff; NAME_BYTES_MAX + 1]);
     let (first, end) = if path.is_root() { all() } else { (below(b'/'), below(b'/' + 1)) };
-    let beginning = (&[][..], Time { seconds: i64::MIN, nanoseconds: 0 });
-    let (after_path, after_at) = after.map_or(beginning, |(path, at)| (path.as_bytes(), at));
+    let beginning = KeptAt { path: &first, at: Time { seconds: i64::MIN, nanoseconds: 0 }, name: Some("") };
+    let lower = after.map_or(beginning, |after| later(after, beginning));
+    let Time { seconds, nanoseconds } = lower.at;
     connection
-        .prepare_cached(
-            "SELECT name, path, record, at_seconds, at_nanoseconds FROM kept
-             WHERE (path = ?1 OR (path >= ?2 AND path < ?3))
-                 AND (at_seconds, at_nanoseconds) >= (?4, ?5)
-                 AND (path, at_seconds, at_nanoseconds) > (?6, ?7, ?8)
-             ORDER BY path, at_seconds, at_nanoseconds, name LIMIT ?9",
-        )?
+        .prepare_cached(KEPT_BELOW)?
         .query_map(
             params![
-                path.as_bytes(),
-                first,
+                lower.path,
+                seconds,
+                nanoseconds,
+                stored_name(lower),
                 end,
                 since.seconds,
                 since.nanoseconds,
-                after_path,
-                after_at.seconds,
-                after_at.nanoseconds,
-                i64::try_from(limit).unwrap_or(i64::MAX)
+                at_most(limit)
             ],
             read_kept,
         )?
         .collect()
+}
+
+/// The later of two places.
+fn later<'a>(one: KeptAt<'a>, other: KeptAt<'a>) -> KeptAt<'a> {
+    // The last name of all is none.
+    let key = |place: &KeptAt<'a>| (place.path, place.at, place.name.is_none(), place.name);
+    if key(&one) > key(&other) { one } else { other }
+}
+
+/// As the database compares it: a blob comes after every text.
+fn stored_name(place: KeptAt<'_>) -> Value {
+    place.name.map_or(Value::Blob(Vec::new()), |name| Value::Text(name.to_owned()))
+}
+
+fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
@@ -193,4 +258,30 @@ fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         stat: record.stat,
         at: Time { seconds: row.get(3)?, nanoseconds: row.get(4)? },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::{self, DIRECTORY};
+
+    #[test]
+    fn h3_a_listing_reads_no_more_of_what_is_kept_than_it_lists() {
+        let home = tempfile::tempdir().unwrap();
+        let connection = open::create(&home.path().join("d.db"), &DIRECTORY).unwrap();
+        for statement in [KEPT_AT, KEPT_BELOW] {
+            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+            let nulls = vec![Value::Null; explained.parameter_count()];
+            let steps = explained.query_map(params_from_iter(nulls), |row| row.get(3)).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            assert_eq!(steps.len(), 1, "{steps:?}");
+            assert!(steps[0].starts_with("SEARCH kept USING INDEX kept_place ("), "{steps:?}");
+            let bounds = if statement == KEPT_AT {
+                "path=? AND (at_seconds,at_nanoseconds,name)>(?,?,?))"
+            } else {
+                "((path,at_seconds,at_nanoseconds,name)>(?,?,?,?) AND path<?)"
+            };
+            assert!(steps[0].contains(bounds), "{steps:?}");
+        }
+    }
 }

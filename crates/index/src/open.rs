@@ -57,6 +57,7 @@ pub(crate) const DIRECTORY: Schema = Schema {
         M::up(include_str!("../migrations/directory/001_first.sql")),
         M::up(include_str!("../migrations/directory/002_doubts.sql")),
         M::up(include_str!("../migrations/directory/003_began.sql")),
+        M::up(include_str!("../migrations/directory/004_kept_order.sql")),
     ],
 };
 

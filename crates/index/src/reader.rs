@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::{Act, acts, each_kept, kept_after};
+use crate::log::{Act, KeptAt, acts, each_kept, kept_after};
 use crate::open::{self, DIRECTORY};
 use crate::state;
 
@@ -28,6 +28,14 @@ impl DirectoryReader {
     /// As for [`DirectoryIndex::open`](crate::DirectoryIndex::open), but does not look for damage.
     pub fn open(path: &Path) -> Result<DirectoryReader, IndexError> {
         Ok(DirectoryReader { connection: open::open_reader(path, &DIRECTORY)?, path: path.to_owned() })
+    }
+
+    /// Opens the same database once more: for questions that must not keep others waiting.
+    ///
+    /// # Errors
+    /// As for [`DirectoryReader::open`].
+    pub fn again(&self) -> Result<DirectoryReader, IndexError> {
+        DirectoryReader::open(&self.path)
     }
 
     /// The member list, as last committed.
@@ -58,8 +66,8 @@ impl DirectoryReader {
         Ok(kept)
     }
 
-    /// The committed kept versions of a path and of all below it, by path (as bytes) and time: those after a place that were
-    /// kept at a time or later, at most `limit`.
+    /// The committed kept versions of a path and of all below it, by path (as bytes), time and name: those after a place
+    /// that were kept at a time or later, at most `limit`.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -67,7 +75,7 @@ impl DirectoryReader {
         &self,
         path: &SyncPath,
         since: Time,
-        after: Option<(&SyncPath, Time)>,
+        after: Option<KeptAt<'_>>,
         limit: usize,
     ) -> Result<Vec<Kept>, IndexError> {
         let kept = kept_after(&self.connection, path, since, after, limit);

@@ -11,7 +11,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Record, Stat};
 use file_sync_core::version::{Content, ContentHash, DeviceId, DirectoryId, Time, Value};
 use file_sync_disk::{ContentFile, Root};
-use file_sync_index::DirectoryReader;
+use file_sync_index::{DirectoryReader, IndexError, KeptAt};
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
 use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, KeptPage, KeptPlace, KeptQuestion, KeptVersion};
 
@@ -32,10 +32,18 @@ pub(crate) struct Serving {
     pub(crate) only_to: Option<BTreeSet<DeviceId>>,
 }
 
+/// A directory at work, and a reader that is opened once a remote wants to know what is kept: whoever asks for much of
+/// that keeps nobody waiting who wants contents.
+#[derive(Clone)]
+struct Entry {
+    serving: Serving,
+    kept_reader: Arc<Mutex<Option<DirectoryReader>>>,
+}
+
 /// All directories at work, for the threads that serve.
 #[derive(Default)]
 pub(crate) struct Provider {
-    directories: RwLock<BTreeMap<DirectoryId, Serving>>,
+    directories: RwLock<BTreeMap<DirectoryId, Entry>>,
     /// Since when members are known to be some.
     members: RwLock<BTreeMap<(DirectoryId, DeviceId), Time>>,
 }
@@ -43,7 +51,8 @@ pub(crate) struct Provider {
 impl Provider {
     /// Serves a directory from now on.
     pub(crate) fn insert(&self, directory: DirectoryId, serving: Serving) {
-        self.directories.write().unwrap_or_else(PoisonError::into_inner).insert(directory, serving);
+        let entry = Entry { serving, kept_reader: Arc::default() };
+        self.directories.write().unwrap_or_else(PoisonError::into_inner).insert(directory, entry);
     }
 
     /// No longer serves it.
@@ -62,14 +71,19 @@ impl Provider {
 
     /// The directory, if the remote is a member of it; else it learns nothing, not even that there is one.
     fn serving(&self, remote: DeviceId, directory: &DirectoryId) -> Result<Serving, FetchError> {
+        Ok(self.entry(remote, directory)?.serving)
+    }
+
+    fn entry(&self, remote: DeviceId, directory: &DirectoryId) -> Result<Entry, FetchError> {
         let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        let serving = directories.get(directory).ok_or(FetchError::NotHeld)?.clone();
+        let entry = directories.get(directory).ok_or(FetchError::NotHeld)?.clone();
+        let serving = &entry.serving;
         let is_served = {
             let engine = lock(&serving.engine);
             !engine.is_paused() && engine.members().get(&remote).is_some_and(|member| member.active)
         };
         let is_offered = serving.only_to.as_ref().is_none_or(|devices| devices.contains(&remote));
-        if is_served && is_offered { Ok(serving) } else { Err(FetchError::NotHeld) }
+        if is_served && is_offered { Ok(entry) } else { Err(FetchError::NotHeld) }
     }
 }
 
@@ -107,38 +121,6 @@ impl Serving {
         self.files(content).next().ok_or(FetchError::NotHeld)
     }
 
-    /// What was kept of a path since then, as much as one page holds.
-    fn kept_page(&self, question: &KeptQuestion, since: Time) -> Result<KeptPage, FetchError> {
-        let failed = |error: file_sync_index::IndexError| {
-            tracing::warn!(%error, "cannot tell a remote what is kept");
-            FetchError::Remote("it cannot read which versions it keeps".to_owned())
-        };
-        let (mut versions, mut bytes, mut after) = (Vec::new(), 0, question.after.clone());
-        loop {
-            let place = after.as_ref().map(|place| (&place.path, place.at));
-            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let listed = reader.kept_after(&question.path, since, place, KEPT_AT_ONCE);
-            drop(reader);
-            let listed = listed.map_err(failed)?;
-            let is_last = listed.len() < KEPT_AT_ONCE;
-            for kept in listed {
-                let place = KeptPlace { path: kept.path.clone(), at: kept.at };
-                if let Some(value) = self.kept_value(&kept) {
-                    let version = KeptVersion { place: place.clone(), value };
-                    bytes += version.encoded_bytes_max();
-                    if bytes > KEPT_PAGE_BYTES_MAX {
-                        return Ok(KeptPage { versions, is_last: false });
-                    }
-                    versions.push(version);
-                }
-                after = Some(place);
-            }
-            if is_last {
-                return Ok(KeptPage { versions, is_last });
-            }
-        }
-    }
-
     /// What a kept version is; none if it is not there any more.
     fn kept_value(&self, kept: &Kept) -> Option<Value> {
         match kept.content {
@@ -152,6 +134,74 @@ impl Serving {
             }
             Content::Directory | Content::Absent => None,
         }
+    }
+}
+
+impl Entry {
+    /// What was kept of a path since then, as much as one page holds.
+    fn kept_page(&self, question: &KeptQuestion, since: Time) -> Result<KeptPage, FetchError> {
+        let mut page = Page::default();
+        let asked = question.after.as_ref();
+        let after = asked.map(|place| KeptAt { path: place.path.as_bytes(), at: place.at, name: None });
+        let mut listed = self.kept_after(&question.path, since, after)?;
+        loop {
+            for kept in &listed {
+                let Some(value) = self.serving.kept_value(kept) else { continue };
+                let place = KeptPlace { path: kept.path.clone(), at: kept.at };
+                if !page.add(KeptVersion { place, value }) {
+                    return Ok(KeptPage { versions: page.versions, is_last: false });
+                }
+            }
+            let Some(last) = listed.last().filter(|_| listed.len() == KEPT_AT_ONCE) else {
+                return Ok(KeptPage { versions: page.versions, is_last: true });
+            };
+            let after = KeptAt { path: last.path.as_bytes(), at: last.at, name: Some(&last.name) };
+            listed = self.kept_after(&question.path, since, Some(after))?;
+        }
+    }
+
+    fn kept_after(
+        &self,
+        path: &SyncPath,
+        since: Time,
+        after: Option<KeptAt<'_>>,
+    ) -> Result<Vec<Kept>, FetchError> {
+        let mut opened = self.kept_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = || {
+            let reader = match opened.take() {
+                Some(reader) => reader,
+                None => self.serving.reader.lock().unwrap_or_else(PoisonError::into_inner).again()?,
+            };
+            opened.insert(reader).kept_after(path, since, after, KEPT_AT_ONCE)
+        };
+        read().map_err(|error: IndexError| {
+            tracing::warn!(%error, "cannot tell a remote what is kept");
+            FetchError::Remote("it cannot read which versions it keeps".to_owned())
+        })
+    }
+}
+
+/// A page that is being filled.
+#[derive(Default)]
+struct Page {
+    versions: Vec<KeptVersion>,
+    bytes: usize,
+}
+
+impl Page {
+    /// False if the page is full. The next one goes on after a path and a moment, so versions that have both in common are
+    /// left for it together; of more of them than fit on a page of their own, the rest is not told.
+    fn add(&mut self, version: KeptVersion) -> bool {
+        self.bytes += version.encoded_bytes_max();
+        if self.bytes <= KEPT_PAGE_BYTES_MAX {
+            self.versions.push(version);
+            return true;
+        }
+        let n_before = self.versions.partition_point(|told| told.place < version.place);
+        if n_before > 0 {
+            self.versions.truncate(n_before);
+        }
+        false
     }
 }
 
@@ -195,12 +245,12 @@ impl ContentProvider for Provider {
         directory: DirectoryId,
         question: &KeptQuestion,
     ) -> Result<KeptPage, FetchError> {
-        let serving = self.serving(remote, &directory)?;
+        let entry = self.entry(remote, &directory)?;
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         let since = members.get(&(directory, remote)).copied();
         drop(members);
         let since = since.ok_or(FetchError::Remote("it is just starting; ask again".to_owned()))?;
-        serving.kept_page(question, since)
+        entry.kept_page(question, since)
     }
 }
 
@@ -219,5 +269,43 @@ impl ContentReader for Served {
 
     fn unchanged(&mut self) -> bool {
         self.file.unchanged().unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str, seconds: i64) -> KeptVersion {
+        let path = SyncPath::parse(name.as_bytes()).unwrap();
+        let value = Value::Symlink { target: vec![b'x'; 4_000].into() };
+        KeptVersion { place: KeptPlace { path, at: Time { seconds, nanoseconds: 0 } }, value }
+    }
+
+    /// The versions of which a page can hold no more.
+    fn filled(versions: impl Iterator<Item = KeptVersion>) -> Vec<KeptVersion> {
+        let mut page = Page::default();
+        for version in versions {
+            if !page.add(version) {
+                return page.versions;
+            }
+        }
+        panic!("the page is never full");
+    }
+
+    #[test]
+    fn l3_a_page_ends_between_two_moments() {
+        let n_max = filled((0..).map(|seconds| version("f", seconds))).len();
+        assert!(n_max > 10);
+        let n_whole = n_max - 3;
+        let whole = || (0..n_whole).map(|seconds| version("f", seconds.try_into().unwrap()));
+        // Four of one moment, or of one moment at two paths, where three fit.
+        let same = std::iter::repeat_n(version("g", 7), 4);
+        assert_eq!(filled(whole().chain(same)), whole().collect::<Vec<_>>());
+        let paths = ["g", "g", "h", "h"].map(|name| version(name, 7));
+        let told = filled(whole().chain(paths.clone()));
+        assert_eq!(told, whole().chain(paths[..2].to_vec()).collect::<Vec<_>>());
+        // It gets on where all that fits on a page is of one moment.
+        assert_eq!(filled(std::iter::repeat(version("g", 7))).len(), n_max);
     }
 }

@@ -1,7 +1,8 @@
 //! What a member keeps of a path: the question, and a page of the answer, which travels as a content does.
 //!
 //! Pages are in the order of paths (by their bytes) and of the times at which versions were kept, and each question goes
-//! on after the place that the last page ended at; so neither side remembers anything.
+//! on after the place that the last page ended at; so neither side remembers anything. Versions of equal places come on
+//! one page.
 
 use std::cmp::Ordering;
 

@@ -76,6 +76,9 @@ fn c1_a_home_is_found_again_after_a_restart() {
     index.insert_invitation(&invitation(1)).expect("inserted");
     index.set_setting("name", "laptop").expect("set");
     index.set_setting("name", "desk").expect("set");
+    let several = [("one", "1"), ("two", "2"), ("two", "3")];
+    let several = several.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    index.set_settings(&several).expect("set");
     index.add_incarnation(u64::MAX, 1).expect("added");
     index.add_incarnation(3, 2).expect("added");
     index.close(true).expect("closed");
@@ -89,6 +92,8 @@ fn c1_a_home_is_found_again_after_a_restart() {
     assert_eq!(index.remote_syncs().expect("read"), [sync]);
     assert_eq!(index.invitations().expect("read"), [invitation(1)]);
     assert_eq!(index.setting("name").expect("read").as_deref(), Some("desk"));
+    assert_eq!(index.setting("one").expect("read").as_deref(), Some("1"));
+    assert_eq!(index.setting("two").expect("read").as_deref(), Some("3"));
     assert_eq!(index.setting("other").expect("read"), None);
     assert_eq!(index.incarnations().expect("read"), [u64::MAX, 3]);
     index.delete_remote_sync(&sync.directory, &sync.device).expect("forgotten");

@@ -5,7 +5,7 @@ use file_sync_core::engine::Incarnation;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::Time;
-use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, Row};
+use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, KeptAt, Row};
 
 use crate::samples;
 
@@ -67,7 +67,8 @@ fn kept_versions_are_listed_part_by_part_by_path_and_time() {
     index.commit(&Batch { kept_added: kept.clone(), ..Batch::default() }).expect("committed");
     let reader = DirectoryReader::open(&path).expect("opened");
     let listed = |at: &SyncPath, since, after: Option<&Kept>, limit| {
-        let after = after.map(|kept| (&kept.path, kept.at));
+        let after =
+            after.map(|kept| KeptAt { path: kept.path.as_bytes(), at: kept.at, name: Some(&kept.name) });
         let listed = reader.kept_after(at, since, after, limit).expect("read");
         listed.into_iter().map(|kept| kept.name).collect::<Vec<_>>()
     };
@@ -79,6 +80,32 @@ fn kept_versions_are_listed_part_by_part_by_path_and_time() {
     assert_eq!(listed(&SyncPath::root(), ever, None, 10).len(), paths.len());
     assert_eq!(listed(&SyncPath::root(), ever, Some(&kept[4]), 10), ["name-6"]);
     assert_eq!(listed(&samples::path(b"d/b"), ever, None, 10), [""; 0]);
+    assert_eq!(listed(&directory, kept[1].at, Some(&kept[0]), 10), ["name-1", "name-3", "name-2"]);
+    assert_eq!(listed(&directory, ever, Some(&kept[6]), 10), [""; 0]);
+}
+
+#[test]
+fn kept_versions_of_one_moment_are_listed_by_name_and_passed_over_together() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let kept: Vec<Kept> = ["c", "a", "b"].map(|name| samples::kept(name, 1)).into();
+    let late = samples::kept("0", 2);
+    index
+        .commit(&Batch { kept_added: [kept.clone(), vec![late]].concat(), ..Batch::default() })
+        .expect("committed");
+    let reader = DirectoryReader::open(&path).expect("opened").again().expect("opened once more");
+    let (at, ever) = (kept[0].at, Time { seconds: i64::MIN, nanoseconds: 0 });
+    for asked in [&kept[0].path, &SyncPath::root()] {
+        let listed = |name| {
+            let after = Some(KeptAt { path: kept[0].path.as_bytes(), at, name });
+            let listed = reader.kept_after(asked, ever, after, 10).expect("read");
+            listed.into_iter().map(|kept| kept.name).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(Some("a")), ["b", "c", "0"]);
+        assert_eq!(listed(Some("")), ["a", "b", "c", "0"]);
+        assert_eq!(listed(None), ["0"]);
+    }
 }
 
 #[test]

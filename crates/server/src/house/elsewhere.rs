@@ -3,7 +3,7 @@
 //! They are asked when a user wants to know, and never otherwise; nothing of what they say is remembered. It is not
 //! believed either: bytes count once their hash is right, and who says that it keeps something is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use file_sync_core::message::PROTOCOL_TELLING_KEPT;
@@ -85,31 +85,76 @@ impl House {
     }
 
     /// Notes, durably, since when devices are members of a directory: of what was kept before they are not told.
+    ///
+    /// Only those that could ask are noted, and all of them in one write: a member may tell of any number of devices.
     pub(super) fn note_members(&mut self, directory: &DirectoryId) {
         let Some(resident) = self.rooms.get(directory) else { return };
         let members = resident.room.engine().members().clone();
-        for (device, member) in members {
-            let place = (*directory, device);
-            if self.members_since.get(&place).is_some_and(|since| since.is_some() == member.active) {
-                continue;
-            }
-            let key = format!("member:{directory}:{device}");
-            let stored = self.home.setting(&key).ok().flatten();
-            let stored = stored.and_then(|text| parse_time(&text));
-            let (since, is_stored) = match (member.active, stored) {
-                (true, Some(since)) => (Some(since), true),
-                (true, None) => (Some(clock::now().wall), false),
-                (false, stored) => (None, stored.is_none()),
-            };
-            let text = since.map(|since| format!("{}:{}", since.seconds, since.nanoseconds));
-            let text = text.unwrap_or_default();
-            if !is_stored && let Err(error) = self.home.set_setting(&key, &text) {
-                tracing::warn!(%error, "cannot note since when a device is a member");
-            }
-            self.members_since.insert(place, since);
+        let is_known = |device: &DeviceId, active: bool| {
+            self.members_since.get(&(*directory, *device)).is_some_and(|since| since.is_some() == active)
+        };
+        let members = members.into_iter().map(|(device, member)| (device, member.active));
+        let open: Vec<_> = members.filter(|(device, active)| !is_known(device, *active)).collect();
+        if open.is_empty() {
+            return;
+        }
+        let key = |device: &DeviceId| format!("member:{directory}:{device}");
+        let stored = |device: &DeviceId| parse_time(&self.home.setting(&key(device)).ok().flatten()?);
+        let noted = since_when(open, &self.asking(), stored, clock::now().wall);
+        let text =
+            |since: Option<Time>| since.map(|since| format!("{}:{}", since.seconds, since.nanoseconds));
+        let fresh = noted.iter().filter(|(_, noted)| noted.is_new);
+        let fresh: Vec<(String, String)> =
+            fresh.map(|(device, noted)| (key(device), text(noted.since).unwrap_or_default())).collect();
+        if !fresh.is_empty()
+            && let Err(error) = self.home.set_settings(&fresh)
+        {
+            tracing::warn!(%error, "cannot note since when devices are members");
+        }
+        for (device, Noted { since, .. }) in noted {
+            self.members_since.insert((*directory, device), since);
             self.provider.note_member(*directory, device, since);
         }
     }
+
+    /// The devices that may ask something of this one: those that are paired with it.
+    fn asking(&self) -> BTreeSet<DeviceId> {
+        let remotes = self.home.remotes().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read which devices are paired with this one");
+            Vec::new()
+        });
+        let paired = remotes.into_iter().filter(|remote| !remote.deleted).map(|remote| remote.device);
+        paired.chain(self.links.keys().copied()).collect()
+    }
+}
+
+/// Since when a device is a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Noted {
+    /// None: it is not.
+    since: Option<Time>,
+    /// What is stored says something else.
+    is_new: bool,
+}
+
+/// What is to be noted of devices, each of which is an active member or not. One that cannot ask is passed over, but
+/// never stays a member of before when it is none: it may be one again later.
+fn since_when(
+    members: Vec<(DeviceId, bool)>,
+    asking: &BTreeSet<DeviceId>,
+    stored: impl Fn(&DeviceId) -> Option<Time>,
+    now: Time,
+) -> Vec<(DeviceId, Noted)> {
+    let members = members.into_iter().filter(|(device, active)| !active || asking.contains(device));
+    let noted = members.map(|(device, active)| {
+        let noted = match (active, stored(&device)) {
+            (true, Some(since)) => Noted { since: Some(since), is_new: false },
+            (true, None) => Noted { since: Some(now), is_new: true },
+            (false, stored) => Noted { since: None, is_new: stored.is_some() },
+        };
+        (device, noted)
+    });
+    noted.collect()
 }
 
 fn parse_time(text: &str) -> Option<Time> {
@@ -246,6 +291,26 @@ mod tests {
 
     fn page(versions: &[(&str, i64)], is_last: bool) -> KeptPage {
         KeptPage { versions: versions.iter().map(|(at, seconds)| version(at, *seconds)).collect(), is_last }
+    }
+
+    #[test]
+    fn h3_of_devices_that_a_member_invents_nothing_is_noted() {
+        let [paired, old] = [DeviceId([1; 32]), DeviceId([2; 32])];
+        let (before, now) = (Time { seconds: 1, nanoseconds: 0 }, Time { seconds: 2, nanoseconds: 0 });
+        let stored = |device: &DeviceId| (*device == old).then_some(before);
+        let asking = BTreeSet::from([paired]);
+        let noted = |members: &[(DeviceId, bool)]| since_when(members.to_vec(), &asking, stored, now);
+        let invented = |active: bool| (3..=255).map(move |number| (DeviceId([number; 32]), active));
+        assert_eq!(noted(&invented(true).collect::<Vec<_>>()), []);
+        assert!(noted(&invented(false).collect::<Vec<_>>()).iter().all(|(_, noted)| !noted.is_new));
+        assert_eq!(noted(&[(paired, true)]), [(paired, Noted { since: Some(now), is_new: true })]);
+        assert_eq!(noted(&[(paired, false)]), [(paired, Noted { since: None, is_new: false })]);
+        // Paired no longer: it is not noted anew, and what was noted goes when it is a member no longer.
+        assert_eq!(noted(&[(old, true)]), []);
+        assert_eq!(noted(&[(old, false)]), [(old, Noted { since: None, is_new: true })]);
+        let asking = BTreeSet::from([old]);
+        let again = since_when(vec![(old, true)], &asking, stored, now);
+        assert_eq!(again, [(old, Noted { since: Some(before), is_new: false })]);
     }
 
     #[test]

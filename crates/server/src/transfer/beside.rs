@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use file_sync_core::engine::{Event, FetchOutcome, FetchRequest};
 use file_sync_core::version::{ContentHash, DeviceId};
 use file_sync_net::Link;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{Shared, Transfer};
+use super::{LARGE_AT_ONCE, Shared, Transfer};
 use crate::input::{Input, Reports, RoomEvent};
 
 /// Reports that wait to be read.
@@ -81,15 +81,15 @@ impl Beside {
     }
 
     fn own(&self, inputs: mpsc::Sender<Input>) -> Arc<Shared> {
-        let Shared { directory, root, engine, reader, chunks, large, turns, reports, stop, .. } =
-            &*self.shared;
+        let Shared { directory, root, engine, reader, chunks, turns, reports, stop, .. } = &*self.shared;
         Arc::new(Shared {
             directory: *directory,
             root: root.clone(),
             engine: engine.clone(),
             reader: reader.clone(),
             chunks: chunks.clone(),
-            large: large.clone(),
+            // What a user waits for is not kept back by the engine's transfers, nor are they by it.
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             turns: turns.clone(),
             wrong: Some(Arc::new(Mutex::new(BTreeSet::new()))),
             reports: Reports {

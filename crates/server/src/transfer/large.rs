@@ -47,9 +47,9 @@ struct Staging {
 
 /// Fetches one content and reports how that ended.
 pub(super) async fn fetch(shared: Arc<Shared>, link: Link, request: FetchRequest) {
-    let Ok(_permit) = shared.large.acquire().await else { return };
     let content = request.content;
-    let outcome = match bring(&shared, &link, &request).await {
+    let Some((_permit, turn)) = shared.turns.take(&shared.large, content).await else { return };
+    let outcome = match bring(&shared, &link, &request, turn).await {
         Ok(chunks) => FetchOutcome::Staged { chunks: Some(chunks) },
         Err(Stopped::Remote(error)) => {
             if error == FetchError::Changed {
@@ -75,7 +75,12 @@ async fn give_back(shared: &Arc<Shared>, content: ContentHash) {
     }
 }
 
-async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Result<ChunkList, Stopped> {
+async fn bring(
+    shared: &Arc<Shared>,
+    link: &Link,
+    request: &FetchRequest,
+    turn: Turn,
+) -> Result<ChunkList, Stopped> {
     let (length, list) =
         link.fetch_chunk_list(shared.directory, request.content).await.map_err(Stopped::Remote)?;
     let total: u64 = list.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
@@ -83,7 +88,6 @@ async fn bring(shared: &Arc<Shared>, link: &Link, request: &FetchRequest) -> Res
     if length != request.length || total != length || !list.chunks.iter().all(is_sized) {
         return Err(Stopped::Remote(FetchError::Changed));
     }
-    let turn = shared.turns.take(request.content).await;
     if shared.root.staged(request.content) {
         return Ok(list); // Whoever had the turn before has brought it.
     }

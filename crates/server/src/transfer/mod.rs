@@ -30,7 +30,7 @@ use turns::Turns;
 const SMALL_BYTES_MAX: u64 = 256 << 10;
 /// Small contents in one exchange.
 const GROUP_FILES_MAX: usize = 512;
-/// Large contents under way at once.
+/// Large contents under way at once: of those that the engine asks for, and of those that one act wants.
 const LARGE_AT_ONCE: usize = 4;
 
 /// The transfers of one directory.
@@ -38,7 +38,7 @@ pub(crate) struct Transfer {
     shared: Arc<Shared>,
 }
 
-/// What all transfers of a directory share.
+/// What all transfers of a directory share; those for a user's act have permits and reports of their own.
 struct Shared {
     directory: DirectoryId,
     root: Arc<Root>,

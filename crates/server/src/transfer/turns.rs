@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use file_sync_core::version::ContentHash;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// Who has which turn, for all transfers of a directory.
 #[derive(Debug, Default)]
@@ -22,12 +22,31 @@ pub(super) struct Turn {
 }
 
 impl Turns {
+    /// Waits until there is a permit and nobody has a content's turn; none once there are no permits to be had any more.
+    ///
+    /// Who waits for one has not got the other: a transfer from a slow remote keeps back those of the same content, and
+    /// none of another one that could go on.
+    pub(super) async fn take<'a>(
+        self: &Arc<Turns>,
+        permits: &'a Semaphore,
+        content: ContentHash,
+    ) -> Option<(SemaphorePermit<'a>, Turn)> {
+        loop {
+            let permit = permits.acquire().await.ok()?;
+            if self.taken().insert(content) {
+                return Some((permit, Turn { turns: Arc::clone(self), content }));
+            }
+            drop(permit);
+            self.ended(content).await;
+        }
+    }
+
     /// Waits until nobody has a content's turn.
-    pub(super) async fn take(self: &Arc<Turns>, content: ContentHash) -> Turn {
+    async fn ended(&self, content: ContentHash) {
         loop {
             let freed = self.freed.notified(); // It hears of all that end from here on.
-            if self.taken().insert(content) {
-                return Turn { turns: Arc::clone(self), content };
+            if !self.taken().contains(&content) {
+                return;
             }
             freed.await;
         }
@@ -51,19 +70,45 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(20);
+
     #[tokio::test]
     async fn v3_one_content_is_staged_by_one_transfer_at_a_time() {
-        let turns = Arc::new(Turns::default());
+        let (turns, permits) = (Arc::new(Turns::default()), Arc::new(Semaphore::new(9)));
         let (one, other) = (ContentHash::of(b"one"), ContentHash::of(b"other"));
-        let first = turns.take(one).await;
-        let _other = turns.take(other).await;
+        let first = turns.take(&permits, one).await;
+        let _other = turns.take(&permits, other).await;
         let second = tokio::spawn({
-            let turns = turns.clone();
-            async move { turns.take(one).await }
+            let (turns, permits) = (turns.clone(), permits.clone());
+            async move { turns.take(&permits, one).await.is_some() }
         });
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!second.is_finished());
         drop(first);
-        tokio::time::timeout(Duration::from_secs(20), second).await.expect("its turn").expect("no panic");
+        let second = tokio::time::timeout(SOON, second).await.expect("its turn").expect("no panic");
+        assert!(second);
+    }
+
+    #[tokio::test]
+    async fn s2_who_waits_for_a_turn_keeps_no_permit_and_who_waits_for_a_permit_no_turn() {
+        let turns = Arc::new(Turns::default());
+        let (own, beside) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let [slow, other] = [b"slow", b"othr"].map(|bytes| ContentHash::of(bytes));
+        let slow_beside = turns.take(&beside, slow).await;
+        let waiting = |permits: &Arc<Semaphore>, content| {
+            let (turns, permits) = (turns.clone(), permits.clone());
+            tokio::spawn(async move { turns.take(&permits, content).await.is_some() })
+        };
+        let for_turn = waiting(&own, slow);
+        let for_permit = waiting(&beside, other);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!for_turn.is_finished() && !for_permit.is_finished());
+        let others =
+            tokio::time::timeout(SOON, turns.take(&own, other)).await.expect("nothing is in its way");
+        drop(others);
+        drop(slow_beside);
+        for waiting in [for_turn, for_permit] {
+            assert!(tokio::time::timeout(SOON, waiting).await.expect("its turn").expect("no panic"));
+        }
     }
 }
