@@ -250,6 +250,32 @@ fn v3_what_a_remote_no_longer_has_or_has_otherwise_is_refused_and_nothing_change
     assert!(files_below(&alpha.root().join(".file-sync/stage")).is_empty(), "nothing is left in the stage");
 }
 
+/// What is kept on this device itself has rotted: it is not given out for the version that it was.
+#[test]
+fn v3_what_is_kept_here_and_has_become_other_bytes_is_refused_and_nothing_changes() {
+    let (alpha, beta) = sharing();
+    for (name, old) in [("f", "right"), ("d/x", "x"), ("d/y", "y")] {
+        alpha.user().write(name, old, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    alpha.user().write("f", "new", FEBRUARY);
+    alpha.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    for (old, rotten) in [(&b"right"[..], &b"wrong"[..]), (b"x", b"z")] {
+        let is_it = |file: &PathBuf| fs::read(file).is_ok_and(|bytes| bytes == old);
+        let file = kept_files(&beta).into_iter().find(is_it).expect("it is kept");
+        fs::write(file, rotten).expect("it can be written");
+    }
+    let (f, out) = (path_of(&beta, "f"), beta.beside("out"));
+    for arguments in [vec!["restore", &f], vec!["restore", &f, "--to", out.to_str().expect("UTF-8")]] {
+        let refusal = beta.refused(1, &arguments);
+        assert!(refusal.contains("holds other bytes by now"), "{arguments:?}: {refusal}");
+    }
+    assert!(!out.exists());
+    assert_eq!(beta.run(["restore", &path_of(&beta, "d")]).status.code(), Some(1));
+    check(&[&alpha, &beta], "d/\nd/y \"y\"\nf \"new\"");
+}
+
 #[test]
 fn v3_where_one_keeper_fails_the_next_is_asked() {
     let (alpha, beta, gamma) = sharing_three();

@@ -1,16 +1,16 @@
 //! Versions written outside of their directory, as `restore --to` has it.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use file_sync_core::effect::Trouble;
-use file_sync_core::version::{Content, Time};
+use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_disk::ContentFile;
 
 use crate::api::command::Refusal;
 use crate::api::names::printable;
-use crate::room::{Bytes, Editor, Wanted};
+use crate::room::{Bytes, Editor, KEPT_IS_OTHER, Wanted};
 
 /// Refuses a place that nothing can be written to.
 ///
@@ -50,6 +50,12 @@ pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<(
     let directory = to.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     io::copy(&mut from, &mut file).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut file).map_err(failed)?;
+    if ContentHash(*hasher.finalize().as_bytes()) != wanted.content.hash() {
+        return Err(Refusal::new(format!("{}: {}; nothing was written", wanted.path, KEPT_IS_OTHER)));
+    }
     file.as_file().set_modified(system_time(wanted.mtime)).map_err(failed)?;
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(u32::from(wanted.mode & 0o777));
     file.as_file().set_permissions(permissions).map_err(failed)?;

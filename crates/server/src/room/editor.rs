@@ -21,6 +21,10 @@ use super::disk_worker::DiskJob;
 use super::lock;
 use crate::api::command::{Keep, Refusal};
 
+/// Why a kept version is not brought back that is not what it was.
+pub(crate) const KEPT_IS_OTHER: &str =
+    "what is kept here of that version holds other bytes by now: somebody wrote into it, or it has rotted";
+
 /// Mode of a directory that has to be made again, where nothing tells which it had.
 const DIRECTORY_MODE: u16 = 0o700;
 /// The most that is changed in one batch.
@@ -239,9 +243,12 @@ impl Editor {
         Ok(match (content, bytes) {
             (Content::Symlink(_), Bytes::Kept(name)) => link(self.root.kept_target(&name).map_err(failed)?),
             (Content::Symlink(_), Bytes::Target(target)) => link(target),
-            // Somebody may have written into it since.
-            (_, Bytes::Kept(name)) => {
-                place(self.root.kept_hash(&name).map_err(failed)?, Source::Kept { name })
+            // Somebody may have written into it since, or it has rotted.
+            (content, Bytes::Kept(name)) => {
+                if self.root.kept_hash(&name).map_err(failed)? != content.hash() {
+                    return Err(Refusal::new(KEPT_IS_OTHER));
+                }
+                place(content.hash(), Source::Kept { name })
             }
             (_, Bytes::At(path)) => place(content.hash(), Source::Local { path }),
             (_, Bytes::Staged) => {

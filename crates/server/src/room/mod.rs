@@ -25,7 +25,7 @@ use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
 pub(crate) use disk_worker::PROVE_EVERY;
-pub(crate) use editor::{AllUnplaced, Bytes, Editor, Settled, Unplaced, Wanted};
+pub(crate) use editor::{AllUnplaced, Bytes, Editor, KEPT_IS_OTHER, Settled, Unplaced, Wanted};
 pub(crate) use looker::Looker;
 pub(crate) use start::{Known, RoomContext, RoomError, add_member, random};
 
