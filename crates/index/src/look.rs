@@ -32,7 +32,7 @@ impl HomeReader {
     /// # Errors
     /// When the database cannot be read.
     pub fn directories(&self) -> Result<Vec<Directory>, IndexError> {
-        read_directories(&self.connection).map_err(|error| IndexError::sql(&self.path, error))
+        open::at_one_moment(&self.connection, &self.path, read_directories)
     }
 
     /// When a server was started last, in seconds since 1970 UTC by the clock of that time; none: never.

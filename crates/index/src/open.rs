@@ -135,6 +135,20 @@ pub(crate) fn open_reader(path: &Path, schema: &Schema) -> Result<Connection, In
     Ok(connection)
 }
 
+/// Reads a database as it was at one moment, whatever its writer commits meanwhile: what takes several statements.
+pub(crate) fn at_one_moment<T>(
+    connection: &Connection,
+    path: &Path,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, IndexError> {
+    let failed = |error| IndexError::sql(path, error);
+    // Only reads, and none of these is ever within another one.
+    let snapshot = connection.unchecked_transaction().map_err(failed)?;
+    let found = read(&snapshot).map_err(failed)?;
+    snapshot.commit().map_err(failed)?;
+    Ok(found)
+}
+
 /// Closes a database; `clean` says that nothing was going on, so that the next start need not look at every page.
 pub(crate) fn stop(connection: Connection, path: &Path, clean: bool) -> Result<(), IndexError> {
     if clean {

@@ -43,7 +43,7 @@ impl DirectoryReader {
     /// # Errors
     /// When the database cannot be read.
     pub fn members(&self) -> Result<Members, IndexError> {
-        let state = state::read(&self.connection).map_err(|error| IndexError::sql(&self.path, error))?;
+        let state = open::at_one_moment(&self.connection, &self.path, state::read)?;
         Ok(state.map(|state| state.members).unwrap_or_default())
     }
 
@@ -78,8 +78,9 @@ impl DirectoryReader {
         after: Option<KeptAt<'_>>,
         limit: usize,
     ) -> Result<Vec<Kept>, IndexError> {
-        let kept = kept_after(&self.connection, path, since, after, limit);
-        kept.map_err(|error| IndexError::sql(&self.path, error))
+        open::at_one_moment(&self.connection, &self.path, |connection| {
+            kept_after(connection, path, since, after, limit)
+        })
     }
 
     /// The latest committed acts at a path, at what lies below it, and at the directories above; at most `limit`, the newest
@@ -88,9 +89,9 @@ impl DirectoryReader {
     /// # Errors
     /// When the database cannot be read.
     pub fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, IndexError> {
-        let acts =
-            Actors::read(&self.connection).and_then(|actors| acts(&self.connection, &actors, path, limit));
-        acts.map_err(|error| IndexError::sql(&self.path, error))
+        open::at_one_moment(&self.connection, &self.path, |connection| {
+            acts(connection, &Actors::read(connection)?, path, limit)
+        })
     }
 
     /// Gives every committed chunk list to `each`, with the hash of its content.

@@ -31,6 +31,7 @@ mod random;
 mod real;
 mod refusals;
 mod restarts;
+mod restores;
 mod roots;
 mod rows;
 mod strace;

@@ -5,7 +5,7 @@ use file_sync_core::engine::Incarnation;
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::Time;
-use file_sync_index::{Batch, DirectoryIndex, DirectoryReader, IndexError, KeptAt, Row};
+use file_sync_index::{Act, Batch, DirectoryIndex, DirectoryReader, IndexError, KeptAt, Row};
 
 use crate::samples;
 
@@ -201,6 +201,29 @@ fn a_state_that_loses_members_and_remotes_loses_them_on_disk() {
         state.incarnations.push(Incarnation { number: 4, began: u64::MAX });
         state.remotes.values_mut().for_each(|remote| remote.merged += 1);
     }
+}
+
+#[test]
+fn p3_acts_are_read_as_of_one_moment_while_acts_of_new_devices_are_added() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let reader = DirectoryReader::open(&path).expect("opened beside it");
+    let reading = std::thread::spawn(move || {
+        loop {
+            let acts = reader.acts(&samples::path(b"acted/on"), 1000).expect("whole at any moment");
+            let by: Vec<u8> = acts.iter().rev().map(|act| act.by.expect("a device").0[0]).collect();
+            assert_eq!(by, (1..=by.len() as u8).collect::<Vec<_>>());
+            if by.len() == 255 {
+                break;
+            }
+        }
+    });
+    for number in 1..=255 {
+        let act = Act { by: Some(samples::device(number)), ..samples::acts().remove(0) };
+        index.commit(&Batch { acts: vec![act], ..Batch::default() }).expect("committed");
+    }
+    reading.join().expect("every answer was whole");
 }
 
 #[test]

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use file_sync_core::engine::FetchRequest;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
 use file_sync_core::version::{Content, ContentHash, DeviceId};
+use file_sync_disk::Root;
 use file_sync_index::Directory;
 
 use super::House;
@@ -27,6 +29,10 @@ use crate::transfer::{Beside, Failure};
 /// What is fetched at once: contents, and their bytes.
 const BATCH_FILES: usize = 1_024;
 const BATCH_BYTES: u64 = 64 << 20;
+
+/// So long a user's act may take until it is noted, and so often that is looked at.
+const NOTED_WITHIN: Duration = Duration::from_secs(3);
+const NOTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the versions of a path are found out with, and brought back.
 struct Seeker {
@@ -45,6 +51,8 @@ struct Plan {
     /// What is not fetched, as it is in place already.
     in_place: BTreeSet<SyncPath>,
     left: Vec<SyncPath>,
+    /// What is recorded, and has gone from the disk all the same: that it has is not noted yet.
+    lost: Vec<Version>,
     /// What is not fetched, as something is in the way.
     hindered: AllUnplaced,
     /// What is at the path of the only one now, and may be replaced. Of a directory, only what is not there comes back.
@@ -128,6 +136,9 @@ impl Seeker {
         inside: Option<(Directory, SyncPath)>,
         is_gone: impl Future<Output = ()>,
     ) -> Result<Restored, Refusal> {
+        if request.to.is_none() {
+            self.catch_up().await?;
+        }
         let mut untold = Vec::new();
         let mut listed = self.listed(Vec::new()).await?;
         // Others are asked unless it is clear already which one is meant.
@@ -138,8 +149,13 @@ impl Seeker {
         // Who names a version or a time does not mean the newest.
         let newer = listed.newer.filter(|_| request.version.is_none() && request.at.is_none());
         let inside = inside.filter(|(other, _)| other.directory == self.row.directory);
-        let plan = self.plan(chosen, request, inside.map(|(_, place)| place))?;
-        let mut fetched = self.reserve(&plan);
+        let (editor, path, to) = (self.editor.clone(), self.path.clone(), request.to.clone());
+        let planned = blocking(move || {
+            let plan = Plan::of(&editor, &path, chosen, to.as_ref(), inside.map(|(_, place)| place))?;
+            let fetched = plan.reserve(&editor.root);
+            Ok((plan, fetched))
+        });
+        let (plan, mut fetched) = planned.await?;
         let is_fetched = tokio::select! {
             biased;
             () = is_gone => false,
@@ -155,69 +171,29 @@ impl Seeker {
         done
     }
 
-    fn plan(
-        &self,
-        chosen: Vec<Version>,
-        request: &Restore,
-        inside: Option<SyncPath>,
-    ) -> Result<Plan, Refusal> {
-        let editor = &self.editor;
-        let at_its_path = |version: Version| (version.clone(), version.path);
-        let mut plan = Plan::default();
-        match (&request.to, &chosen[..]) {
-            (Some(to), [version]) => match inside {
-                Some(place) if editor.is_present(&place) => {
-                    return Err(is_there_already(&printable(to.as_path().as_os_str())));
-                }
-                Some(place) => plan.wanted.push((version.clone(), place)),
-                None => {
-                    check_is_free(to.as_path())?;
-                    plan.wanted.push((version.clone(), version.path.clone()));
-                    plan.out = Some(to.as_path().to_owned());
-                    return Ok(plan);
-                }
-            },
-            (Some(_), _) => {
-                return Err(Refusal::new(format!(
-                    "{} was a directory; --to takes one file's version, without it all of them come back",
-                    self.path
-                )));
+    /// Waits until what a user has just done at the path is noted: what is to be had, and what it is put in place of, follows
+    /// from that. Of a directory, what has still not been noted then fails by itself.
+    async fn catch_up(&self) -> Result<(), Refusal> {
+        let deadline = Instant::now() + NOTED_WITHIN;
+        loop {
+            let (editor, path) = (self.editor.clone(), self.path.clone());
+            let seen = blocking(move || Ok((editor.is_behind(&path), editor.is_directory(&path))));
+            let (is_behind, is_directory) = seen.await?;
+            if !is_behind {
+                return Ok(());
             }
-            (None, [version]) if version.path == self.path => {
-                plan.expect = editor.record(&version.path);
-                plan.wanted.push(at_its_path(version.clone()));
+            if Instant::now() >= deadline {
+                return if is_directory { Ok(()) } else { Err(self.is_not_noted()) };
             }
-            (None, _) => {
-                let (there, gone): (Vec<Version>, Vec<Version>) =
-                    chosen.into_iter().partition(|version| editor.is_present(&version.path));
-                plan.left = there.into_iter().map(|version| version.path).collect();
-                plan.wanted = gone.into_iter().map(at_its_path).collect();
-            }
+            tokio::time::sleep(NOTED_PAUSE).await;
         }
-        // What cannot be placed is not fetched either.
-        let wanted: Vec<Wanted> = plan.wanted.iter().map(|each| as_wanted(each, &plan.expect)).collect();
-        let (lacking, hindered) = editor.lacking(&wanted);
-        if let (true, Some(Unplaced::Failed(reason))) = (plan.is_one(&self.path), hindered.values().next()) {
-            return Err(Refusal::new(reason.clone()));
-        }
-        plan.in_place = wanted.into_iter().map(|wanted| wanted.path).collect();
-        plan.in_place.retain(|path| !lacking.contains(path) && !hindered.contains_key(path));
-        plan.hindered = hindered;
-        Ok(plan)
     }
 
-    /// Keeps in the stage what only others have and is to be placed, as it comes.
-    fn reserve(&self, plan: &Plan) -> Fetched {
-        let is_lacking = |(version, place): &&(Version, SyncPath)| {
-            plan.is_lacking(version, place) && !plan.hindered.contains_key(place)
-        };
-        let lacking = plan.wanted.iter().filter(is_lacking).map(|(version, _)| version.content.hash());
-        let contents: BTreeSet<ContentHash> = lacking.collect();
-        let reserved = self.editor.root.reserve_stage(contents.iter().copied().collect());
-        // What is there already was not staged for this, and stays.
-        let is_to_come = |content: &ContentHash| !self.editor.root.staged(*content);
-        let contents = contents.into_iter().filter(is_to_come).collect();
-        Fetched { contents, failures: BTreeMap::new(), unplaced: BTreeSet::new(), reserved }
+    fn is_not_noted(&self) -> Refusal {
+        let path = &self.path;
+        Refusal::new(format!(
+            "{path} has just changed, or cannot be looked at; nothing was done; look, and try again"
+        ))
     }
 
     /// Has it all staged. Each keeper is asked in its turn for what those before it did not have.
@@ -330,7 +306,9 @@ impl Seeker {
         fetched: &Fetched,
         is_one: bool,
     ) -> Result<Vec<Unrestored>, Refusal> {
-        let mut failed = Vec::new();
+        let lost = std::mem::take(&mut plan.lost);
+        let mut failed: Vec<Unrestored> =
+            lost.iter().map(|version| unrestored(version, self.is_not_noted().message)).collect();
         for (version, place) in std::mem::take(&mut plan.wanted) {
             let is_lacking = plan.is_lacking(&version, &place) && !plan.hindered.contains_key(&place);
             match fetched.failures.get(&version.content.hash()).filter(|_| is_lacking) {
@@ -371,6 +349,78 @@ impl Seeker {
 }
 
 impl Plan {
+    /// What is to be done to bring these versions of a path back, here or to another place.
+    fn of(
+        editor: &Editor,
+        path: &SyncPath,
+        chosen: Vec<Version>,
+        to: Option<&LocalPath>,
+        inside: Option<SyncPath>,
+    ) -> Result<Plan, Refusal> {
+        let at_its_path = |version: Version| (version.clone(), version.path);
+        let mut plan = Plan::default();
+        match (to, &chosen[..]) {
+            (Some(to), [version]) if version.path == *path => match inside {
+                Some(place) if editor.is_present(&place) => {
+                    return Err(is_there_already(&printable(to.as_path().as_os_str())));
+                }
+                Some(place) => plan.wanted.push((version.clone(), place)),
+                None => {
+                    check_is_free(to.as_path())?;
+                    plan.wanted.push((version.clone(), version.path.clone()));
+                    plan.out = Some(to.as_path().to_owned());
+                    return Ok(plan);
+                }
+            },
+            (Some(_), _) => {
+                return Err(Refusal::new(format!(
+                    "{path} was a directory; --to takes one file's version, without it all of them come back"
+                )));
+            }
+            (None, [version]) if version.path == *path => {
+                plan.expect = editor.record(&version.path);
+                plan.wanted.push(at_its_path(version.clone()));
+            }
+            (None, _) => {
+                let (there, gone): (Vec<Version>, Vec<Version>) =
+                    chosen.into_iter().partition(|version| editor.is_present(&version.path));
+                let (lost, there): (Vec<Version>, Vec<Version>) =
+                    there.into_iter().partition(|version| editor.has_gone(&version.path));
+                plan.left = there.into_iter().map(|version| version.path).collect();
+                plan.wanted = gone.into_iter().map(at_its_path).collect();
+                plan.lost = lost;
+            }
+        }
+        plan.see_what_is_there(editor, path)?;
+        Ok(plan)
+    }
+
+    /// What cannot be placed is not fetched either, nor what is there already.
+    fn see_what_is_there(&mut self, editor: &Editor, path: &SyncPath) -> Result<(), Refusal> {
+        let wanted: Vec<Wanted> = self.wanted.iter().map(|each| as_wanted(each, &self.expect)).collect();
+        let (lacking, hindered) = editor.lacking(&wanted);
+        if let (true, Some(Unplaced::Failed(reason))) = (self.is_one(path), hindered.values().next()) {
+            return Err(Refusal::new(reason.clone()));
+        }
+        self.in_place = wanted.into_iter().map(|wanted| wanted.path).collect();
+        self.in_place.retain(|path| !lacking.contains(path) && !hindered.contains_key(path));
+        self.hindered = hindered;
+        Ok(())
+    }
+
+    /// Keeps in the stage what only others have and is to be placed, as it comes.
+    fn reserve(&self, root: &Root) -> Fetched {
+        let is_lacking = |(version, place): &&(Version, SyncPath)| {
+            self.is_lacking(version, place) && !self.hindered.contains_key(place)
+        };
+        let lacking = self.wanted.iter().filter(is_lacking).map(|(version, _)| version.content.hash());
+        let contents: BTreeSet<ContentHash> = lacking.collect();
+        let reserved = root.reserve_stage(contents.iter().copied().collect());
+        // What is there already was not staged for this, and stays.
+        let contents = contents.into_iter().filter(|content| !root.staged(*content)).collect();
+        Fetched { contents, failures: BTreeMap::new(), unplaced: BTreeSet::new(), reserved }
+    }
+
     /// True if it is one file's version that is asked for, and not what a directory held.
     fn is_one(&self, path: &SyncPath) -> bool {
         matches!(&self.wanted[..], [(version, _)] if version.path == *path)

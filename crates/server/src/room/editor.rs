@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
 use file_sync_core::engine::{Conflict, Engine, Explanation};
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::{Record, Stat};
+use file_sync_core::record::{Kind, Record, Seen, Stat};
 use file_sync_core::version::{Content, ContentHash, Time, Value};
 use file_sync_disk::Root;
 use file_sync_index::{Act, DirectoryReader};
@@ -129,6 +129,31 @@ impl Editor {
         lock(&self.engine).record(path).cloned()
     }
 
+    /// True if the disk is not as it is recorded at a path, or if something that is recorded in it has gone: what its user has
+    /// just done is not noted yet.
+    pub(crate) fn is_behind(&self, path: &SyncPath) -> bool {
+        let is_as_recorded = match (self.record(path), self.root.look(path)) {
+            (None, Ok(None)) => true,
+            (Some(record), Ok(Some(seen))) => is_as_recorded(&record, &seen),
+            _ => path.is_root(),
+        };
+        let has_lost = || {
+            let recorded = self.recorded();
+            recorded.iter().any(|(below, _)| path.is_ancestor_of(below) && self.has_gone(below))
+        };
+        !is_as_recorded || (self.is_directory(path) && has_lost())
+    }
+
+    /// True if a directory is recorded at a path.
+    pub(crate) fn is_directory(&self, path: &SyncPath) -> bool {
+        path.is_root() || self.record(path).is_some_and(|record| record.content == Content::Directory)
+    }
+
+    /// True if nothing is at a path of the disk, whatever is recorded.
+    pub(crate) fn has_gone(&self, path: &SyncPath) -> bool {
+        matches!(self.root.look(path), Ok(None))
+    }
+
     /// Why a path is as it is.
     pub(crate) fn explain(&self, path: &SyncPath) -> Explanation {
         lock(&self.engine).explain(path)
@@ -183,6 +208,11 @@ impl Editor {
                         |path: &&SyncPath| ((*path).clone(), Unplaced::Failed(refusal.message.clone()));
                     unplaced.extend(placed.iter().map(failed));
                 }
+            }
+            // What was there already, as is recorded, may have been changed meanwhile.
+            let is_there = |wanted: &&Wanted| !placed.contains(&wanted.path) && self.is_behind(&wanted.path);
+            for wanted in some.iter().filter(is_there) {
+                unplaced.entry(wanted.path.clone()).or_insert(Unplaced::Changed);
             }
         }
         unplaced
@@ -406,6 +436,11 @@ fn note_unplaced(
         };
         unplaced.insert(path, why);
     }
+}
+
+fn is_as_recorded(record: &Record, seen: &Seen) -> bool {
+    let is_directory = record.content == Content::Directory && seen.kind == Kind::Directory;
+    is_directory || record.stat == seen.stat
 }
 
 fn why_not(outcome: &OpOutcome) -> Option<Unplaced> {
