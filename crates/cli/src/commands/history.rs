@@ -19,7 +19,11 @@ pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), F
     let request = OnPath { path: local_path(path)? };
     let history: History = client.post("/v1/history", &request).await?;
     say_untold(&history.untold, console);
-    say_newer(history.newer.as_ref(), console);
+    if let Some(Unhad { id, replaced }) = &history.newer {
+        console.remark(&format!(
+            "a newer version, {id}, was replaced or deleted {replaced}: nobody who was asked has it"
+        ));
+    }
     console.result(&history, text)
 }
 
@@ -27,15 +31,6 @@ pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), F
 pub fn say_untold(untold: &[Untold], console: Console) {
     for Untold { remote, reason } in untold {
         console.remark(&format!("not known what {} keeps: {}", shown(remote), shown(reason)));
-    }
-}
-
-/// Says that what is to be had is not what was last there.
-pub fn say_newer(newer: Option<&Unhad>, console: Console) {
-    if let Some(Unhad { id, replaced }) = newer {
-        console.remark(&format!(
-            "a newer version, {id}, was replaced or deleted {replaced}: nobody who was asked has it"
-        ));
     }
 }
 

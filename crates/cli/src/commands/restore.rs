@@ -1,16 +1,16 @@
 //! `restore`: brings kept versions back.
 
 use file_sync_server::api::command::Restore;
-use file_sync_server::api::types::{Restored, Unrestored};
+use file_sync_server::api::types::{Restored, ShownPath, Unrestored};
 
-use super::history::{keepers, say_newer, say_untold};
+use super::history::{keepers, say_untold};
 use super::{shown, shown_path};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// So many of the paths that were left as they are get named.
-const LEFT_SHOWN_MAX: usize = 10;
+/// So many of the paths that were left get named.
+const NAMED_MAX: usize = 10;
 
 /// Has versions brought back, and says which.
 ///
@@ -20,7 +20,6 @@ pub async fn run(request: &Restore, client: &Client, console: Console) -> Result
     // Bytes may have to come from a remote first.
     let restored: Restored = client.post_patiently("/v1/restore", request).await?;
     say_untold(&restored.untold, console);
-    say_newer(restored.newer.as_ref(), console);
     console.result(&restored, text)?;
     failed(&restored.failed)
 }
@@ -35,6 +34,16 @@ fn failed(failed: &[Unrestored]) -> Result<(), Failure> {
     }))
 }
 
+/// A line that names the first paths of many.
+fn named(what: &str, paths: &[ShownPath]) -> String {
+    if paths.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = paths.iter().take(NAMED_MAX).map(shown_path).collect();
+    let more = if paths.len() > names.len() { ", …" } else { "" };
+    format!("{what} ({}): {}{more}\n", paths.len(), names.join(", "))
+}
+
 fn text(restored: &Restored) -> String {
     let mut text = String::new();
     for version in &restored.restored {
@@ -42,15 +51,8 @@ fn text(restored: &Restored) -> String {
         let from = if version.here { String::new() } else { format!(", kept by {}", keepers(version)) };
         text.push_str(&format!("restored {} {}{from}{to}\n", shown_path(&version.path), version.id));
     }
-    if !restored.left.is_empty() {
-        let names: Vec<String> = restored.left.iter().take(LEFT_SHOWN_MAX).map(shown_path).collect();
-        let more = if restored.left.len() > names.len() { ", …" } else { "" };
-        let n_left = restored.left.len();
-        text.push_str(&format!(
-            "left as they are, since they are there ({n_left}): {}{more}\n",
-            names.join(", ")
-        ));
-    }
+    text.push_str(&named("left as they are, since they are there", &restored.left));
+    text.push_str(&named("left out, since they were written after that time", &restored.later));
     if text.is_empty() && restored.failed.is_empty() {
         text = format!(
             "{} in {}: nothing was missing\n",

@@ -172,9 +172,12 @@ fn who_is_away_is_named_and_another_that_keeps_it_does() {
     let old = id(&versions(&alpha, "f")[0]).to_owned();
     beta.stop();
     disconnected(&alpha);
-    for arguments in [vec!["restore", &file], vec!["restore", &file, "--version", &old]] {
+    for (arguments, said) in [
+        (vec!["restore", &file], "is not to be had; nothing was changed"),
+        (vec!["restore", &file, "--version", &old], "no version"),
+    ] {
         let refusal = alpha.refused(1, &arguments);
-        assert!(refusal.contains("no version") && refusal.contains("beta (not connected)"), "{refusal}");
+        assert!(refusal.contains(said) && refusal.contains("beta (not connected)"), "{refusal}");
         assert!(refusal.contains("gamma (not connected)"), "{refusal}");
     }
     assert_eq!(alpha.user().read("f"), b"new", "nothing was changed");
@@ -274,6 +277,49 @@ fn v3_what_is_kept_here_and_has_become_other_bytes_is_refused_and_nothing_change
     assert!(!out.exists());
     assert_eq!(beta.run(["restore", &path_of(&beta, "d")]).status.code(), Some(1));
     check(&[&alpha, &beta], "d/\nd/y \"y\"\nf \"new\"");
+}
+
+/// What this device kept itself has gone from its store, or has rotted, and another member keeps it.
+#[test]
+fn v3_what_is_lost_from_the_store_here_comes_from_another_member() {
+    let (alpha, beta, gamma) = sharing_three();
+    for name in ["gone", "rotten", "d/gone", "d/rotten"] {
+        beta.user().write(name, name, JANUARY);
+    }
+    settle(&[&alpha, &beta, &gamma]);
+    for name in ["gone", "rotten"] {
+        beta.user().write(name, "new", FEBRUARY);
+    }
+    beta.user().remove_all("d");
+    settle(&[&alpha, &beta, &gamma]);
+    assert_eq!((kept_files(&alpha).len(), kept_files(&gamma).len()), (4, 4));
+    for file in kept_files(&alpha) {
+        let bytes = fs::read(&file).expect("it can be read");
+        if bytes.ends_with(b"gone") {
+            fs::remove_file(&file).expect("somebody removes it");
+        } else {
+            fs::write(&file, bytes.to_ascii_uppercase()).expect("it can be written");
+        }
+    }
+    for (name, here) in [("gone", false), ("rotten", true)] {
+        let listed = versions(&alpha, name);
+        assert_eq!((listed.len(), &listed[0]["here"]), (1, &json!(here)), "{name}: {listed:?}");
+        assert_eq!(listed[0]["remotes"], json!(["gamma"]), "{name}: {listed:?}");
+        let file = path_of(&alpha, name);
+        let out = alpha.beside(name).to_str().expect("UTF-8").to_owned();
+        alpha.ok(["restore", &file, "--to", &out]);
+        assert_eq!(fs::read(&out).ok().as_deref(), Some(name.as_bytes()));
+        // Also where it is clear at once which one is meant, and nobody was asked.
+        alpha.ok(["restore", &file, "--version", id(&listed[0])]);
+        assert_eq!(alpha.user().read(name), name.as_bytes());
+    }
+    alpha.ok(["restore", &path_of(&alpha, "d")]);
+    settle(&[&alpha, &beta, &gamma]);
+    equal(&[&alpha, &beta, &gamma]);
+    for name in ["d/gone", "d/rotten"] {
+        assert_eq!(gamma.user().read(name), name.as_bytes());
+    }
+    assert!(files_below(&alpha.root().join(".file-sync/stage")).is_empty(), "nothing is left in the stage");
 }
 
 #[test]

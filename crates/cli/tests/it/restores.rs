@@ -1,7 +1,9 @@
 //! A restore in the moment after its user's own act, which is not noted yet: what it says is what it has done.
 
+use serde_json::Value;
+
 use crate::device::{Device, text};
-use crate::world::{FEBRUARY, JANUARY, MARCH, check, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, check, connected, disconnected, settle, sharing};
 
 fn path_of(device: &Device, name: &str) -> String {
     device.root().join(name).to_str().expect("UTF-8").to_owned()
@@ -61,13 +63,70 @@ fn v3_a_restore_during_a_pause_is_of_what_was_done_during_it() {
     alpha.user().remove_all("d");
     alpha.ok(["restore", &f, "--version", &id]);
     assert_eq!(alpha.user().read("f"), b"first");
-    // Beta is not asked during a pause for what it keeps of `first`.
+    // Beta is not asked during a pause; the bytes that were there last are kept here from an earlier time.
     let output = alpha.run(["restore", &d]);
     assert!(text(&output.stderr).contains("not known what beta keeps: docs is paused here"));
-    assert_eq!(alpha.user().read("d/x"), b"second");
+    assert!(output.status.success() && alpha.user().read("d/x") == b"first", "{}", text(&output.stderr));
     alpha.ok(["sync", "resume", "docs"]);
     settle(&[&alpha, &beta]);
-    check(&[&alpha, &beta], "d/\nd/x \"second\"\nf \"first\"");
+    check(&[&alpha, &beta], "d/\nd/x \"first\"\nf \"first\"");
+}
+
+/// While beta, which keeps what alpha replaced and deleted, is away.
+#[test]
+fn v3_an_older_version_is_not_taken_for_the_last_and_what_is_missing_is_named() {
+    let (alpha, mut beta) = first_again();
+    beta.user().write("g", "one", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.user().write("g", "two", FEBRUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().write("g", "three", MARCH);
+    alpha.user().write("d/own", "alpha's", MARCH);
+    settle(&[&alpha, &beta]);
+    alpha.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    disconnected(&alpha);
+    let (d, g) = (path_of(&alpha, "d"), path_of(&alpha, "g"));
+    let refusal = alpha.refused(1, ["restore", &g]);
+    assert!(refusal.contains("what was there last") && refusal.contains("is not to be had"), "{refusal}");
+    assert!(refusal.contains("beta (not connected)"), "{refusal}");
+    assert_eq!(alpha.user().read("g"), b"three");
+    let (_, after) = refusal.split_once("--version ").expect("another is named");
+    let id = after.split('`').next().expect("an id");
+    alpha.ok(["restore", &g, "--version", id]);
+    assert_eq!(alpha.user().read("g"), b"one");
+    let output = alpha.run(["restore", &d, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let restored: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let paths = |list: &str| {
+        let entries = restored[list].as_array().expect("a list").iter();
+        entries.map(|entry| entry["path"].as_str().expect("a path").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((paths("restored"), paths("failed")), (vec!["d/x".to_owned()], vec!["d/own".to_owned()]));
+    assert!(text(&output.stderr).contains("d/own: it is not to be had; not known of: beta (not connected)"));
+    beta.begin();
+    connected(&alpha);
+    alpha.ok(["restore", &d]);
+    settle(&[&alpha, &beta]);
+    check(&[&alpha, &beta], "d/\nd/own \"alpha's\"\nd/x \"first\"\nf \"first\"\ng \"one\"");
+}
+
+#[test]
+fn as_of_a_time_before_a_file_was_written_it_is_not_brought_back() {
+    let (alpha, beta) = sharing();
+    let yesterday = jiff::Timestamp::now().as_second() - 86_400;
+    alpha.user().write("d/late", "late", yesterday);
+    alpha.user().write("d/old", "old", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "d/late"), "--at", "2d"]);
+    assert!(refusal.contains("nothing is known of it at that time"), "{refusal}");
+    let said = alpha.ok(["restore", &path_of(&alpha, "d"), "--at", "2d"]);
+    assert!(said.contains("left out, since they were written after that time (1): d/late"), "{said}");
+    settle(&[&alpha, &beta]);
+    check(&[&alpha, &beta], "d/\nd/old \"old\"");
 }
 
 #[test]

@@ -75,9 +75,25 @@ impl Link {
         content: ContentHash,
     ) -> Result<(u64, ChunkList), FetchError> {
         let mut asked = self.ask_content(directory, WINDOW_BYTES, ContentWhat::ChunkList(content)).await?;
-        let (length, encoded) = all_of(&mut asked, CHUNK_LIST_BYTES_MAX).await?;
-        let list = decode_chunk_list(&encoded).map_err(|error| FetchError::Remote(error.to_string()))?;
-        Ok((length, list))
+        let mut encoded = BytesMut::new();
+        loop {
+            let (piece, data) = asked.next().await?;
+            if let Some(error) = piece.error {
+                asked.finish();
+                return Err(from_wire(error));
+            }
+            if encoded.len() + data.len() > CHUNK_LIST_BYTES_MAX {
+                return Err(FetchError::TooLarge);
+            }
+            encoded.extend_from_slice(&data);
+            if piece.ends {
+                asked.finish();
+                let list =
+                    decode_chunk_list(&encoded).map_err(|error| FetchError::Remote(error.to_string()))?;
+                return Ok((piece.content_length, list));
+            }
+            asked.taken(data.len());
+        }
     }
 
     /// Fetches a page of what the remote keeps of a path. To be asked of nobody that speaks less than protocol
@@ -91,9 +107,22 @@ impl Link {
         directory: DirectoryId,
         question: KeptQuestion,
     ) -> Result<KeptPage, FetchError> {
-        let mut asked = self.ask_content(directory, WINDOW_BYTES, ContentWhat::Kept(question)).await?;
-        let (_, encoded) = all_of(&mut asked, KEPT_PAGE_BYTES_MAX).await?;
-        decode_kept_page(&encoded).map_err(|error| FetchError::Remote(error.to_string()))
+        let window_bytes = KEPT_PAGE_BYTES_MAX as u32;
+        let mut asked = self.ask_content(directory, window_bytes, ContentWhat::Kept(question)).await?;
+        let mut encoded = BytesMut::new();
+        loop {
+            let (piece, data) = asked.next().await?;
+            if let Some(error) = piece.error {
+                asked.finish();
+                return Err(from_wire(error));
+            }
+            // No more than the window comes, since none of it is given back.
+            encoded.extend_from_slice(&data);
+            if piece.ends {
+                asked.finish();
+                return decode_kept_page(&encoded).map_err(|error| FetchError::Remote(error.to_string()));
+            }
+        }
     }
 
     /// Fetches ranges (offset and length in bytes) of a content, in pieces of at most 256 KiB: those of one range in
@@ -116,27 +145,6 @@ impl Link {
             }
         });
         receiver
-    }
-}
-
-/// All of an answer that is one item of at most so many bytes, and the length of the content that it is about.
-async fn all_of(asked: &mut Asked, bytes_max: usize) -> Result<(u64, BytesMut), FetchError> {
-    let mut all = BytesMut::new();
-    loop {
-        let (piece, data) = asked.next().await?;
-        if let Some(error) = piece.error {
-            asked.finish();
-            return Err(from_wire(error));
-        }
-        if all.len() + data.len() > bytes_max {
-            return Err(FetchError::TooLarge);
-        }
-        all.extend_from_slice(&data);
-        if piece.ends {
-            asked.finish();
-            return Ok((piece.content_length, all));
-        }
-        asked.taken(data.len());
     }
 }
 

@@ -1,19 +1,20 @@
 //! The versions of a path that are to be had: what is kept here, what other members keep, and what the directory still has
-//! at another path. One list of them, and what a user chooses from it.
+//! at another path. One list of them, and what is known to have been there and is not to be had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use file_sync_core::conflict::origins;
 use file_sync_core::effect::Kept;
 use file_sync_core::path::SyncPath;
+use file_sync_core::record::Stat;
+use file_sync_core::retention::KEEP;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
 use file_sync_wire::kept::KeptVersion;
 
 use super::elsewhere::{OfRemote, Other};
-use crate::api::command::{Refusal, Restore};
-use crate::api::types::{self, Untold, rfc3339};
+use crate::api::command::Refusal;
+use crate::api::types::{self, rfc3339};
 use crate::room::{Bytes, Editor};
 
 /// What a device's clock may be ahead of this one's, in seconds, before what it kept counts as kept earlier than it was.
@@ -42,68 +43,104 @@ pub(super) struct Version {
 impl Version {
     /// True if this device knows by itself that this was at the path: its bytes are here, or it has noted when it went. All else
     /// rests on the word of whoever tells of it, who could make users' versions of it if it were taken unasked.
-    fn is_vouched(&self) -> bool {
+    pub(super) fn is_vouched(&self) -> bool {
         matches!(self.here, Some(Bytes::Kept(_) | Bytes::At(_))) || self.noted.is_some()
     }
 }
 
-/// What there is of a path.
+/// A version that was there and is not to be had: it was noted when it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) path: SyncPath,
+    pub(super) content: ContentHash,
+    /// When it was replaced or deleted.
+    pub(super) at: Time,
+}
+
+/// What there is of a path, and of all below it.
+#[derive(Default)]
 pub(super) struct Listed {
-    /// Of it and of all below it, the newest first.
+    /// The newest first.
     pub(super) versions: Vec<Version>,
-    /// What was there before that and is not to be had now, if it is newer than all that is.
-    pub(super) newer: Option<types::Unhad>,
+    /// What is not to be had of it; of what lies below, only where nothing is now. The newest first.
+    pub(super) missing: Vec<Missing>,
+}
+
+impl Listed {
+    /// What was last at the path before what is there now, if it is not to be had.
+    pub(super) fn newer(&self, path: &SyncPath) -> Option<&Missing> {
+        let missing = self.missing.iter().find(|missing| missing.path == *path)?;
+        let mut had = self.versions.iter().filter(|version| version.path == *path && version.is_vouched());
+        had.all(|version| version.at < missing.at).then_some(missing)
+    }
 }
 
 /// The versions of a path that are to be had, those that members have told of among them.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(super) fn list(editor: &Editor, path: &SyncPath, told: Vec<OfRemote>) -> Result<Listed, Refusal> {
+pub(super) fn list(
+    editor: &Editor,
+    path: &SyncPath,
+    told: Vec<OfRemote>,
+    now: Time,
+) -> Result<Listed, Refusal> {
     let acts = editor.acts(path, ACTS_MAX)?;
-    let mut versions = gather(editor.versions(path)?, &acts, told);
-    add_from_other_paths(editor, path, &acts, &mut versions);
+    let mut versions =
+        gather(editor.versions(path)?, &|kept| editor.is_in_store(&kept.name, &kept.stat), &acts, told);
+    let elsewhere = add_noted(path, &acts, &mut versions, |content| editor.holder(content, path));
+    let mut missing = elsewhere;
+    // What has gone from the store, and nobody else keeps.
+    let (had, gone): (Vec<Version>, Vec<Version>) =
+        versions.into_iter().partition(|version| version.here.is_some() || !version.keepers.is_empty());
+    let gone = gone.into_iter().map(|Version { path, content, at, .. }| (path, content.hash(), at));
+    missing.extend(gone.map(|(path, content, at)| Missing { path, content, at }));
+    let mut missing = still_missing(path, &acts, missing, now);
+    missing.retain(|missing| match editor.record(&missing.path) {
+        Some(record) if missing.path == *path => record.content.hash() != missing.content,
+        Some(_) => false,
+        None => missing.path == *path || editor.holder(&missing.content, &missing.path).is_none(),
+    });
+    let mut versions = had;
     sort(&mut versions);
-    let present = editor.record(path).map(|record| record.content.hash());
-    let newer = newer(path, &acts, &versions, present);
-    Ok(Listed { versions, newer })
+    Ok(Listed { versions, missing })
 }
 
-/// The last that was replaced or deleted at the path, unless it is to be had, or there again.
-fn newer(
+/// Lists each act that none of the versions is of: where its bytes are to be had, as a version of its own, since others of the
+/// same bytes were there at other times. Those are returned whose bytes are not.
+///
+/// `holder`: what was replaced here, and is not kept, may still be part of the directory under another name.
+fn add_noted(
     path: &SyncPath,
     acts: &[Act],
-    versions: &[Version],
-    present: Option<ContentHash>,
-) -> Option<types::Unhad> {
-    let own = acts.iter().filter(|act| act.path == *path && act.what != "expired");
-    let (content, at) = own.filter_map(|act| Some((act.before?, act.at))).next()?;
-    let mut had = versions.iter().filter(|version| version.path == *path);
-    let is_had = had.any(|version| version.content.hash() == content) || present == Some(content);
-    (!is_had).then(|| types::Unhad { id: short(&content), replaced: rfc3339(at) })
-}
-
-/// What was replaced here, and is not kept, may still be part of the directory under another name.
-fn add_from_other_paths(editor: &Editor, path: &SyncPath, acts: &[Act], versions: &mut Vec<Version>) {
-    let mut known: BTreeMap<ContentHash, Vec<usize>> = BTreeMap::new();
-    let own = versions.iter().enumerate().filter(|(_, version)| version.path == *path);
-    for (index, version) in own {
-        known.entry(version.content.hash()).or_default().push(index);
+    versions: &mut Vec<Version>,
+    holder: impl Fn(&ContentHash) -> Option<(Bytes, Stat)>,
+) -> Vec<Missing> {
+    let mut known: BTreeMap<(SyncPath, ContentHash), Vec<usize>> = BTreeMap::new();
+    for (index, version) in versions.iter().enumerate() {
+        known.entry((version.path.clone(), version.content.hash())).or_default().push(index);
     }
-    let mut seen = BTreeSet::new();
-    for act in acts.iter().filter(|act| act.path == *path && act.what != "expired") {
-        let Some(content) = act.before.filter(|content| seen.insert(*content)) else { continue };
-        let known = known.get(&content).map(Vec::as_slice).unwrap_or_default();
-        let is_lacking = known.iter().any(|index| versions[*index].here.is_none());
-        if !known.is_empty() && !is_lacking {
+    let mut held: BTreeMap<ContentHash, Option<(Bytes, Stat)>> = BTreeMap::new();
+    let mut missing = Vec::new();
+    for act in acts.iter().filter(|act| act.what != "expired" && is_at_or_below(path, &act.path)) {
+        let Some(content) = act.before else { continue };
+        let same = known.get(&(act.path.clone(), content)).map(Vec::as_slice).unwrap_or_default();
+        let is_here = same.iter().any(|index| versions[*index].here.is_some());
+        let elsewhere = if is_here || act.path != *path {
+            None
+        } else {
+            held.entry(content).or_insert_with(|| holder(&content)).clone()
+        };
+        if let Some((bytes, _)) = &elsewhere {
+            same.iter().for_each(|index| versions[*index].here = Some(bytes.clone()));
+        }
+        if same.iter().any(|index| versions[*index].noted == Some(act.at)) {
             continue;
         }
-        let Some((bytes, stat)) = editor.holder(&content, path) else { continue };
-        for index in known {
-            versions[*index].here.get_or_insert_with(|| bytes.clone());
-        }
-        if known.is_empty() {
-            versions.push(Version {
+        let like = same.iter().map(|index| &versions[*index]).max_by_key(|version| version.here.is_some());
+        let version = match (like, elsewhere) {
+            (Some(like), _) if like.here.is_some() || !like.keepers.is_empty() => like.clone(),
+            (_, Some((bytes, stat))) => Version {
                 path: path.clone(),
                 content: Content::File(content),
                 length: stat.size,
@@ -112,27 +149,59 @@ fn add_from_other_paths(editor: &Editor, path: &SyncPath, acts: &[Act], versions
                 at: act.at,
                 here: Some(bytes),
                 keepers: BTreeMap::new(),
-                noted: Some(act.at),
-            });
-        }
+                noted: None,
+            },
+            _ => {
+                missing.push(Missing { path: act.path.clone(), content, at: act.at });
+                continue;
+            }
+        };
+        known.entry((act.path.clone(), content)).or_default().push(versions.len());
+        versions.push(Version { at: act.at, noted: Some(act.at), ..version });
     }
+    missing
+}
+
+fn is_at_or_below(path: &SyncPath, other: &SyncPath) -> bool {
+    path == other || path.is_ancestor_of(other)
+}
+
+/// Of what is not to be had at a path all, of what lies below it that which is still to be expected: it went lately, and no
+/// copy of it was kept here until its time was over. The newest first.
+fn still_missing(path: &SyncPath, acts: &[Act], mut missing: Vec<Missing>, now: Time) -> Vec<Missing> {
+    let expired = acts.iter().filter(|act| act.what == "expired");
+    let expired: BTreeSet<(&SyncPath, ContentHash)> =
+        expired.filter_map(|act| Some((&act.path, act.before?))).collect();
+    missing.retain(|missing| {
+        let is_late = missing.at.seconds > now.seconds.saturating_sub(KEEP);
+        missing.path == *path || is_late && !expired.contains(&(&missing.path, missing.content))
+    });
+    missing.sort_by(|one, other| (other.at, &one.path).cmp(&(one.at, &other.path)));
+    missing
 }
 
 /// One list of what is kept here (the newest first) and elsewhere (of each member, in order). What several keep of the same
 /// act is listed once.
-fn gather(kept: Vec<Kept>, acts: &[Act], told: Vec<OfRemote>) -> Vec<Version> {
+///
+/// `is_there`: false of what is listed as kept here and has gone all the same.
+fn gather(
+    kept: Vec<Kept>,
+    is_there: &dyn Fn(&Kept) -> bool,
+    acts: &[Act],
+    told: Vec<OfRemote>,
+) -> Vec<Version> {
     let mut noted = Noted::new(acts);
     let mut versions: Vec<Version> = kept
         .into_iter()
         .map(|kept| Version {
             noted: noted.when(None, &kept.path, kept.content.hash(), kept.at),
+            here: is_there(&kept).then(|| Bytes::Kept(kept.name.clone())),
             path: kept.path,
             content: kept.content,
             length: kept.stat.size,
             mode: kept.stat.mode & 0o777,
             mtime: kept.stat.mtime,
             at: kept.at,
-            here: Some(Bytes::Kept(kept.name)),
             keepers: BTreeMap::new(),
         })
         .collect();
@@ -293,110 +362,29 @@ pub(super) fn id_of(version: &Version) -> String {
     short(&version.content.hash())
 }
 
-fn short(content: &ContentHash) -> String {
+pub(super) fn short(content: &ContentHash) -> String {
     content.to_string()[..16].to_owned()
 }
 
-/// True if a version is surely the one that is meant, whatever others keep: its id is given in full.
-pub(super) fn is_given(version: &Version, path: &SyncPath, request: &Restore) -> bool {
-    version.path == *path
-        && request.version.as_ref().is_some_and(|given| given.to_lowercase() == id_of(version))
-}
-
-/// The version of a path that is asked for, or, of a directory, one of each path below it.
-pub(super) fn choose(
-    path: &SyncPath,
-    versions: Vec<Version>,
-    request: &Restore,
-    untold: &[Untold],
-) -> Result<Vec<Version>, Refusal> {
-    let beside = not_asked(untold);
-    let (own, below): (Vec<Version>, Vec<Version>) =
-        versions.into_iter().partition(|version| version.path == *path);
-    if let Some(given) = &request.version {
-        let given = given.to_lowercase();
-        let candidates: Vec<&Version> =
-            own.iter().filter(|version| id_of(version).starts_with(&given)).collect();
-        let ids: BTreeSet<String> = candidates.iter().map(|version| id_of(version)).collect();
-        // Of equal ones that whose bytes are here.
-        let best = candidates.iter().find(|version| version.here.is_some()).or(candidates.first());
-        return match best {
-            Some(version) if ids.len() == 1 && !given.is_empty() => Ok(vec![(*version).clone()]),
-            Some(_) => Err(Refusal::new(format!(
-                "{} versions of {path} have ids like that; give more of it",
-                ids.len()
-            ))),
-            None => Err(Refusal::unknown(format!(
-                "no version {given} of {path} is kept here or told of by a remote; `file-sync history` lists them{beside}"
-            ))),
-        };
-    }
-    let told = own.iter().chain(&below).find(|version| !version.is_vouched()).cloned();
-    let [own, below] =
-        [own, below].map(|all| all.into_iter().filter(Version::is_vouched).collect::<Vec<_>>());
-    if let (true, true, Some(told)) = (own.is_empty(), below.is_empty(), told) {
-        return Err(Refusal::new(format!(
-            "{} was at {} by the word of remotes alone; nothing was changed; `--version {}` takes it",
-            id_of(&told),
-            told.path,
-            id_of(&told)
-        )));
-    }
-    let as_of =
-        |version: &&Version| request.at.is_none_or(|at| version.at > Time { seconds: at, nanoseconds: 0 });
-    if !own.is_empty() {
-        // The newest, or the first that was replaced after that time.
-        let mut fitting = own.iter().filter(as_of);
-        let version = if request.at.is_some() { fitting.next_back() } else { fitting.next() };
-        let current = "it has not been replaced since then, as far as is known: what is there now was there";
-        return version
-            .map(|version| vec![version.clone()])
-            .ok_or_else(|| Refusal::new(format!("{path}: {current}{beside}")));
-    }
-    let mut chosen: BTreeMap<SyncPath, Version> = BTreeMap::new();
-    // A conflict copy that is gone was dealt with: it comes back when it is named itself.
-    let is_copy = |version: &&Version| !origins(&version.path).is_empty();
-    for version in below.iter().filter(as_of).filter(|version| !is_copy(version)) {
-        if request.at.is_some() {
-            chosen.insert(version.path.clone(), version.clone());
-        } else {
-            chosen.entry(version.path.clone()).or_insert_with(|| version.clone());
-        }
-    }
-    if chosen.is_empty() {
-        return Err(Refusal::unknown(format!(
-            "no version of {path} is kept here or told of by a remote{beside}"
-        )));
-    }
-    Ok(chosen.into_values().collect())
-}
-
-/// Who may keep other versions, as the end of a line.
-pub(super) fn not_asked(untold: &[Untold]) -> String {
-    let each: Vec<String> =
-        untold.iter().map(|untold| format!("{} ({})", untold.remote, untold.reason)).collect();
-    if each.is_empty() { String::new() } else { format!("; not known of: {}", each.join(", ")) }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use file_sync_core::record::Stat;
     use file_sync_wire::kept::KeptPlace;
 
     use super::*;
 
-    const BETA: DeviceId = DeviceId([1; 32]);
+    pub(in super::super) const BETA: DeviceId = DeviceId([1; 32]);
     const GAMMA: DeviceId = DeviceId([2; 32]);
 
-    fn path(text: &str) -> SyncPath {
+    pub(in super::super) fn path(text: &str) -> SyncPath {
         SyncPath::parse(text.as_bytes()).unwrap()
     }
 
-    fn time(seconds: i64) -> Time {
+    pub(in super::super) fn time(seconds: i64) -> Time {
         Time { seconds, nanoseconds: 0 }
     }
 
-    fn kept(bytes: &str, seconds: i64) -> Kept {
+    pub(in super::super) fn kept(bytes: &str, seconds: i64) -> Kept {
         let content = Content::File(ContentHash::of(bytes.as_bytes()));
         let stat = Stat {
             device: 1,
@@ -409,20 +397,41 @@ mod tests {
         Kept { name: format!("{bytes}-{seconds}"), path: path("f"), content, stat, at: time(seconds) }
     }
 
-    fn told(device: DeviceId, bytes: &str, seconds: i64) -> (DeviceId, KeptVersion) {
+    pub(in super::super) fn told(device: DeviceId, bytes: &str, seconds: i64) -> (DeviceId, KeptVersion) {
         let content = ContentHash::of(bytes.as_bytes());
         let value = Value::File { content, length: bytes.len() as u64, mode: 0o644, mtime: time(1) };
         (device, KeptVersion { place: KeptPlace { path: path("f"), at: time(seconds) }, value })
     }
 
-    fn act(before: &str, seconds: i64) -> Act {
+    pub(in super::super) fn act(before: &str, seconds: i64) -> Act {
         let before = Some(ContentHash::of(before.as_bytes()));
         let (what, why) = ("changed".to_owned(), String::new());
         Act { at: time(seconds), path: path("f"), before, after: None, what, why, by: None }
     }
 
+    /// What is kept here and told of; all that is listed is there.
+    pub(in super::super) fn gathered(
+        kept: Vec<Kept>,
+        acts: &[Act],
+        told: Vec<(DeviceId, KeptVersion)>,
+    ) -> Vec<Version> {
+        gather(kept, &|_| true, acts, told)
+    }
+
+    /// The same, with what is known by the acts alone; nothing is elsewhere in the directory.
+    pub(in super::super) fn listed_by(
+        kept: Vec<Kept>,
+        acts: &[Act],
+        told: Vec<(DeviceId, KeptVersion)>,
+    ) -> Listed {
+        let mut versions = gathered(kept, acts, told);
+        let missing = add_noted(&path("f"), acts, &mut versions, |_| None);
+        sort(&mut versions);
+        Listed { versions, missing: still_missing(&path("f"), acts, missing, time(100)) }
+    }
+
     /// Each version's bytes, time, whether they are here, and how many others keep it.
-    fn listed(versions: &[Version]) -> Vec<(u64, i64, bool, usize)> {
+    fn listed_lines(versions: &[Version]) -> Vec<(u64, i64, bool, usize)> {
         let line = |version: &Version| {
             (version.length, version.at.seconds, version.here.is_some(), version.keepers.len())
         };
@@ -439,77 +448,78 @@ mod tests {
             // It was off for long, and knows of the last act alone.
             told(GAMMA, "a", 5_000),
         ];
-        let versions = gather(Vec::new(), &acts, told);
-        assert_eq!(listed(&versions), [(1, 30, false, 2), (2, 20, false, 1), (1, 10, false, 1)]);
+        let versions = gathered(Vec::new(), &acts, told);
+        assert_eq!(listed_lines(&versions), [(1, 30, false, 2), (2, 20, false, 1), (1, 10, false, 1)]);
     }
 
     #[test]
     fn what_is_kept_here_too_says_so() {
         let acts = [act("a", 10)];
-        let versions = gather(vec![kept("a", 10)], &acts, vec![told(BETA, "a", 12), told(GAMMA, "ccc", 40)]);
-        assert_eq!(listed(&versions), [(3, 40, false, 1), (1, 10, true, 1)]);
+        let versions =
+            gathered(vec![kept("a", 10)], &acts, vec![told(BETA, "a", 12), told(GAMMA, "ccc", 40)]);
+        assert_eq!(listed_lines(&versions), [(3, 40, false, 1), (1, 10, true, 1)]);
         // Where the acts are lost, what is the same in bytes is taken for the same.
-        let versions = gather(vec![kept("a", 10)], &[], vec![told(BETA, "a", 12), told(GAMMA, "a", 14)]);
-        assert_eq!(listed(&versions), [(1, 10, true, 2)]);
+        let versions = gathered(vec![kept("a", 10)], &[], vec![told(BETA, "a", 12), told(GAMMA, "a", 14)]);
+        assert_eq!(listed_lines(&versions), [(1, 10, true, 2)]);
         // One member's two are two.
-        let versions = gather(Vec::new(), &[], vec![told(BETA, "a", 12), told(BETA, "a", 14)]);
+        let versions = gathered(Vec::new(), &[], vec![told(BETA, "a", 12), told(BETA, "a", 14)]);
         assert_eq!(versions.len(), 2);
     }
 
     #[test]
     fn what_was_last_there_and_is_not_to_be_had_is_named() {
         let acts = [act("bb", 20), act("a", 10)];
-        let versions = gather(vec![kept("a", 10)], &acts, Vec::new());
-        let missing = newer(&path("f"), &acts, &versions, None).expect("bb is nowhere");
-        assert_eq!(missing.id, short(&ContentHash::of(b"bb")));
-        assert_eq!(newer(&path("f"), &acts, &versions, Some(ContentHash::of(b"bb"))), None);
-        assert_eq!(newer(&path("f"), &acts[1..], &versions, None), None);
-        assert_eq!(newer(&path("g"), &acts, &versions, None), None);
+        let listed = listed_by(vec![kept("a", 10)], &acts, Vec::new());
+        let missing = listed.newer(&path("f")).expect("bb is nowhere");
+        assert_eq!((missing.content, missing.at), (ContentHash::of(b"bb"), time(20)));
+        assert_eq!(listed_by(vec![kept("a", 10)], &acts[1..], Vec::new()).newer(&path("f")), None);
+        assert_eq!(listed.newer(&path("g")), None);
+    }
+
+    #[test]
+    fn what_was_there_several_times_is_listed_for_each_of_them() {
+        // Of the last time nobody who was asked tells; its bytes are those of the first.
+        let acts = [act("a", 30), act("bb", 20), act("a", 10)];
+        let listed = listed_by(vec![kept("bb", 20), kept("a", 10)], &acts, Vec::new());
+        assert_eq!(listed_lines(&listed.versions), [(1, 30, true, 0), (2, 20, true, 0), (1, 10, true, 0)]);
+        assert_eq!(listed.missing, []);
+    }
+
+    #[test]
+    fn what_has_gone_from_the_store_is_not_said_to_be_here() {
+        let told = vec![told(BETA, "a", 11)];
+        let versions = gather(vec![kept("a", 10), kept("bb", 20)], &|_| false, &[act("a", 10)], told);
+        assert_eq!(listed_lines(&versions), [(2, 20, false, 0), (1, 10, false, 1)]);
+    }
+
+    #[test]
+    fn l3_what_expired_below_a_directory_or_went_long_ago_is_not_missed() {
+        let below = |name: &str, seconds: i64, what: &str| Act {
+            path: path(name),
+            what: what.to_owned(),
+            ..act(name, seconds)
+        };
+        let now = time(KEEP + 50);
+        let acts = [
+            below("d/late", 60, "deleted"),
+            below("d/long-ago", 40, "deleted"),
+            below("d/expired", 90, "expired"),
+            below("d/expired", 70, "removed"),
+        ];
+        let mut versions = Vec::new();
+        let missing = add_noted(&path("d"), &acts, &mut versions, |_| None);
+        assert_eq!(missing.len(), 3);
+        let missing = still_missing(&path("d"), &acts, missing, now);
+        assert_eq!(missing.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("d/late")]);
+        // What is asked for by its name is named, however long ago it was there.
+        let missing = add_noted(&path("d/long-ago"), &acts, &mut versions, |_| None);
+        assert_eq!(still_missing(&path("d/long-ago"), &acts, missing, now).len(), 1);
     }
 
     #[test]
     fn a_clock_that_is_a_little_ahead_or_behind_does_not_divide_them() {
         let versions =
-            gather(Vec::new(), &[act("a", 100)], vec![told(BETA, "a", 60), told(GAMMA, "a", 9_000)]);
-        assert_eq!(listed(&versions), [(1, 100, false, 2)]);
-    }
-
-    fn restore(version: Option<&str>, at: Option<i64>) -> Restore {
-        let path = crate::api::names::LocalPath::new("/f".into()).unwrap();
-        Restore { path, version: version.map(str::to_owned), to: None, at }
-    }
-
-    #[test]
-    fn h5_what_a_member_alone_knows_of_is_taken_only_by_its_name() {
-        let lie = told(BETA, "authored by a receiver", 4_102_444_800);
-        let versions = gather(vec![kept("a", 10)], &[act("a", 10)], vec![lie.clone()]);
-        assert_eq!(versions[0].length, 22, "it says that it is the newest");
-        let id = id_of(&versions[0]);
-        let chosen = choose(&path("f"), versions.clone(), &restore(None, None), &[]).unwrap();
-        assert_eq!(chosen[0].length, 1);
-        let chosen = choose(&path("f"), versions, &restore(Some(&id), None), &[]).unwrap();
-        assert_eq!(chosen[0].length, 22);
-        let alone = gather(Vec::new(), &[], vec![lie]);
-        for at in ["f", "."] {
-            let asked = SyncPath::parse(at.as_bytes()).unwrap_or_else(|_| SyncPath::root());
-            let refusal = choose(&asked, alone.clone(), &restore(None, None), &[]).unwrap_err();
-            assert!(refusal.message.contains(&format!("--version {id}")), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn as_of_a_time_the_first_that_was_replaced_later_is_chosen_wherever_it_is() {
-        let acts = [act("a", 10), act("bb", 20)];
-        let versions =
-            gather(vec![kept("ccc", 30)], &acts, vec![told(BETA, "a", 500), told(BETA, "bb", 600)]);
-        for (at, length) in [(Some(5), 1), (Some(10), 2), (Some(15), 2), (Some(25), 3), (None, 3)] {
-            let chosen = choose(&path("f"), versions.clone(), &restore(None, at), &[]).unwrap();
-            assert_eq!(chosen[0].length, length, "as of {at:?}");
-        }
-        let untold = [Untold { remote: "gamma".into(), reason: "not connected".into() }];
-        for request in [restore(None, Some(40)), restore(Some("0000"), None)] {
-            let refusal = choose(&path("f"), versions.clone(), &request, &untold).unwrap_err();
-            assert!(refusal.message.contains("gamma (not connected)"), "{refusal}");
-        }
+            gathered(Vec::new(), &[act("a", 100)], vec![told(BETA, "a", 60), told(GAMMA, "a", 9_000)]);
+        assert_eq!(listed_lines(&versions), [(1, 100, false, 2)]);
     }
 }

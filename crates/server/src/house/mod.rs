@@ -3,6 +3,7 @@
 //! Commands come from the api, events from the network, reports from the directories' workers, and time passes. Each is
 //! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
 
+mod choose;
 mod elsewhere;
 mod files;
 mod history;
@@ -15,6 +16,7 @@ mod paths;
 mod preview;
 mod remotes;
 mod restore;
+mod restore_plan;
 mod shown;
 mod syncs;
 mod trust;

@@ -3,27 +3,28 @@
 //! Members are asked by tasks beside the main loop. Bytes that only others have come into the staging area first, all of
 //! them; what is placed then is placed as any kept version is, and the engine finds it as its user's act.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::FetchRequest;
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::Record;
 use file_sync_core::version::{Content, ContentHash, DeviceId};
-use file_sync_disk::Root;
 use file_sync_index::Directory;
 
 use super::House;
+use super::choose::{Chosen, choose, is_given, not_asked};
 use super::elsewhere::{self, Other, Told};
-use super::history::{self, Listed, Version, choose, id_of, not_asked, shown};
-use super::written::{check_is_free, is_there_already, write_out};
+use super::history::{self, Listed, Missing, Version, id_of, short, shown};
+use super::restore_plan::{Fetched, Plan, as_wanted};
+use super::written::write_out;
 use crate::api::command::{Refusal, Reply, Restore};
-use crate::api::names::{LocalPath, printable};
-use crate::api::types::{History, Restored, ShownPath, Unrestored, Untold};
+use crate::api::names::LocalPath;
+use crate::api::types::{History, KeptVersion, Restored, ShownPath, Unhad, Unrestored, Untold, rfc3339};
+use crate::clock;
 use crate::input::answer;
-use crate::room::{AllUnplaced, Bytes, Editor, Unplaced, Wanted};
+use crate::room::{Bytes, Editor, KEPT_IS_OTHER, Unplaced, Wanted};
 use crate::transfer::{Beside, Failure};
 
 /// What is fetched at once: contents, and their bytes.
@@ -41,24 +42,6 @@ struct Seeker {
     row: Directory,
     path: SyncPath,
     others: Vec<Other>,
-}
-
-/// What is to be done to bring versions back.
-#[derive(Default)]
-struct Plan {
-    /// What is put in place, or written out: each version, and its path there.
-    wanted: Vec<(Version, SyncPath)>,
-    /// What is not fetched, as it is in place already.
-    in_place: BTreeSet<SyncPath>,
-    left: Vec<SyncPath>,
-    /// What is recorded, and has gone from the disk all the same: that it has is not noted yet.
-    lost: Vec<Version>,
-    /// What is not fetched, as something is in the way.
-    hindered: AllUnplaced,
-    /// What is at the path of the only one now, and may be replaced. Of a directory, only what is not there comes back.
-    expect: Option<Record>,
-    /// Where it is written, outside of the directory.
-    out: Option<PathBuf>,
 }
 
 impl House {
@@ -90,7 +73,10 @@ impl House {
 
 impl Seeker {
     async fn history(self) -> Result<History, Refusal> {
-        let (Listed { versions, newer }, untold) = self.versions().await?;
+        let (listed, untold) = self.versions().await?;
+        let newer = listed.newer(&self.path);
+        let newer = newer.map(|newer| Unhad { id: short(&newer.content), replaced: rfc3339(newer.at) });
+        let versions = listed.versions;
         let present = self.editor.is_present(&self.path);
         if versions.is_empty() && !present {
             return Err(Refusal::unknown(format!(
@@ -116,7 +102,7 @@ impl Seeker {
 
     async fn listed(&self, told: Vec<elsewhere::OfRemote>) -> Result<Listed, Refusal> {
         let (editor, path) = (self.editor.clone(), self.path.clone());
-        blocking(move || history::list(&editor, &path, told)).await
+        blocking(move || history::list(&editor, &path, told, clock::now().wall)).await
     }
 
     async fn restore_for(
@@ -142,16 +128,47 @@ impl Seeker {
         let mut untold = Vec::new();
         let mut listed = self.listed(Vec::new()).await?;
         // Others are asked unless it is clear already which one is meant.
-        if !listed.versions.iter().any(|version| history::is_given(version, &self.path, request)) {
+        if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
             (listed, untold) = self.versions().await?;
         }
-        let chosen = choose(&self.path, listed.versions, request, &untold)?;
-        // Who names a version or a time does not mean the newest.
-        let newer = listed.newer.filter(|_| request.version.is_none() && request.at.is_none());
-        let inside = inside.filter(|(other, _)| other.directory == self.row.directory);
+        let Chosen { mut versions, missing, later } = choose(&self.path, &listed, request, &untold)?;
+        let inside =
+            inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
+        let mut is_gone = pin!(is_gone);
+        let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
+        if !done.rotten.is_empty() {
+            versions = self.found_elsewhere(&mut done).await?;
+            done.extend(self.bring_back(versions, request, inside, is_gone.as_mut()).await?);
+        }
+        let reason = format!("it is not to be had{}", not_asked(&untold));
+        done.failed.extend(missing.into_iter().map(|Missing { path, content, .. }| Unrestored {
+            path: (&path).into(),
+            id: short(&content),
+            reason: reason.clone(),
+        }));
+        Ok(Restored {
+            directory: self.row.name.clone(),
+            path: (&self.path).into(),
+            restored: done.restored,
+            left: done.left.iter().map(ShownPath::from).collect(),
+            later: later.iter().map(ShownPath::from).collect(),
+            failed: done.failed,
+            untold,
+            to: request.to.as_ref().map(|to| to.as_path().into()),
+        })
+    }
+
+    /// Fetches what only others have, and puts all in place.
+    async fn bring_back(
+        &self,
+        versions: Vec<Version>,
+        request: &Restore,
+        inside: Option<SyncPath>,
+        is_gone: impl Future<Output = ()>,
+    ) -> Result<Done, Refusal> {
         let (editor, path, to) = (self.editor.clone(), self.path.clone(), request.to.clone());
         let planned = blocking(move || {
-            let plan = Plan::of(&editor, &path, chosen, to.as_ref(), inside.map(|(_, place)| place))?;
+            let plan = Plan::of(&editor, &path, versions, to.as_ref(), inside)?;
             let fetched = plan.reserve(&editor.root);
             Ok((plan, fetched))
         });
@@ -162,13 +179,39 @@ impl Seeker {
             () = self.fetch(&plan, &mut fetched) => true,
         };
         let done = if is_fetched {
-            let done = self.carry_out(plan, &mut fetched, request).await;
-            done.map(|restored| Restored { untold, newer, ..restored })
+            self.carry_out(plan, &mut fetched).await
         } else {
             Err(Refusal::new("nobody waits for it any more"))
         };
         self.give_back(fetched).await;
         done
+    }
+
+    /// Where else the bytes are to be had that have gone from the store here, or are others by now. What nobody else has has
+    /// failed.
+    async fn found_elsewhere(&self, done: &mut Done) -> Result<Vec<Version>, Refusal> {
+        let rotten = std::mem::take(&mut done.rotten);
+        let (listed, untold) = self.versions().await?;
+        let mut found = Vec::new();
+        for mut version in rotten {
+            let content = version.content.hash();
+            let is_same = |other: &&Version| other.path == version.path && other.content.hash() == content;
+            let keepers = listed.versions.iter().filter(is_same).flat_map(|other| other.keepers.clone());
+            let keepers: BTreeMap<DeviceId, u64> = keepers.collect();
+            let here = self.editor.holder(&content, &version.path).map(|(bytes, _)| bytes);
+            let here = here.filter(|bytes| matches!(bytes, Bytes::At(_)));
+            if here.is_some() || !keepers.is_empty() {
+                (version.here, version.keepers) = (here, keepers);
+                found.push(version);
+                continue;
+            }
+            let reason = format!("{KEPT_IS_OTHER}, and nobody else has it{}", not_asked(&untold));
+            if version.path == self.path {
+                return Err(Refusal::new(format!("{}: {reason}; nothing was changed", version.path)));
+            }
+            done.failed.push(unrestored(&version, reason));
+        }
+        Ok(found)
     }
 
     /// Waits until what a user has just done at the path is noted: what is to be had, and what it is put in place of, follows
@@ -251,52 +294,39 @@ impl Seeker {
         }
     }
 
-    async fn carry_out(
-        &self,
-        mut plan: Plan,
-        fetched: &mut Fetched,
-        request: &Restore,
-    ) -> Result<Restored, Refusal> {
+    async fn carry_out(&self, mut plan: Plan, fetched: &mut Fetched) -> Result<Done, Refusal> {
         let is_one = plan.is_one(&self.path);
-        let mut failed = self.without_bytes(&mut plan, fetched, is_one)?;
+        let mut done = Done { failed: self.without_bytes(&mut plan, fetched, is_one)?, ..Done::default() };
         let wanted: Vec<Wanted> = plan.wanted.iter().map(|each| as_wanted(each, &plan.expect)).collect();
         let (editor, out) = (self.editor.clone(), plan.out.take());
         let unplaced = blocking(move || match (out, &wanted[..]) {
-            (Some(out), [wanted]) => write_out(&editor, wanted, &out).map(|()| AllUnplaced::new()),
+            (Some(out), [wanted]) => write_out(&editor, wanted, &out),
             _ => Ok(editor.bring_back(&wanted)),
         });
         let contents = plan.wanted.iter().map(|(version, _)| version.content.hash());
         let mut unplaced = unplaced.await.inspect_err(|_| fetched.unplaced.extend(contents))?;
-        let mut restored = Vec::new();
-        for (version, place) in &plan.wanted {
-            match unplaced.remove(place) {
-                None => restored.push(shown(version, &self.others)),
+        done.left = plan.left;
+        for (version, place) in plan.wanted {
+            let not_placed = unplaced.remove(&place);
+            if matches!(not_placed, Some(Unplaced::Changed | Unplaced::Failed(_))) {
+                fetched.unplaced.insert(version.content.hash());
+            }
+            match not_placed {
+                None => done.restored.push(shown(&version, &self.others)),
                 Some(Unplaced::Changed) if is_one => {
-                    fetched.unplaced.insert(version.content.hash());
                     return Err(Refusal::new(format!(
                         "{place} has changed meanwhile; nothing was changed; look, and try again"
                     )));
                 }
-                Some(Unplaced::Changed) => plan.left.push(place.clone()),
-                Some(Unplaced::Failed(reason)) => {
-                    fetched.unplaced.insert(version.content.hash());
-                    if is_one {
-                        return Err(Refusal::new(format!("{place}: {reason}")));
-                    }
-                    failed.push(unrestored(version, reason));
+                Some(Unplaced::Failed(reason)) if is_one => {
+                    return Err(Refusal::new(format!("{place}: {reason}")));
                 }
+                Some(Unplaced::Changed) => done.left.push(place),
+                Some(Unplaced::Failed(reason)) => done.failed.push(unrestored(&version, reason)),
+                Some(Unplaced::Rotten) => done.rotten.push(version),
             }
         }
-        Ok(Restored {
-            directory: self.row.name.clone(),
-            path: (&self.path).into(),
-            restored,
-            left: plan.left.iter().map(ShownPath::from).collect(),
-            failed,
-            untold: Vec::new(),
-            newer: None,
-            to: request.to.as_ref().map(|to| to.as_path().into()),
-        })
+        Ok(done)
     }
 
     /// Takes those from what is wanted whose bytes have not come.
@@ -318,7 +348,7 @@ impl Seeker {
                 Some((reason, _)) => failed.push(unrestored(&version, reason.clone())),
                 None => match plan.hindered.remove(&place) {
                     Some(Unplaced::Failed(reason)) => failed.push(unrestored(&version, reason)),
-                    Some(Unplaced::Changed) => plan.left.push(place),
+                    Some(Unplaced::Changed | Unplaced::Rotten) => plan.left.push(place),
                     None => plan.wanted.push((version, place)),
                 },
             }
@@ -348,100 +378,26 @@ impl Seeker {
     }
 }
 
-impl Plan {
-    /// What is to be done to bring these versions of a path back, here or to another place.
-    fn of(
-        editor: &Editor,
-        path: &SyncPath,
-        chosen: Vec<Version>,
-        to: Option<&LocalPath>,
-        inside: Option<SyncPath>,
-    ) -> Result<Plan, Refusal> {
-        let at_its_path = |version: Version| (version.clone(), version.path);
-        let mut plan = Plan::default();
-        match (to, &chosen[..]) {
-            (Some(to), [version]) if version.path == *path => match inside {
-                Some(place) if editor.is_present(&place) => {
-                    return Err(is_there_already(&printable(to.as_path().as_os_str())));
-                }
-                Some(place) => plan.wanted.push((version.clone(), place)),
-                None => {
-                    check_is_free(to.as_path())?;
-                    plan.wanted.push((version.clone(), version.path.clone()));
-                    plan.out = Some(to.as_path().to_owned());
-                    return Ok(plan);
-                }
-            },
-            (Some(_), _) => {
-                return Err(Refusal::new(format!(
-                    "{path} was a directory; --to takes one file's version, without it all of them come back"
-                )));
-            }
-            (None, [version]) if version.path == *path => {
-                plan.expect = editor.record(&version.path);
-                plan.wanted.push(at_its_path(version.clone()));
-            }
-            (None, _) => {
-                let (there, gone): (Vec<Version>, Vec<Version>) =
-                    chosen.into_iter().partition(|version| editor.is_present(&version.path));
-                let (lost, there): (Vec<Version>, Vec<Version>) =
-                    there.into_iter().partition(|version| editor.has_gone(&version.path));
-                plan.left = there.into_iter().map(|version| version.path).collect();
-                plan.wanted = gone.into_iter().map(at_its_path).collect();
-                plan.lost = lost;
-            }
-        }
-        plan.see_what_is_there(editor, path)?;
-        Ok(plan)
-    }
-
-    /// What cannot be placed is not fetched either, nor what is there already.
-    fn see_what_is_there(&mut self, editor: &Editor, path: &SyncPath) -> Result<(), Refusal> {
-        let wanted: Vec<Wanted> = self.wanted.iter().map(|each| as_wanted(each, &self.expect)).collect();
-        let (lacking, hindered) = editor.lacking(&wanted);
-        if let (true, Some(Unplaced::Failed(reason))) = (self.is_one(path), hindered.values().next()) {
-            return Err(Refusal::new(reason.clone()));
-        }
-        self.in_place = wanted.into_iter().map(|wanted| wanted.path).collect();
-        self.in_place.retain(|path| !lacking.contains(path) && !hindered.contains_key(path));
-        self.hindered = hindered;
-        Ok(())
-    }
-
-    /// Keeps in the stage what only others have and is to be placed, as it comes.
-    fn reserve(&self, root: &Root) -> Fetched {
-        let is_lacking = |(version, place): &&(Version, SyncPath)| {
-            self.is_lacking(version, place) && !self.hindered.contains_key(place)
-        };
-        let lacking = self.wanted.iter().filter(is_lacking).map(|(version, _)| version.content.hash());
-        let contents: BTreeSet<ContentHash> = lacking.collect();
-        let reserved = root.reserve_stage(contents.iter().copied().collect());
-        // What is there already was not staged for this, and stays.
-        let contents = contents.into_iter().filter(|content| !root.staged(*content)).collect();
-        Fetched { contents, failures: BTreeMap::new(), unplaced: BTreeSet::new(), reserved }
-    }
-
-    /// True if it is one file's version that is asked for, and not what a directory held.
-    fn is_one(&self, path: &SyncPath) -> bool {
-        matches!(&self.wanted[..], [(version, _)] if version.path == *path)
-    }
-
-    /// True if a version's bytes have to come first.
-    fn is_lacking(&self, version: &Version, place: &SyncPath) -> bool {
-        version.here.is_none() && !self.in_place.contains(place)
-    }
-}
-
 /// Who keeps a content, and how long it is by their word.
 type Keepers = Vec<(DeviceId, u64)>;
 
-/// What was fetched, which did not come and why, and what keeps it in the stage.
-struct Fetched {
-    contents: BTreeSet<ContentHash>,
-    failures: BTreeMap<ContentHash, (String, bool)>,
-    /// What has come and could not be put in place: another try is to find it in the stage.
-    unplaced: BTreeSet<ContentHash>,
-    reserved: file_sync_disk::Reserved,
+/// What has come of a restore.
+#[derive(Default)]
+struct Done {
+    restored: Vec<KeptVersion>,
+    left: Vec<SyncPath>,
+    failed: Vec<Unrestored>,
+    /// What is not kept here as it was: gone from the store, or other bytes by now.
+    rotten: Vec<Version>,
+}
+
+impl Done {
+    fn extend(&mut self, other: Done) {
+        self.restored.extend(other.restored);
+        self.left.extend(other.left);
+        self.failed.extend(other.failed);
+        self.failed.extend(other.rotten.iter().map(|version| unrestored(version, KEPT_IS_OTHER.to_owned())));
+    }
 }
 
 /// What is asked for at once, so that not too much waits in memory to be staged.
@@ -458,17 +414,6 @@ fn batches(requests: Vec<FetchRequest>) -> Vec<Vec<FetchRequest>> {
         }
     }
     batches
-}
-
-fn as_wanted((version, place): &(Version, SyncPath), expect: &Option<Record>) -> Wanted {
-    Wanted {
-        path: place.clone(),
-        content: version.content,
-        mode: version.mode,
-        mtime: version.mtime,
-        bytes: version.here.clone().unwrap_or(Bytes::Staged),
-        expect: expect.clone(),
-    }
 }
 
 fn unrestored(version: &Version, reason: String) -> Unrestored {

@@ -10,7 +10,7 @@ use file_sync_disk::ContentFile;
 
 use crate::api::command::Refusal;
 use crate::api::names::printable;
-use crate::room::{Bytes, Editor, KEPT_IS_OTHER, Wanted};
+use crate::room::{AllUnplaced, Bytes, Editor, Unplaced, Wanted};
 
 /// Refuses a place that nothing can be written to.
 ///
@@ -30,11 +30,11 @@ pub(super) fn is_there_already(show: &str) -> Refusal {
     Refusal::new(format!("{show} is there already; name a file that is not, or move it first"))
 }
 
-/// Writes a version to a path where nothing is, whole or not at all.
+/// Writes a version to a path where nothing is, whole or not at all: not if its bytes are not what they were.
 ///
 /// # Errors
-/// When it cannot be written or read, or is not what it was.
-pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<(), Refusal> {
+/// When it cannot be written or read.
+pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<AllUnplaced, Refusal> {
     check_is_free(to)?;
     let show = printable(to.as_os_str());
     let failed = |error: io::Error| match error.kind() {
@@ -44,7 +44,8 @@ pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<(
     };
     if matches!(wanted.content, Content::Symlink(_)) {
         let target = target(editor, wanted)?;
-        return std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), to).map_err(failed);
+        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), to).map_err(failed)?;
+        return Ok(AllUnplaced::new());
     }
     let mut from = open(editor, wanted)?;
     let directory = to.parent().unwrap_or(Path::new("/"));
@@ -54,14 +55,14 @@ pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<(
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(&mut file).map_err(failed)?;
     if ContentHash(*hasher.finalize().as_bytes()) != wanted.content.hash() {
-        return Err(Refusal::new(format!("{}: {}; nothing was written", wanted.path, KEPT_IS_OTHER)));
+        return Ok(AllUnplaced::from([(wanted.path.clone(), Unplaced::Rotten)]));
     }
     file.as_file().set_modified(system_time(wanted.mtime)).map_err(failed)?;
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(u32::from(wanted.mode & 0o777));
     file.as_file().set_permissions(permissions).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(to).map_err(|error| failed(error.error))?;
-    Ok(())
+    Ok(AllUnplaced::new())
 }
 
 fn target(editor: &Editor, wanted: &Wanted) -> Result<Box<[u8]>, Refusal> {

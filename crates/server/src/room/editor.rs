@@ -57,6 +57,8 @@ pub(crate) struct Wanted {
 pub(crate) enum Unplaced {
     /// Something else is there than was when it was asked for.
     Changed,
+    /// It is kept here no longer, or what is kept is other bytes by now.
+    Rotten,
     Failed(String),
 }
 
@@ -107,6 +109,15 @@ impl Editor {
     pub(crate) fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, Refusal> {
         let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts(path, limit);
         acts.map_err(|error| Refusal::new(error.to_string()))
+    }
+
+    /// True unless what is listed as kept has gone from the store, or is of another length by now.
+    pub(crate) fn is_in_store(&self, name: &str, stat: &Stat) -> bool {
+        match self.root.kept_stat(name) {
+            Ok(seen) => seen.is_some_and(|seen| seen.stat.size == stat.size),
+            // Whoever reads it says why it cannot be read.
+            Err(_) => true,
+        }
     }
 
     /// True if something is recorded at a path.
@@ -163,10 +174,14 @@ impl Editor {
     /// path, with what is known of it.
     pub(crate) fn holder(&self, content: &ContentHash, path: &SyncPath) -> Option<(Bytes, Stat)> {
         let engine = lock(&self.engine);
-        let recorded = engine.holders(content).find(|(holder, _)| *holder != path);
-        let recorded = recorded.map(|(holder, record)| (Bytes::At(holder.clone()), record.stat));
-        let mut kept = engine.kept_holders(content).map(|(name, stat)| (Bytes::Kept(name.to_owned()), *stat));
-        recorded.or_else(|| kept.next())
+        if let Some((holder, record)) = engine.holders(content).find(|(holder, _)| *holder != path) {
+            return Some((Bytes::At(holder.clone()), record.stat));
+        }
+        let kept: Vec<(String, Stat)> =
+            engine.kept_holders(content).map(|(name, stat)| (name.to_owned(), *stat)).collect();
+        drop(engine);
+        let (name, stat) = kept.into_iter().find(|(name, stat)| self.is_in_store(name, stat))?;
+        Some((Bytes::Kept(name), stat))
     }
 
     /// True if the engine wants a content, or has it staged.
@@ -196,9 +211,7 @@ impl Editor {
                         ops.push(op);
                         placed.insert(&wanted.path);
                     }
-                    Err(refusal) => {
-                        _ = unplaced.insert(wanted.path.clone(), Unplaced::Failed(refusal.message))
-                    }
+                    Err(reason) => _ = unplaced.insert(wanted.path.clone(), reason),
                 }
             }
             match self.outcomes(ops) {
@@ -257,9 +270,9 @@ impl Editor {
     }
 
     /// Reads files, so the engine must not be locked. `is_last`: nothing else wants the same bytes from the stage.
-    fn placing(&self, wanted: &Wanted, is_last: bool) -> Result<Op, Refusal> {
+    fn placing(&self, wanted: &Wanted, is_last: bool) -> Result<Op, Unplaced> {
         let Wanted { path, content, mode, mtime, bytes, expect } = wanted.clone();
-        let failed = |trouble: file_sync_core::effect::Trouble| Refusal::new(trouble.message);
+        let failed = |trouble: file_sync_core::effect::Trouble| Unplaced::Failed(trouble.message);
         let place = |content, source| Op::Place {
             path: path.clone(),
             content,
@@ -276,7 +289,7 @@ impl Editor {
             // Somebody may have written into it since, or it has rotted.
             (content, Bytes::Kept(name)) => {
                 if self.root.kept_hash(&name).map_err(failed)? != content.hash() {
-                    return Err(Refusal::new(KEPT_IS_OTHER));
+                    return Err(Unplaced::Rotten);
                 }
                 place(content.hash(), Source::Kept { name })
             }
@@ -285,7 +298,7 @@ impl Editor {
                 let consume = is_last && !self.is_wanted_by_engine(&content.hash());
                 place(content.hash(), Source::Staged { consume })
             }
-            (_, Bytes::Target(_)) => return Err(Refusal::new(format!("{path}: it is no symlink"))),
+            (_, Bytes::Target(_)) => return Err(Unplaced::Failed("it is no symlink".to_owned())),
         })
     }
 
@@ -295,7 +308,7 @@ impl Editor {
             match why_not(&outcome) {
                 None => {}
                 Some(Unplaced::Failed(reason)) => return Err(Refusal::new(format!("{path}: {reason}"))),
-                Some(Unplaced::Changed) => {
+                Some(Unplaced::Changed | Unplaced::Rotten) => {
                     return Err(Refusal::new(format!(
                         "{path}: something else is there, or it has just changed; look, and try again"
                     )));
@@ -432,7 +445,7 @@ fn note_unplaced(
         let why = match above {
             Some((above, Unplaced::Changed)) => Unplaced::Failed(in_the_way(above).message),
             Some((above, Unplaced::Failed(reason))) => Unplaced::Failed(format!("{above}: {reason}")),
-            None => why,
+            Some((_, Unplaced::Rotten)) | None => why,
         };
         unplaced.insert(path, why);
     }

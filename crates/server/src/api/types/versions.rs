@@ -142,15 +142,16 @@ pub struct Restored {
     pub restored: Vec<KeptVersion>,
     /// What was left as it is, below the root: something is there.
     pub left: Vec<ShownPath>,
-    /// Of a directory, what could not be had from the remotes that keep it.
+    /// Of a directory as of a time, what was replaced after it and had been written after it, too: it was not there then.
+    #[serde(default)]
+    pub later: Vec<ShownPath>,
+    /// Of a directory, what could not be brought back: it is not to be had, its bytes did not come, or it could not be put in
+    /// place.
     #[serde(default)]
     pub failed: Vec<Unrestored>,
     /// Members that may keep others.
     #[serde(default)]
     pub untold: Vec<Untold>,
-    /// The version that was last at the path before what is there now, where nobody who was asked has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newer: Option<Unhad>,
     /// Where it was written instead.
     pub to: Option<ShownPath>,
 }
