@@ -24,6 +24,18 @@ pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), F
             "a newer version, {id}, was replaced or deleted {replaced}: nobody who was asked has it"
         ));
     }
+    if history.held > 0 {
+        console.remark(&format!(
+            "{} deleted here, which is held; `file-sync sync reject {}` brings {} back",
+            if history.held == 1 {
+                "one file was".to_owned()
+            } else {
+                format!("{} files were", history.held)
+            },
+            shown(&history.directory),
+            if history.held == 1 { "it" } else { "them" }
+        ));
+    }
     console.result(&history, text)
 }
 

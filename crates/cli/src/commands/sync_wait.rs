@@ -47,7 +47,12 @@ pub(super) fn text(waited: &Waited) -> String {
     });
     let away = waited.away.iter().map(|away| {
         let (remote, directory) = (shown(&away.remote), shown(&away.directory));
-        format!("not waited for: {remote} is away, and may lack changes of {directory}\n")
+        let who = if away.unpaired {
+            format!("{remote}, a member that is not paired with this device,")
+        } else {
+            format!("{remote} is away, and")
+        };
+        format!("not waited for: {who} may lack changes of {directory}\n")
     });
     let result = match waited.remotes {
         0 => "no connected remote takes part: nothing to wait for\n".to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::device::Device;
+use crate::device::{Device, text};
 use crate::tree::{tree_of, try_tree_of};
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, eventually, join, settle, sharing};
 
@@ -41,6 +41,31 @@ fn holds(device: &Device, held: u64) {
         let is_so = directory["held"] == held && directory["state"] == if held > 0 { "held" } else { "idle" };
         if is_so { Ok(()) } else { Err(format!("{}: {directory}", device.name)) }
     });
+}
+
+#[test]
+fn l6_history_and_restore_of_what_is_held_say_that_it_is_and_what_brings_it_back() {
+    let (mut alpha, _beta) = with_files();
+    alpha.stop();
+    delete_most(&alpha);
+    alpha.begin();
+    holds(&alpha, 150);
+    let path = |name: &str| alpha.root().join(name).to_str().expect("UTF-8").to_owned();
+    let (file, directory) = (path("d0/f2"), path("d0"));
+    for place in [&file, &directory] {
+        let refusal = alpha.refused(1, ["restore", place]);
+        let said = "its deletion is held: `file-sync sync reject docs` brings it back";
+        assert!(refusal.contains(said), "{place}: {refusal}");
+    }
+    let listed = alpha.run(["history", &directory]);
+    let said = "100 files were deleted here, which is held; `file-sync sync reject docs` brings them back";
+    assert!(text(&listed.stderr).contains(said), "{}", text(&listed.stderr));
+    assert_eq!(alpha.json(["history", &file])["held"], 1);
+    let why = alpha.ok(["why", &file]);
+    assert!(why.contains("its deletion is held"), "{why}");
+    alpha.ok(["sync", "reject", "docs"]);
+    alpha.ok(["sync", "wait", "--timeout", "60s"]);
+    assert_eq!(n_files(&alpha), N_FILES);
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn a_device_is_paired_under_one_name_alone() {
     let ticket = alpha.ok(["remote", "invite"]);
     refused(&beta, &["remote", "add", "another", ticket.trim_end()], "alpha");
     let back = beta.ok(["remote", "invite"]);
-    refused(&alpha, &["remote", "add", "another", back.trim_end()], "beta");
+    refused(&alpha, &["remote", "add", "another", back.trim_end()], "`file-sync remote add beta TICKET`");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use crate::device::Device;
+use crate::device::{Device, text};
 use crate::tree::{difference, tree_of};
 use crate::user::noise;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, equal, eventually};
@@ -84,6 +84,36 @@ fn s2_a_remote_is_found_at_the_address_it_announced() {
     beta.begin();
     beta.user().write("after-beta-moved", "bytes", JANUARY);
     check(&[&alpha, &beta], "after-alpha-moved \"bytes\"\nafter-beta-moved \"bytes\"");
+}
+
+/// Neither is where the other last saw it.
+#[test]
+fn s2_remotes_that_both_moved_meet_again_by_a_ticket() {
+    let (mut alpha, mut beta) = sharing();
+    alpha.stop();
+    beta.stop();
+    for device in [&mut alpha, &mut beta] {
+        device.move_house();
+        device.begin();
+    }
+    alpha.user().write("f", "bytes", JANUARY);
+    let doctor = alpha.run(["doctor"]);
+    let said = text(&doctor.stdout);
+    assert!(
+        said.contains("if it has another address now") && said.contains("remote add beta TICKET"),
+        "{said}"
+    );
+    let ticket = beta.ok(["remote", "invite"]);
+    alpha.ok(["remote", "add", "beta", ticket.trim_end()]);
+    connected(&alpha);
+    check(&[&alpha, &beta], "f \"bytes\"");
+    assert_eq!(alpha.json(["remote", "ls"])["remotes"].as_array().map(Vec::len), Some(1));
+    // Both have noted it.
+    for device in [&mut alpha, &mut beta] {
+        device.stop();
+        device.begin();
+    }
+    connected(&alpha);
 }
 
 #[test]

@@ -82,6 +82,9 @@ fn s4_a_change_reaches_through_the_hub() {
     check(&all, "e/\ne/f \"edited by gamma\"");
     beta.user().remove("e/f");
     check(&all, "e/");
+    // Who is not paired with the other is told so, and not that it is away.
+    let waited = beta.ok(["sync", "wait", "--timeout", "60s"]);
+    assert!(!waited.contains("is away"), "{waited}");
     assert!(all.iter().all(|device| device.directory()["conflicts"] == 0));
 }
 

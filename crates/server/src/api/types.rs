@@ -469,6 +469,10 @@ pub struct Absent {
     pub remote: String,
     /// The directory's name.
     pub directory: String,
+    /// True if this device is not paired with it: the remote's name is then the beginning of its id. Others may be connected
+    /// with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpaired: bool,
 }
 
 /// What a refused request answers with.

@@ -171,7 +171,10 @@ fn remote(remote: &Remote) -> Finding {
         ),
         (Some(Err(error)), _) if error.kind() == std::io::ErrorKind::ConnectionRefused => (
             format!("not connected ({seen}); nothing listens at {said}"),
-            "start its server: `file-sync server` there".to_owned(),
+            format!(
+                "start its server: `file-sync server` there; if it has another address now, `file-sync remote invite` there, and `file-sync remote add {} TICKET` here",
+                quoted(Path::new(&remote.name))
+            ),
         ),
         (Some(Err(error)), Some(address)) => (
             format!("not connected ({seen}); {said}: {error}"),

@@ -42,7 +42,7 @@ pub(super) fn is_given(version: &Version, path: &SyncPath, request: &Restore) ->
         && request.version.as_ref().is_some_and(|given| given.to_lowercase() == id_of(version))
 }
 
-/// Chooses what is asked for.
+/// Chooses what is asked for. `beside`: where else there may be more, as the end of a line.
 ///
 /// # Errors
 /// When there is nothing like that, or when what is meant is not to be had: another one is not taken for it.
@@ -50,11 +50,10 @@ pub(super) fn choose(
     path: &SyncPath,
     listed: &Listed,
     request: &Restore,
-    untold: &[Untold],
+    beside: &str,
 ) -> Result<Chosen, Refusal> {
-    let beside = not_asked(untold);
     if let Some(given) = &request.version {
-        let version = named(path, &listed.versions, given, &beside)?;
+        let version = named(path, &listed.versions, given, beside)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
     let vouched = listed.versions.iter().filter(|version| version.is_vouched()).map(Went::Had);
@@ -75,10 +74,10 @@ pub(super) fn choose(
     let has_below = all.iter().any(|went| matches!(went, Went::Had(version) if !is_own(version)));
     let by_path = meant(all, since);
     if let (Some(went), true) = (by_path.get(path), has_had || !has_below) {
-        let version = one(path, went.as_ref(), listed, since, &beside)?;
+        let version = one(path, went.as_ref(), listed, since, beside)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
-    below(path, by_path, since, &beside)
+    below(path, by_path, since, beside)
 }
 
 /// Of each path what is meant: what went last, or first after a time; none: nothing has gone since then.
@@ -215,7 +214,7 @@ mod tests {
 
     /// The length of the one that is chosen, or why none is.
     fn chosen(listed: &Listed, request: &Restore) -> Result<u64, String> {
-        let chosen = choose(&path("f"), listed, request, &[]).map_err(|refusal| refusal.message)?;
+        let chosen = choose(&path("f"), listed, request, "").map_err(|refusal| refusal.message)?;
         assert_eq!(chosen.versions.len(), 1);
         Ok(chosen.versions[0].length)
     }
@@ -231,7 +230,7 @@ mod tests {
         let alone = all(gathered(Vec::new(), &[], vec![lie]));
         for at in ["f", "."] {
             let asked = SyncPath::parse(at.as_bytes()).unwrap_or_else(|_| SyncPath::root());
-            let refusal = choose(&asked, &alone, &restore(None, None), &[]).unwrap_err();
+            let refusal = choose(&asked, &alone, &restore(None, None), "").unwrap_err();
             assert!(refusal.message.contains(&format!("--version {id}")), "{refusal}");
         }
     }
@@ -244,7 +243,7 @@ mod tests {
         for (at, length) in [(Some(5), 1), (Some(10), 2), (Some(15), 2), (Some(25), 3), (None, 3)] {
             assert_eq!(chosen(&listed, &restore(None, at)), Ok(length), "as of {at:?}");
         }
-        let untold = [Untold { remote: "gamma".into(), reason: "not connected".into() }];
+        let untold = not_asked(&[Untold { remote: "gamma".into(), reason: "not connected".into() }]);
         for request in [restore(None, Some(40)), restore(Some("0000"), None)] {
             let refusal = choose(&path("f"), &listed, &request, &untold).unwrap_err();
             assert!(refusal.message.contains("gamma (not connected)"), "{refusal}");
@@ -284,7 +283,7 @@ mod tests {
         assert_eq!(chosen(&listed, &restore(None, Some(1))), Ok(1));
         let refusal = chosen(&listed, &restore(None, Some(0))).unwrap_err();
         assert!(refusal.contains("nothing is known of it at that time"), "{refusal}");
-        let chosen = choose(&SyncPath::root(), &listed, &restore(None, Some(0)), &[]).unwrap();
+        let chosen = choose(&SyncPath::root(), &listed, &restore(None, Some(0)), "").unwrap();
         assert_eq!((chosen.versions.len(), chosen.later), (0, vec![path("f")]));
     }
 
@@ -292,12 +291,12 @@ mod tests {
     fn v3_of_a_directory_what_is_not_to_be_had_is_named_and_no_older_one_taken_for_it() {
         let acts = [act("bb", 20), act("a", 10)];
         let listed = listed_by(vec![kept("a", 10)], &acts, Vec::new());
-        let refusal = choose(&SyncPath::root(), &listed, &restore(None, None), &[]).unwrap_err();
+        let refusal = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap_err();
         assert!(refusal.message.contains("f among them"), "{refusal}");
         let mut other = kept("other", 20);
         other.path = path("g");
         let listed = listed_by(vec![kept("a", 10), other], &acts, Vec::new());
-        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), &[]).unwrap();
+        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap();
         assert_eq!(chosen.versions.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("g")]);
         assert_eq!(chosen.missing.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("f")]);
     }

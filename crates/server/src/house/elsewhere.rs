@@ -71,7 +71,7 @@ impl House {
 
     fn link_for_asking(&self, device: &DeviceId, directory: &DirectoryId) -> Result<Link, String> {
         let Some(connected) = self.links.get(device) else {
-            let is_paired = self.home.remote(device).is_ok_and(|remote| remote.is_some());
+            let is_paired = self.is_paired(device);
             let reason = if is_paired { "not connected" } else { "not paired with this device" };
             return Err(reason.to_owned());
         };

@@ -167,7 +167,7 @@ impl House {
     }
 
     /// Puts the addresses that a remote announces before those known of old.
-    fn remember_addresses(&mut self, device: &DeviceId, addresses: Vec<String>) {
+    pub(super) fn remember_addresses(&mut self, device: &DeviceId, addresses: Vec<String>) {
         let Ok(Some(mut remote)) = self.home.remote(device) else { return };
         remote.last_seen = Some(clock::seconds());
         if !addresses.is_empty() {

@@ -67,7 +67,6 @@ impl House {
     }
 
     fn check_ticket(&self, request: &RemoteAdd) -> Result<Ticket, Refusal> {
-        self.check_remote_name(&request.name)?;
         let ticket: Ticket = request
             .ticket
             .parse()
@@ -75,8 +74,16 @@ impl House {
         if ticket.device == self.context.identity.device_id() {
             return Err(Refusal::new("this ticket is this device's own; use it on the other device"));
         }
-        if let Some(known) = self.remotes().iter().find(|remote| remote.device == ticket.device) {
-            return Err(Refusal::new(format!("that device is paired already, as {}", known.name)));
+        match self.remotes().iter().find(|remote| remote.device == ticket.device) {
+            // It may be found elsewhere by now.
+            Some(known) if known.name == request.name.as_str() => {}
+            Some(known) => {
+                let name = printable(known.name.as_ref());
+                return Err(Refusal::new(format!(
+                    "that device is paired already, as {name}; `file-sync remote add {name} TICKET` takes its address anew"
+                )));
+            }
+            None => self.check_remote_name(&request.name)?,
         }
         Ok(ticket)
     }
@@ -98,6 +105,11 @@ impl House {
         result: Result<PairedWith, PairError>,
     ) -> Result<Remote, Refusal> {
         let paired = result.map_err(|error| Refusal::new(error.to_string()))?;
+        if self.is_paired(&paired.device) {
+            self.remember_addresses(&paired.device, paired.addresses);
+            self.network.dial_now(paired.device);
+            return self.remote_named(&request.name).map(|remote| self.shown_remote(&remote));
+        }
         let remote = StoredRemote {
             device: paired.device,
             name: request.name.as_str().to_owned(),
@@ -304,6 +316,10 @@ impl House {
     }
 
     /// What a device is called here: its remote's name, else the beginning of its id.
+    pub(super) fn is_paired(&self, device: &DeviceId) -> bool {
+        self.home.remote(device).ok().flatten().is_some_and(|remote| !remote.deleted)
+    }
+
     pub(super) fn name_of(&self, device: &DeviceId) -> String {
         let named = self.home.remote(device).ok().flatten().map(|remote| remote.name);
         named.unwrap_or_else(|| device.short())

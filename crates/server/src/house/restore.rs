@@ -3,7 +3,7 @@
 //! Members are asked by tasks beside the main loop. Bytes that only others have come into the staging area first, all of
 //! them; what is placed then is placed as any kept version is, and the engine finds it as its user's act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::history::{self, Listed, Missing, Version, id_of, short, shown};
 use super::restore_plan::{Fetched, Plan, as_wanted};
 use super::written::write_out;
 use crate::api::command::{Refusal, Reply, Restore};
-use crate::api::names::LocalPath;
+use crate::api::names::{LocalPath, printable};
 use crate::api::types::{History, KeptVersion, Restored, ShownPath, Unhad, Unrestored, Untold, rfc3339};
 use crate::clock;
 use crate::input::answer;
@@ -74,6 +74,7 @@ impl House {
 impl Seeker {
     async fn history(self) -> Result<History, Refusal> {
         let (listed, untold) = self.versions().await?;
+        let held = self.held().await?;
         let newer = listed.newer(&self.path);
         let newer = newer.map(|newer| Unhad { id: short(&newer.content), replaced: rfc3339(newer.at) });
         let versions = listed.versions;
@@ -83,11 +84,13 @@ impl Seeker {
                 "nothing is at {} in {}, and no version of it is kept here or told of by a remote{}",
                 self.path,
                 self.row.name,
-                not_asked(&untold)
+                self.beside(&untold, &held)
             )));
         }
         let versions = versions.iter().map(|version| shown(version, &self.others)).collect();
-        Ok(History { directory: self.row.name, path: (&self.path).into(), present, versions, untold, newer })
+        let held = held.len() as u64;
+        let (directory, path) = (self.row.name, (&self.path).into());
+        Ok(History { directory, path, present, versions, untold, newer, held })
     }
 
     /// All that is to be had, and who may have more.
@@ -98,6 +101,25 @@ impl Seeker {
         };
         let Told { versions, untold } = told;
         Ok((self.listed(versions).await?, untold))
+    }
+
+    /// What lies there has been deleted here, and that is held.
+    async fn held(&self) -> Result<BTreeMap<SyncPath, ContentHash>, Refusal> {
+        let (editor, path) = (self.editor.clone(), self.path.clone());
+        blocking(move || Ok(editor.held(&path))).await
+    }
+
+    fn rejecting(&self) -> String {
+        format!(
+            "its deletion is held: `file-sync sync reject {}` brings it back",
+            printable(self.row.name.as_ref())
+        )
+    }
+
+    /// Where else there may be something, as the end of a line.
+    fn beside(&self, untold: &[Untold], held: &BTreeMap<SyncPath, ContentHash>) -> String {
+        let rejecting = if held.is_empty() { String::new() } else { format!("; {}", self.rejecting()) };
+        format!("{rejecting}{}", not_asked(untold))
     }
 
     async fn listed(&self, told: Vec<elsewhere::OfRemote>) -> Result<Listed, Refusal> {
@@ -131,9 +153,12 @@ impl Seeker {
         if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
             (listed, untold) = self.versions().await?;
         }
-        let Chosen { mut versions, missing, later } = choose(&self.path, &listed, request, &untold)?;
+        let held = self.held().await?;
+        let Chosen { mut versions, missing, later } =
+            choose(&self.path, &listed, request, &self.beside(&untold, &held))?;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
+        let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
         let mut is_gone = pin!(is_gone);
         let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
         if !done.rotten.is_empty() {
@@ -141,7 +166,13 @@ impl Seeker {
             done.extend(self.bring_back(versions, request, inside, is_gone.as_mut()).await?);
         }
         let reason = format!("it is not to be had{}", not_asked(&untold));
-        done.failed.extend(missing.into_iter().map(|Missing { path, content, .. }| Unrestored {
+        let missing = missing.into_iter().map(|Missing { path, content, .. }| (path, content, &reason));
+        let rejecting = self.rejecting();
+        let told = done.told();
+        let held =
+            held.into_iter().filter(|(path, _)| is_of_many && !told.contains(&ShownPath::from(path).path));
+        let held = held.map(|(path, content)| (path, content, &rejecting)).collect::<Vec<_>>();
+        done.failed.extend(missing.chain(held).map(|(path, content, reason)| Unrestored {
             path: (&path).into(),
             id: short(&content),
             reason: reason.clone(),
@@ -392,6 +423,15 @@ struct Done {
 }
 
 impl Done {
+    /// All paths that something is said of.
+    fn told(&self) -> BTreeSet<String> {
+        let failed = self.failed.iter().map(|failed| &failed.path);
+        failed
+            .chain(self.restored.iter().map(|version| &version.path))
+            .map(|path| path.path.clone())
+            .collect()
+    }
+
     fn extend(&mut self, other: Done) {
         self.restored.extend(other.restored);
         self.left.extend(other.left);

@@ -129,9 +129,11 @@ impl House {
         let absent = rooms.flat_map(|room| {
             let absent = which(&room.engine());
             let directory = &room.row.name;
-            absent
-                .into_iter()
-                .map(|device| Absent { remote: self.name_of(&device), directory: directory.clone() })
+            absent.into_iter().map(|device| Absent {
+                remote: self.name_of(&device),
+                directory: directory.clone(),
+                unpaired: !self.is_paired(&device),
+            })
         });
         absent.collect()
     }

@@ -47,6 +47,10 @@ impl House {
                 Reason::InStep if is_unknown => {
                     ("unknown", "nothing is there, and no version of it is known".to_owned())
                 }
+                Reason::InStep if record.is_none() && matches!(disk, Ok(None)) => (
+                    "in-step",
+                    "it was deleted or moved elsewhere, and that is followed; `file-sync history` lists what is to be had of it, here and at others".to_owned(),
+                ),
                 reason => said(&reason, &path),
             };
             let (word, explanation) = match &conflict {

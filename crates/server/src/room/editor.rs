@@ -135,6 +135,14 @@ impl Editor {
         lock(&self.engine).recorded()
     }
 
+    /// The files at a path and below it whose deletion here is held.
+    pub(crate) fn held(&self, path: &SyncPath) -> BTreeMap<SyncPath, ContentHash> {
+        let engine = lock(&self.engine);
+        let gone = engine.held().filter_map(|(held, has_gone)| has_gone.then_some(held));
+        let below = gone.filter(|held| *held == path || path.is_ancestor_of(held));
+        below.filter_map(|held| Some((held.clone(), engine.record(held)?.content.hash()))).collect()
+    }
+
     /// What is recorded at a path.
     pub(crate) fn record(&self, path: &SyncPath) -> Option<Record> {
         lock(&self.engine).record(path).cloned()
@@ -143,14 +151,18 @@ impl Editor {
     /// True if the disk is not as it is recorded at a path, or if something that is recorded in it has gone: what its user has
     /// just done is not noted yet.
     pub(crate) fn is_behind(&self, path: &SyncPath) -> bool {
+        let held = self.held(path);
         let is_as_recorded = match (self.record(path), self.root.look(path)) {
             (None, Ok(None)) => true,
             (Some(record), Ok(Some(seen))) => is_as_recorded(&record, &seen),
+            (Some(_), Ok(None)) => !held.is_empty(),
             _ => path.is_root(),
         };
         let has_lost = || {
             let recorded = self.recorded();
-            recorded.iter().any(|(below, _)| path.is_ancestor_of(below) && self.has_gone(below))
+            let mut below =
+                recorded.iter().map(|(below, _)| below).filter(|below| path.is_ancestor_of(below));
+            below.any(|below| !held.contains_key(below) && self.has_gone(below))
         };
         !is_as_recorded || (self.is_directory(path) && has_lost())
     }

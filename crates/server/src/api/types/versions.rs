@@ -128,6 +128,10 @@ pub struct History {
     /// The version that was last at the path before what is there now, where nobody who was asked has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newer: Option<Unhad>,
+    /// How many files at the path and below it have been deleted here, and are still to be had by rejecting that: their
+    /// deletion is held.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// `restore`.
