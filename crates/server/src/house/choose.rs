@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::conflict::origins;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::Time;
+use file_sync_core::version::{Content, Time};
 
 use super::history::{Listed, Missing, Version, id_of, short};
 use crate::api::command::{Refusal, Restore};
@@ -144,7 +144,7 @@ fn one(
                 other.unwrap_or_default()
             )))
         }
-        Some(Went::Had(version)) => match since.filter(|since| version.mtime > *since) {
+        Some(Went::Had(version)) => match since.filter(|since| is_later(version, *since)) {
             Some(_) => Err(Refusal::new(format!(
                 "{path}: nothing is known of it at that time: what was replaced first since then was written {}; `--version {}` takes that{beside}",
                 rfc3339(version.mtime),
@@ -168,7 +168,7 @@ fn below(
     for went in by_path.into_iter().filter(|(below, _)| is_meant(below)).filter_map(|(_, went)| went) {
         match went {
             Went::Missing(missing) => chosen.missing.push(missing.clone()),
-            Went::Had(version) if since.is_some_and(|since| version.mtime > since) => {
+            Went::Had(version) if since.is_some_and(|since| is_later(version, since)) => {
                 chosen.later.push(version.path.clone());
             }
             Went::Had(version) => chosen.versions.push(version.clone()),
@@ -187,6 +187,11 @@ fn below(
         });
     }
     Ok(chosen)
+}
+
+/// True if a version was written after a time. A symlink's time is not kept equal and says nothing.
+fn is_later(version: &Version, since: Time) -> bool {
+    matches!(version.content, Content::File(_)) && version.mtime > since
 }
 
 /// Who may keep other versions, as the end of a line.
