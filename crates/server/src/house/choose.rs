@@ -19,6 +19,8 @@ pub(super) struct Chosen {
     pub(super) missing: Vec<Missing>,
     /// Of a directory as of a time, what was replaced after that time and had been written after it, too.
     pub(super) later: Vec<SyncPath>,
+    /// Of a directory, what only remotes say was there.
+    pub(super) told: Vec<SyncPath>,
 }
 
 /// One time that something went from a path.
@@ -77,7 +79,26 @@ pub(super) fn choose(
         let version = one(path, went.as_ref(), listed, since, beside)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
-    below(path, by_path, since, beside)
+    let mut chosen = below(path, by_path, since, beside)?;
+    chosen.told = only_told(path, listed, &chosen);
+    Ok(chosen)
+}
+
+/// The paths below a directory of which all that is known is by the word of remotes.
+fn only_told(path: &SyncPath, listed: &Listed, chosen: &Chosen) -> Vec<SyncPath> {
+    let vouched = listed.versions.iter().filter(|version| version.is_vouched()).map(|version| &version.path);
+    let known: BTreeSet<&SyncPath> =
+        vouched.chain(chosen.missing.iter().map(|missing| &missing.path)).collect();
+    let below = listed.versions.iter().map(|version| &version.path);
+    let told: BTreeSet<&SyncPath> =
+        below.filter(|below| is_below(path, below) && !known.contains(below)).collect();
+    told.into_iter().cloned().collect()
+}
+
+/// True of what comes back with a directory. A conflict copy that is gone was dealt with: it comes back when it is named
+/// itself.
+fn is_below(path: &SyncPath, below: &SyncPath) -> bool {
+    path.is_ancestor_of(below) && origins(below).is_empty()
 }
 
 /// Of each path what is meant: what went last, or first after a time; none: nothing has gone since then.
@@ -163,9 +184,8 @@ fn below(
     beside: &str,
 ) -> Result<Chosen, Refusal> {
     let mut chosen = Chosen::default();
-    // A conflict copy that is gone was dealt with: it comes back when it is named itself.
-    let is_meant = |below: &SyncPath| path.is_ancestor_of(below) && origins(below).is_empty();
-    for went in by_path.into_iter().filter(|(below, _)| is_meant(below)).filter_map(|(_, went)| went) {
+    let meant = by_path.into_iter().filter(|(below, _)| is_below(path, below));
+    for went in meant.filter_map(|(_, went)| went) {
         match went {
             Went::Missing(missing) => chosen.missing.push(missing.clone()),
             Went::Had(version) if since.is_some_and(|since| is_later(version, since)) => {
@@ -238,6 +258,16 @@ mod tests {
             let refusal = choose(&asked, &alone, &restore(None, None), "").unwrap_err();
             assert!(refusal.message.contains(&format!("--version {id}")), "{refusal}");
         }
+    }
+
+    #[test]
+    fn h5_of_a_directory_what_only_members_know_of_is_left_out_and_named() {
+        let mut lie = told(BETA, "authored by a receiver", 20);
+        lie.1.place.path = path("g");
+        let listed = listed_by(vec![kept("a", 10)], &[act("a", 10)], vec![lie]);
+        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap();
+        assert_eq!(chosen.versions.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("f")]);
+        assert_eq!(chosen.told, [path("g")]);
     }
 
     #[test]

@@ -116,28 +116,28 @@ fn add_noted(
     versions: &mut Vec<Version>,
     holder: impl Fn(&ContentHash) -> Option<(Bytes, Stat)>,
 ) -> Vec<Missing> {
-    let mut known: BTreeMap<(SyncPath, ContentHash), Vec<usize>> = BTreeMap::new();
+    let mut known: BTreeMap<(SyncPath, ContentHash), Known> = BTreeMap::new();
     for (index, version) in versions.iter().enumerate() {
-        known.entry((version.path.clone(), version.content.hash())).or_default().push(index);
+        known.entry((version.path.clone(), version.content.hash())).or_default().add(index, version);
     }
     let mut held: BTreeMap<ContentHash, Option<(Bytes, Stat)>> = BTreeMap::new();
     let mut missing = Vec::new();
     for act in acts.iter().filter(|act| act.what != "expired" && is_at_or_below(path, &act.path)) {
         let Some(content) = act.before else { continue };
-        let same = known.get(&(act.path.clone(), content)).map(Vec::as_slice).unwrap_or_default();
-        let is_here = same.iter().any(|index| versions[*index].here.is_some());
+        let known = known.entry((act.path.clone(), content)).or_default();
+        let is_here = known.best.is_some_and(|index| versions[index].here.is_some());
         let elsewhere = if is_here || act.path != *path {
             None
         } else {
             held.entry(content).or_insert_with(|| holder(&content)).clone()
         };
         if let Some((bytes, _)) = &elsewhere {
-            same.iter().for_each(|index| versions[*index].here = Some(bytes.clone()));
+            known.all.iter().for_each(|index| versions[*index].here = Some(bytes.clone()));
         }
-        if same.iter().any(|index| versions[*index].noted == Some(act.at)) {
+        if known.times.contains(&act.at) {
             continue;
         }
-        let like = same.iter().map(|index| &versions[*index]).max_by_key(|version| version.here.is_some());
+        let like = known.best.map(|index| &versions[index]);
         let version = match (like, elsewhere) {
             (Some(like), _) if like.here.is_some() || !like.keepers.is_empty() => like.clone(),
             (_, Some((bytes, stat))) => Version {
@@ -156,10 +156,32 @@ fn add_noted(
                 continue;
             }
         };
-        known.entry((act.path.clone(), content)).or_default().push(versions.len());
-        versions.push(Version { at: act.at, noted: Some(act.at), ..version });
+        let version = Version { at: act.at, noted: Some(act.at), ..version };
+        known.add(versions.len(), &version);
+        versions.push(version);
     }
     missing
+}
+
+/// What is known of one content at one path.
+#[derive(Default)]
+struct Known {
+    /// Its versions, by their place in the list.
+    all: Vec<usize>,
+    /// One of them, whose bytes are here if those of any are.
+    best: Option<usize>,
+    /// When it was noted that they went.
+    times: BTreeSet<Time>,
+}
+
+impl Known {
+    fn add(&mut self, index: usize, version: &Version) {
+        self.all.push(index);
+        self.times.extend(version.noted);
+        if self.best.is_none() || version.here.is_some() {
+            self.best = Some(index);
+        }
+    }
 }
 
 fn is_at_or_below(path: &SyncPath, other: &SyncPath) -> bool {

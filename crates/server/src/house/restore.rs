@@ -154,10 +154,11 @@ impl Seeker {
             (listed, untold) = self.versions().await?;
         }
         let held = self.held().await?;
-        let Chosen { mut versions, missing, later } =
+        let Chosen { mut versions, missing, later, mut told } =
             choose(&self.path, &listed, request, &self.beside(&untold, &held))?;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
+        told.retain(|path| !self.editor.is_present(path));
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
         let mut is_gone = pin!(is_gone);
         let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
@@ -168,9 +169,9 @@ impl Seeker {
         let reason = format!("it is not to be had{}", not_asked(&untold));
         let missing = missing.into_iter().map(|Missing { path, content, .. }| (path, content, &reason));
         let rejecting = self.rejecting();
-        let told = done.told();
+        let named = done.named();
         let held =
-            held.into_iter().filter(|(path, _)| is_of_many && !told.contains(&ShownPath::from(path).path));
+            held.into_iter().filter(|(path, _)| is_of_many && !named.contains(&ShownPath::from(path).path));
         let held = held.map(|(path, content)| (path, content, &rejecting)).collect::<Vec<_>>();
         done.failed.extend(missing.chain(held).map(|(path, content, reason)| Unrestored {
             path: (&path).into(),
@@ -183,6 +184,7 @@ impl Seeker {
             restored: done.restored,
             left: done.left.iter().map(ShownPath::from).collect(),
             later: later.iter().map(ShownPath::from).collect(),
+            told: told.iter().map(ShownPath::from).collect(),
             failed: done.failed,
             untold,
             to: request.to.as_ref().map(|to| to.as_path().into()),
@@ -424,7 +426,7 @@ struct Done {
 
 impl Done {
     /// All paths that something is said of.
-    fn told(&self) -> BTreeSet<String> {
+    fn named(&self) -> BTreeSet<String> {
         let failed = self.failed.iter().map(|failed| &failed.path);
         failed
             .chain(self.restored.iter().map(|version| &version.path))
