@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 /// The name that belongs to the engine at any depth: never scanned, never sent, hostile when received.
 pub const RESERVED_NAME: &[u8] = b".file-sync";
@@ -21,9 +22,10 @@ const WORD_BYTES: usize = size_of::<u64>();
 
 /// A path below a root: one or more components joined by `/`; the root itself is [`SyncPath::root`], which is empty.
 ///
-/// Ordered by component, so that a directory is directly followed by everything below it.
+/// Ordered by component, so that a directory is directly followed by everything below it. Clones share their bytes: a path is
+/// in several lists at once.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SyncPath(Box<[u8]>);
+pub struct SyncPath(Arc<[u8]>);
 
 /// Why bytes are no [`SyncPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ pub enum PathError {
 impl SyncPath {
     /// The root itself. It has no register; it is only a parent.
     pub fn root() -> SyncPath {
-        SyncPath(Box::default())
+        SyncPath(Arc::default())
     }
 
     /// Checks untrusted bytes.

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::holders::Holders;
 use super::{Effect, Engine};
 use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::SyncPath;
@@ -297,7 +298,7 @@ impl Engine {
     /// True if a content's bytes are on this disk, as far as is known.
     pub(super) fn has_bytes(&self, content: &ContentHash) -> bool {
         // Of what is ignored the record may say what is long gone, and it is given to nobody.
-        let mut holders = self.holders.get(content).into_iter().flatten();
+        let mut holders = self.holders.get(content).into_iter().flat_map(Holders::iter);
         self.fetcher.staged.contains(content)
             || holders.any(|path| !self.is_frozen(path))
             || self.kept_holders(content).next().is_some()

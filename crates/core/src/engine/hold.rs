@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use measure::HoldLimit;
 use measure::Measure;
 
+use super::holders::Holders;
 use super::mint::Contents;
 use super::{Effect, Engine, Mode, Now};
 use crate::conflict::origins;
@@ -309,7 +310,7 @@ impl Engine {
     /// What others have deleted, and is held, turns out to have been renamed when its bytes come to another path.
     fn release_reappeared(&mut self) {
         for (content, count) in std::mem::take(&mut self.holds.appeared) {
-            let paths = self.holders.get(&content).into_iter().flatten();
+            let paths = self.holders.get(&content).into_iter().flat_map(Holders::iter);
             let held: Vec<SyncPath> =
                 paths.filter(|path| self.holds.elsewhere.contains(*path)).take(count).cloned().collect();
             self.release_elsewhere(held);

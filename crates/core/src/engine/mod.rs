@@ -20,6 +20,7 @@ mod foresee;
 mod forget;
 mod heal;
 mod hold;
+mod holders;
 mod kept;
 mod life;
 mod mint;
@@ -46,6 +47,8 @@ pub use peer::PeerProgress;
 pub use plan::Doubt;
 pub use status::{Problem, State, Status};
 pub use wait::WaitId;
+
+use holders::Holders;
 
 use crate::effect::{ChunkList, Kept, Trouble, TroubleKind};
 use crate::ignore::Rules;
@@ -92,7 +95,7 @@ pub struct Engine {
     /// What the tree comes to, if that was asked since it last changed.
     totals: OnceLock<status::Totals>,
     /// Which paths hold a content, by record.
-    holders: HashMap<ContentHash, BTreeSet<SyncPath>>,
+    holders: HashMap<ContentHash, Holders>,
     /// Which path's record has an inode, so that a renamed file need not be read again.
     inodes: HashMap<u64, SyncPath>,
     /// Which kept versions hold a content, as they were when they were kept: somebody may have written into one of them,
@@ -375,7 +378,7 @@ impl Engine {
 
     /// The paths that hold this content, with their records, for serving it to remotes. Some may have changed since.
     pub fn holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, &Record)> {
-        let paths = self.holders.get(content).into_iter().flatten();
+        let paths = self.holders.get(content).into_iter().flat_map(Holders::iter);
         paths.filter_map(|path| Some((path, self.tree.record(path)?)))
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Holds;
 use crate::engine::Engine;
+use crate::engine::holders::Holders;
 use crate::path::SyncPath;
 use crate::version::{Content, ContentHash};
 
@@ -128,7 +129,7 @@ impl Engine {
         let mut going: BTreeMap<ContentHash, usize> = BTreeMap::new();
         paths.iter().filter_map(content_of).for_each(|content| *going.entry(content).or_default() += 1);
         let count = |(content, count): (ContentHash, usize)| {
-            let holders = self.holders.get(&content).into_iter().flatten();
+            let holders = self.holders.get(&content).into_iter().flat_map(Holders::iter);
             (content, holders.filter(stays).take(count).count())
         };
         let mut staying: BTreeMap<ContentHash, usize> = going.into_iter().map(count).collect();
