@@ -127,6 +127,10 @@ fn as_of_a_time_before_a_file_was_written_it_is_not_brought_back() {
     assert!(said.contains("left out, since they were written after that time (1): d/late"), "{said}");
     settle(&[&alpha, &beta]);
     check(&[&alpha, &beta], "d/\nd/old \"old\"");
+    // Nothing is said of what is there.
+    alpha.ok(["restore", &path_of(&alpha, "d/late")]);
+    let said = alpha.ok(["restore", &path_of(&alpha, "d"), "--at", "2d"]);
+    assert!(!said.contains("d/late"), "{said}");
 }
 
 #[test]

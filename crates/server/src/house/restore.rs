@@ -154,11 +154,13 @@ impl Seeker {
             (listed, untold) = self.versions().await?;
         }
         let held = self.held().await?;
-        let Chosen { mut versions, missing, later, mut told } =
+        let Chosen { mut versions, missing, mut later, mut told } =
             choose(&self.path, &listed, request, &self.beside(&untold, &held))?;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
-        told.retain(|path| !self.editor.is_present(path));
+        for named in [&mut later, &mut told] {
+            named.retain(|path| !self.editor.is_present(path));
+        }
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
         let mut is_gone = pin!(is_gone);
         let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
