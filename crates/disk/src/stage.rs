@@ -32,7 +32,7 @@ pub(crate) struct Stage {
     fd: OwnedFd,
     /// What is here whole and verified. Held while a file is written under its final name.
     whole: Mutex<HashSet<ContentHash>>,
-    /// What is not cleaned away, as somebody beside the engine wants it, and how many do.
+    /// What is not cleaned away, as somebody beside the engine wants it, and how many do. Locked after `whole`, if both are.
     reserved: Mutex<HashMap<ContentHash, usize>>,
 }
 
@@ -153,6 +153,14 @@ impl Stage {
         }
     }
 
+    fn discard(&self, whole: &mut HashSet<ContentHash>, content: ContentHash) -> Result<(), Trouble> {
+        whole.remove(&content);
+        let name = content.to_string();
+        self.unlink(&name)
+            .and_then(|()| self.unlink(&format!("{name}.part")))
+            .map_err(|errno| trouble("discard a staged file", errno))
+    }
+
     /// All names in the stage.
     fn names(&self) -> Result<Vec<String>, Errno> {
         crate::keep::names(self.fd())
@@ -211,18 +219,28 @@ impl Root {
         Reserved { stage, contents }
     }
 
+    /// How many have reserved a content.
+    pub fn n_reserved(&self, content: ContentHash) -> usize {
+        self.stage().reserved().get(&content).copied().unwrap_or(0)
+    }
+
     /// Gives the space back that a content takes in the stage, whole or in pieces.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn discard_stage(&self, content: ContentHash) -> Result<(), Trouble> {
+        self.stage().discard(&mut self.stage().whole(), content)
+    }
+
+    /// The same, unless somebody has reserved it. To be called only while nobody has its pieces open.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn discard_unreserved(&self, content: ContentHash) -> Result<(), Trouble> {
         let mut whole = self.stage().whole();
-        whole.remove(&content);
-        let name = content.to_string();
-        self.stage()
-            .unlink(&name)
-            .and_then(|()| self.stage().unlink(&format!("{name}.part")))
-            .map_err(|errno| trouble("discard a staged file", errno))
+        // Held, so that whoever reserves it now finds it gone, and not going.
+        let reserved = self.stage().reserved();
+        if reserved.contains_key(&content) { Ok(()) } else { self.stage().discard(&mut whole, content) }
     }
 
     /// Empties the stage, except for what is still wanted or reserved: whole files are read and verified, pieces stay. Not to be

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use file_sync_core::effect::{Trouble, TroubleKind};
+use file_sync_core::effect::Trouble;
 use file_sync_core::version::ContentHash;
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -105,27 +105,26 @@ impl StageFile {
         read_full_at(self.fd.as_fd(), buffer, offset).map_err(|errno| trouble("read the staged file", errno))
     }
 
-    /// Reads all of it back and, if it is the announced content, stages it as whole.
+    /// Reads all of it back and, if it is the announced content, stages it as whole; false if it is not: it is then removed.
     ///
     /// # Errors
-    /// When it is not (it is then removed), or cannot be read or renamed.
-    pub fn finish(self) -> Result<(), Trouble> {
+    /// When it cannot be read or renamed.
+    pub fn finish(self) -> Result<bool, Trouble> {
         let fail = |errno| trouble("finish the staged file", errno);
         let (part, name) = (format!("{}.part", self.content), self.content.to_string());
         let pass = digest(self.fd.as_fd(), self.length, None, &mut Vec::new()).map_err(fail)?;
         let size = at::stat_fd(self.fd.as_fd()).map_err(fail)?.stat.size;
         if pass.content != self.content || pass.length != self.length || size != self.length {
             self.stage.unlink(&part).map_err(fail)?;
-            let message = "the bytes received are not those announced; they are asked for again";
-            return Err(Trouble { kind: TroubleKind::Other, message: message.to_owned() });
+            return Ok(false);
         }
         let mut whole = self.stage.whole();
         if whole.contains(&self.content) {
-            return self.stage.unlink(&part).map_err(fail);
+            return self.stage.unlink(&part).map(|()| true).map_err(fail);
         }
         rustix::fs::renameat(self.stage.fd(), part.as_str(), self.stage.fd(), name.as_str()).map_err(fail)?;
         whole.insert(self.content);
-        Ok(())
+        Ok(true)
     }
 }
 

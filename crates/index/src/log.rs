@@ -1,5 +1,7 @@
 //! The record of acts on a user's bytes (only ever added to), and the list of kept versions.
 
+use std::collections::BTreeSet;
+
 use file_sync_core::effect::Kept;
 use file_sync_core::path::{NAME_BYTES_MAX, SyncPath};
 use file_sync_core::register::Register;
@@ -99,6 +101,22 @@ pub(crate) fn acts(
         })
     })?;
     acts.collect()
+}
+
+/// What was done in a word, at all paths since a time: why, and when.
+pub(crate) fn whys(
+    connection: &Connection,
+    what: &str,
+    since: Time,
+) -> rusqlite::Result<BTreeSet<(String, Time)>> {
+    connection
+        .prepare_cached(
+            "SELECT why, at_seconds, at_nanoseconds FROM acts WHERE what = ?1 AND at_seconds >= ?2",
+        )?
+        .query_map(params![what, since.seconds], |row| {
+            Ok((row.get(0)?, Time { seconds: row.get(1)?, nanoseconds: row.get(2)? }))
+        })?
+        .collect()
 }
 
 pub(crate) fn put_kept(connection: &Connection, kept: &Kept) -> rusqlite::Result<()> {

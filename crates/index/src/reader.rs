@@ -1,5 +1,6 @@
 //! A second connection to a directory's database: content is served beside its writer, without waiting for it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use file_sync_core::effect::{ChunkList, Kept};
@@ -11,7 +12,7 @@ use rusqlite::Connection;
 use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::{Act, KeptAt, acts, each_kept, kept_after};
+use crate::log::{Act, KeptAt, acts, each_kept, kept_after, whys};
 use crate::open::{self, DIRECTORY};
 use crate::state;
 
@@ -92,6 +93,14 @@ impl DirectoryReader {
         open::at_one_moment(&self.connection, &self.path, |connection| {
             acts(connection, &Actors::read(connection)?, path, limit)
         })
+    }
+
+    /// Of what was done in a word, at all paths since a time, why, and when.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn whys(&self, what: &str, since: Time) -> Result<BTreeSet<(String, Time)>, IndexError> {
+        whys(&self.connection, what, since).map_err(|error| IndexError::sql(&self.path, error))
     }
 
     /// Gives every committed chunk list to `each`, with the hash of its content.

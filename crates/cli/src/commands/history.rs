@@ -24,6 +24,9 @@ pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), F
             "a newer version, {id}, was replaced or deleted {replaced}: nobody who was asked has it"
         ));
     }
+    if history.cut {
+        console.remark("more has been done below it than is looked at; ask for a path further down");
+    }
     if history.held > 0 {
         console.remark(&format!(
             "{} deleted here, which is held; `file-sync sync reject {}` brings {} back",

@@ -322,6 +322,34 @@ fn v3_what_is_lost_from_the_store_here_comes_from_another_member() {
     assert!(files_below(&alpha.root().join(".file-sync/stage")).is_empty(), "nothing is left in the stage");
 }
 
+/// Both fetch the same bytes into the same stage, and each places what the other has fetched as well.
+#[test]
+fn v3_restores_of_the_same_bytes_at_once_all_succeed() {
+    let (alpha, beta) = sharing();
+    let names: Vec<String> = (0..4).map(|number| format!("f{number}")).collect();
+    for name in &names {
+        alpha.user().write(name, noise(3, 300_000), JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    for round in 0..6 {
+        names.iter().for_each(|name| alpha.user().remove(name));
+        settle(&[&alpha, &beta]);
+        std::thread::scope(|scope| {
+            for name in &names {
+                let place = path_of(&alpha, name);
+                let alpha = &alpha;
+                scope.spawn(move || {
+                    let output = alpha.run(["restore", &place]);
+                    let said = text(&output.stderr);
+                    assert!(output.status.success() && alpha.user().has(name), "round {round}: {said}");
+                });
+            }
+        });
+        settle(&[&alpha, &beta]);
+        equal(&[&alpha, &beta]);
+    }
+}
+
 #[test]
 fn v3_where_one_keeper_fails_the_next_is_asked() {
     let (alpha, beta, gamma) = sharing_three();

@@ -45,18 +45,22 @@ fn holds(device: &Device, held: u64) {
 
 #[test]
 fn l6_history_and_restore_of_what_is_held_say_that_it_is_and_what_brings_it_back() {
-    let (mut alpha, _beta) = with_files();
+    let (mut alpha, beta) = with_files();
+    // One of them has an older version as well.
+    beta.user().write("d0/f4", "edited", FEBRUARY);
+    settle(&[&alpha, &beta]);
     alpha.stop();
     delete_most(&alpha);
     alpha.begin();
     holds(&alpha, 150);
     let path = |name: &str| alpha.root().join(name).to_str().expect("UTF-8").to_owned();
     let (file, directory) = (path("d0/f2"), path("d0"));
-    for place in [&file, &directory] {
+    for place in [&file, &path("d0/f4"), &directory] {
         let refusal = alpha.refused(1, ["restore", place]);
         let said = "its deletion is held: `file-sync sync reject docs` brings it back";
         assert!(refusal.contains(said), "{place}: {refusal}");
     }
+    assert!(!alpha.root().join("d0/f4").exists(), "its older version is not what was there");
     let listed = alpha.run(["history", &directory]);
     let said = "100 files were deleted here, which is held; `file-sync sync reject docs` brings them back";
     assert!(text(&listed.stderr).contains(said), "{}", text(&listed.stderr));

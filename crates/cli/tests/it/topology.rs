@@ -84,7 +84,8 @@ fn s4_a_change_reaches_through_the_hub() {
     check(&all, "e/");
     // Who is not paired with the other is told so, and not that it is away.
     let waited = beta.ok(["sync", "wait", "--timeout", "60s"]);
-    assert!(!waited.contains("is away"), "{waited}");
+    assert!(waited.contains("a member that is not paired with this device, may lack"), "{waited}");
+    assert_eq!(beta.json(["sync", "wait", "--timeout", "60s"])["away"][0]["unpaired"], true);
     assert!(all.iter().all(|device| device.directory()["conflicts"] == 0));
 }
 

@@ -71,6 +71,19 @@ impl Deed {
     }
 }
 
+/// What the record says where this device's user moved a file: to its new path.
+pub fn moved_here_why(from: &SyncPath) -> String {
+    format!("from {from}, by a user or program here")
+}
+
+/// What the record says where a file or directory got another name, as a version says: at its old path.
+pub fn renamed_why(to: &SyncPath) -> String {
+    format!("{RENAMED_TO}{to}")
+}
+
+/// What [`renamed_why`] begins with.
+pub const RENAMED_TO: &str = "to ";
+
 impl Engine {
     /// Notes what this device's user did, or what is taken for it. `moved_from`: where the file was recorded before.
     pub(super) fn note_own_act(
@@ -83,9 +96,7 @@ impl Engine {
         let is_about_bytes = before.is_bytes() && before != after || moved_from.is_some();
         let (deed, why) = match (deed, moved_from) {
             (Deed::Changed | Deed::Deleted, _) if !is_about_bytes => return,
-            (Deed::Changed, Some(from)) => {
-                (Deed::MovedHere, format!("from {from}, by a user or program here"))
-            }
+            (Deed::Changed, Some(from)) => (Deed::MovedHere, moved_here_why(from)),
             (Deed::Changed, None) => (deed, "by a user or program here".to_owned()),
             (Deed::Deleted, _) => (deed, "deleted or moved away by a user or program here".to_owned()),
             (Deed::Revived, _) => (deed, "its deletion elsewhere was rejected here".to_owned()),
@@ -125,7 +136,7 @@ impl Engine {
     /// Notes that an op has given something another name; of a directory, that alone.
     pub(super) fn note_renamed(&mut self, from: &SyncPath, to: &SyncPath, content: Content) {
         let by = self.author(to, content);
-        self.note(from, (content, Content::Absent), Deed::Renamed, format!("to {to}"), by);
+        self.note(from, (content, Content::Absent), Deed::Renamed, renamed_why(to), by);
         self.note(to, (Content::Absent, content), Deed::Renamed, format!("from {from}"), by);
     }
 

@@ -33,7 +33,7 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
-pub use acts::{ActRecord, Deed};
+pub use acts::{ActRecord, Deed, RENAMED_TO, moved_here_why};
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
@@ -374,6 +374,29 @@ impl Engine {
     /// The member list.
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// What is at a path of the disk as far as it was noted, also where it is this device's alone, or gone and that is held.
+    pub fn on_disk(&self, path: &SyncPath) -> Option<&Record> {
+        match self.local_changes.get(path) {
+            Some(local) => local.as_ref(),
+            None => self.tree.record(path).filter(|_| !self.holds.is_missing(path)),
+        }
+    }
+
+    /// The files and symlinks below a path that are on the disk, as far as it was noted.
+    pub fn on_disk_below(&self, path: &SyncPath) -> Vec<SyncPath> {
+        let recorded = self.tree.below(path).filter_map(|(below, node)| Some((below, node.record.as_ref()?)));
+        let is_there = |below: &SyncPath| self.on_disk(below).is_some_and(|record| record.content.is_bytes());
+        recorded.map(|(below, _)| below).filter(|below| is_there(below)).cloned().collect()
+    }
+
+    /// The paths that hold this content, if their records are to be relied on: no rule has made them nobody's affair since,
+    /// and they have neither gone nor been changed here alone.
+    pub fn sure_holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, &Record)> {
+        let is_sure =
+            |path: &SyncPath, record: &Record| !self.is_frozen(path) && self.on_disk(path) == Some(record);
+        self.holders(content).filter(move |(path, record)| is_sure(path, record))
     }
 
     /// The paths that hold this content, with their records, for serving it to remotes. Some may have changed since.

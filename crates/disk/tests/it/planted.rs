@@ -68,7 +68,7 @@ fn write_own(root: &Root, large: &[u8]) {
     let (content, small) = (ContentHash::of(large), ContentHash::of(b"small"));
     let file = root.open_stage(content, large.len() as u64).unwrap();
     file.write_at(0, large).unwrap();
-    file.finish().unwrap();
+    assert!(file.finish().unwrap());
     root.stage_small(&[(small, b"small")]).pop().unwrap().unwrap();
     assert!(root.staged(content) && root.staged(small));
 }

@@ -1,12 +1,13 @@
 //! What a user means of the versions that there are of a path: the one that is named, the last one, or those of a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use file_sync_core::conflict::origins;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Content, Time};
+use file_sync_core::version::{Content, ContentHash, Time};
 
-use super::history::{Listed, Missing, Version, id_of, short};
+use super::history::{Listed, Version, id_of, short};
+use super::went::{Going, Gone};
 use crate::api::command::{Refusal, Restore};
 use crate::api::types::{Untold, rfc3339};
 
@@ -16,26 +17,11 @@ pub(super) struct Chosen {
     /// The version of the path, or, of a directory, one of each path below it.
     pub(super) versions: Vec<Version>,
     /// Of a directory, what was there and is not to be had.
-    pub(super) missing: Vec<Missing>,
+    pub(super) missing: Vec<(SyncPath, ContentHash)>,
     /// Of a directory as of a time, what was replaced after that time and had been written after it, too.
     pub(super) later: Vec<SyncPath>,
     /// Of a directory, what only remotes say was there.
     pub(super) told: Vec<SyncPath>,
-}
-
-/// One time that something went from a path.
-enum Went<'a> {
-    Had(&'a Version),
-    Missing(&'a Missing),
-}
-
-impl Went<'_> {
-    fn at(&self) -> Time {
-        match self {
-            Went::Had(version) => version.at,
-            Went::Missing(missing) => missing.at,
-        }
-    }
 }
 
 /// True if a version is surely the one that is meant, whatever others keep: its id is given in full.
@@ -44,7 +30,8 @@ pub(super) fn is_given(version: &Version, path: &SyncPath, request: &Restore) ->
         && request.version.as_ref().is_some_and(|given| given.to_lowercase() == id_of(version))
 }
 
-/// Chooses what is asked for. `beside`: where else there may be more, as the end of a line.
+/// Chooses what is asked for. `beside`: where else there may be more, as the end of a line. `is_there`: true of a path that
+/// something is at, which stays as it is when its directory is restored.
 ///
 /// # Errors
 /// When there is nothing like that, or when what is meant is not to be had: another one is not taken for it.
@@ -53,72 +40,77 @@ pub(super) fn choose(
     listed: &Listed,
     request: &Restore,
     beside: &str,
+    is_there: &dyn Fn(&SyncPath) -> bool,
 ) -> Result<Chosen, Refusal> {
     if let Some(given) = &request.version {
         let version = named(path, &listed.versions, given, beside)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
-    let vouched = listed.versions.iter().filter(|version| version.is_vouched()).map(Went::Had);
-    let all: Vec<Went<'_>> = vouched.chain(listed.missing.iter().map(Went::Missing)).collect();
-    if all.is_empty()
-        && let Some(told) = listed.versions.first()
-    {
-        return Err(Refusal::new(format!(
-            "{} was at {} by the word of remotes alone; nothing was changed; `--version {}` takes it",
-            id_of(told),
-            told.path,
-            id_of(told)
-        )));
-    }
     let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
-    let is_own = |version: &Version| version.path == *path;
-    let has_had = all.iter().any(|went| matches!(went, Went::Had(version) if is_own(version)));
-    let has_below = all.iter().any(|went| matches!(went, Went::Had(version) if !is_own(version)));
-    let by_path = meant(all, since);
-    if let (Some(went), true) = (by_path.get(path), has_had || !has_below) {
-        let version = one(path, went.as_ref(), listed, since, beside)?;
+    if is_of_one(path, listed) {
+        let version = one(path, listed, since, beside)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
-    let mut chosen = below(path, by_path, since, beside)?;
-    chosen.told = only_told(path, listed, &chosen);
+    if listed.is_cut {
+        return Err(Refusal::new(format!(
+            "more has been done below {path} than is looked at; nothing was changed; restore what lies further down, one directory at a time"
+        )));
+    }
+    let mut chosen = below(path, listed, since);
+    chosen.told = only_told(path, listed);
+    let Chosen { missing, later, told, .. } = &mut chosen;
+    missing.retain(|(path, _)| !is_there(path));
+    [later, told].into_iter().for_each(|paths| paths.retain(|path| !is_there(path)));
+    if chosen.versions.is_empty() && chosen.later.is_empty() {
+        return Err(nothing(path, &chosen, listed, beside));
+    }
     Ok(chosen)
 }
 
-/// The paths below a directory of which all that is known is by the word of remotes.
-fn only_told(path: &SyncPath, listed: &Listed, chosen: &Chosen) -> Vec<SyncPath> {
-    let vouched = listed.versions.iter().filter(|version| version.is_vouched()).map(|version| &version.path);
-    let known: BTreeSet<&SyncPath> =
-        vouched.chain(chosen.missing.iter().map(|missing| &missing.path)).collect();
-    let below = listed.versions.iter().map(|version| &version.path);
-    let told: BTreeSet<&SyncPath> =
-        below.filter(|below| is_below(path, below) && !known.contains(below)).collect();
-    told.into_iter().cloned().collect()
-}
-
-/// True of what comes back with a directory. A conflict copy that is gone was dealt with: it comes back when it is named
-/// itself.
-fn is_below(path: &SyncPath, below: &SyncPath) -> bool {
-    path.is_ancestor_of(below) && origins(below).is_empty()
-}
-
-/// Of each path what is meant: what went last, or first after a time; none: nothing has gone since then.
-fn meant(all: Vec<Went<'_>>, since: Option<Time>) -> BTreeMap<SyncPath, Option<Went<'_>>> {
-    let mut by_path: BTreeMap<SyncPath, Option<Went<'_>>> = BTreeMap::new();
-    for went in all {
-        let path = match &went {
-            Went::Had(version) => &version.path,
-            Went::Missing(missing) => &missing.path,
-        };
-        let place = by_path.entry(path.clone()).or_default();
-        let is_meant = match since {
-            Some(since) => went.at() > since && place.as_ref().is_none_or(|other| went.at() < other.at()),
-            None => place.as_ref().is_none_or(|other| went.at() > other.at()),
-        };
-        if is_meant {
-            *place = Some(went);
-        }
+/// True if a file is meant, and not what a directory held: what is there now decides, or else what went last.
+fn is_of_one(path: &SyncPath, listed: &Listed) -> bool {
+    let of_file = |going: &&Going| going.what != Gone::Moved;
+    let own = listed.goings.get(path).and_then(|goings| goings.iter().find(of_file));
+    let below = listed.goings.iter().filter(|(below, _)| path.is_ancestor_of(below));
+    let below = below.filter_map(|(_, goings)| goings.first()).map(|going| going.order).max();
+    match (&listed.present, own) {
+        (_, None) => false,
+        (Some(Content::Directory), Some(_)) => below.is_none(),
+        (Some(_), Some(_)) => true,
+        (None, Some(own)) => below.is_none_or(|below| below < own.order),
     }
-    by_path
+}
+
+/// Why nothing of a directory is restored.
+fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> Refusal {
+    if let Some((missing, _)) = chosen.missing.first() {
+        return Refusal::new(format!(
+            "nobody has what was below {path} ({} in all, {missing} among them); nothing was changed{beside}",
+            chosen.missing.len()
+        ));
+    }
+    let is_at = |version: &&Version| version.path == *path || chosen.told.contains(&version.path);
+    match listed.versions.iter().find(is_at) {
+        Some(told) => Refusal::new(format!(
+            "{id} was at {at} by the word of remotes alone; nothing was changed; `file-sync restore {at} --version {id}` takes it{beside}",
+            id = id_of(told),
+            at = told.path
+        )),
+        None => Refusal::unknown(format!("no version of {path} is kept here or told of by a remote{beside}")),
+    }
+}
+
+/// What is meant of a path, or of one below it: what went last, or first after a time. What went with a directory above it
+/// counts among that.
+fn meant<'a>(path: &SyncPath, listed: &'a Listed, since: Option<Time>) -> Option<&'a Going> {
+    let own = listed.goings.get(path).into_iter();
+    let above = path.ancestors().filter_map(|above| listed.goings.get(&above));
+    let above = above.flatten().filter(|going| going.what == Gone::Moved);
+    let all = own.flatten().chain(above);
+    match since {
+        None => all.max_by_key(|going| going.order),
+        Some(since) => all.filter(|going| going.at > since).min_by_key(|going| going.order),
+    }
 }
 
 /// The version that is named by the beginning of its id.
@@ -141,72 +133,68 @@ fn named(path: &SyncPath, versions: &[Version], given: &str, beside: &str) -> Re
 }
 
 /// The version of the path itself that is meant.
-fn one(
-    path: &SyncPath,
-    went: Option<&Went<'_>>,
-    listed: &Listed,
-    since: Option<Time>,
-    beside: &str,
-) -> Result<Version, Refusal> {
-    match went {
+fn one(path: &SyncPath, listed: &Listed, since: Option<Time>, beside: &str) -> Result<Version, Refusal> {
+    let last = meant(path, listed, since);
+    // What is there again is not what was there before that.
+    let last = if since.is_none() && last.is_some_and(|last| last.what != Gone::Moved) {
+        listed.last(path)
+    } else {
+        last
+    };
+    let mut had = listed.versions.iter().filter(|version| version.path == *path);
+    let other = had.next().map_or(String::new(), |version| {
+        format!("; `--version {}` takes what was replaced {}", id_of(version), rfc3339(version.at))
+    });
+    let was = if since.is_some() { "what was there then" } else { "what was there last" };
+    match last.map(|going| (&going.what, rfc3339(going.at))) {
         None => Err(Refusal::new(format!(
             "{path}: it has not been replaced since then, as far as is known: what is there now was there{beside}"
         ))),
-        Some(Went::Missing(Missing { content, at, .. })) => {
-            let was = if since.is_some() { "what was there then" } else { "what was there last" };
-            let mut had = listed.versions.iter().filter(|version| version.path == *path);
-            let other = had.next().map(|version| {
-                format!("; `--version {}` takes what was replaced {}", id_of(version), rfc3339(version.at))
-            });
-            Err(Refusal::new(format!(
-                "{path}: {was}, {}, replaced or deleted {}, is not to be had; nothing was changed{}{beside}",
-                short(content),
-                rfc3339(*at),
-                other.unwrap_or_default()
-            )))
-        }
-        Some(Went::Had(version)) => match since.filter(|since| is_later(version, *since)) {
+        Some((Gone::Moved, at)) => Err(Refusal::new(format!(
+            "{path}: {was} has another name since {at}, as `file-sync log` says; nothing was changed{other}{beside}"
+        ))),
+        Some((Gone::Missing(content) | Gone::Past(content), at)) => Err(Refusal::new(format!(
+            "{path}: {was}, {}, replaced or deleted {at}, is not to be had; nothing was changed{other}{beside}",
+            short(content)
+        ))),
+        Some((Gone::Had(version), _)) => match since.filter(|since| is_later(version, *since)) {
             Some(_) => Err(Refusal::new(format!(
                 "{path}: nothing is known of it at that time: what was replaced first since then was written {}; `--version {}` takes that{beside}",
                 rfc3339(version.mtime),
                 id_of(version)
             ))),
-            None => Ok((*version).clone()),
+            None => Ok((**version).clone()),
         },
     }
 }
 
 /// Of each path below a directory the version that is meant.
-fn below(
-    path: &SyncPath,
-    by_path: BTreeMap<SyncPath, Option<Went<'_>>>,
-    since: Option<Time>,
-    beside: &str,
-) -> Result<Chosen, Refusal> {
+fn below(path: &SyncPath, listed: &Listed, since: Option<Time>) -> Chosen {
     let mut chosen = Chosen::default();
-    let meant = by_path.into_iter().filter(|(below, _)| is_below(path, below));
-    for went in meant.filter_map(|(_, went)| went) {
-        match went {
-            Went::Missing(missing) => chosen.missing.push(missing.clone()),
-            Went::Had(version) if since.is_some_and(|since| is_later(version, since)) => {
-                chosen.later.push(version.path.clone());
+    for below in listed.goings.keys().filter(|below| is_below(path, below)) {
+        match meant(below, listed, since).map(|going| &going.what) {
+            Some(Gone::Missing(content)) => chosen.missing.push((below.clone(), *content)),
+            Some(Gone::Had(version)) if since.is_some_and(|since| is_later(version, since)) => {
+                chosen.later.push(below.clone());
             }
-            Went::Had(version) => chosen.versions.push(version.clone()),
+            Some(Gone::Had(version)) => chosen.versions.push((**version).clone()),
+            Some(Gone::Past(_) | Gone::Moved) | None => {}
         }
     }
-    if chosen.versions.is_empty() && chosen.later.is_empty() {
-        return Err(match chosen.missing.first() {
-            Some(missing) => Refusal::new(format!(
-                "nobody has what was below {path} ({} in all, {} among them); nothing was changed{beside}",
-                chosen.missing.len(),
-                missing.path
-            )),
-            None => {
-                Refusal::unknown(format!("no version of {path} is kept here or told of by a remote{beside}"))
-            }
-        });
-    }
-    Ok(chosen)
+    chosen
+}
+
+/// The paths below a directory of which all that is known is by the word of remotes.
+fn only_told(path: &SyncPath, listed: &Listed) -> Vec<SyncPath> {
+    let below = listed.versions.iter().map(|version| &version.path);
+    let told = below.filter(|below| is_below(path, below) && !listed.goings.contains_key(below));
+    told.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+}
+
+/// True of what comes back with a directory. A conflict copy that is gone was dealt with: it comes back when it is named
+/// itself.
+fn is_below(path: &SyncPath, below: &SyncPath) -> bool {
+    path.is_ancestor_of(below) && origins(below).is_empty()
 }
 
 /// True if a version was written after a time. A symlink's time is not kept equal and says nothing.
@@ -223,40 +211,71 @@ pub(super) fn not_asked(untold: &[Untold]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use file_sync_core::version::ContentHash;
+    use file_sync_core::effect::Kept;
+    use file_sync_index::Act;
 
-    use super::super::history::tests::{BETA, act, gathered, kept, listed_by, path, told};
+    use super::super::history::tests::{
+        BETA, act, gathered, in_order, kept, listed_at, listed_by, path, told,
+    };
     use super::*;
-
-    fn all(versions: Vec<Version>) -> Listed {
-        Listed { versions, missing: Vec::new() }
-    }
 
     fn restore(version: Option<&str>, at: Option<i64>) -> Restore {
         let path = crate::api::names::LocalPath::new("/f".into()).unwrap();
         Restore { path, version: version.map(str::to_owned), to: None, at }
     }
 
-    /// The length of the one that is chosen, or why none is.
+    fn hash(bytes: &str) -> ContentHash {
+        ContentHash::of(bytes.as_bytes())
+    }
+
+    /// What was done to the bytes at a path.
+    fn act_at(at: &str, before: &str, seconds: i64, what: &str) -> Act {
+        Act { path: path(at), what: what.to_owned(), ..act(before, seconds) }
+    }
+
+    fn kept_at(at: &str, bytes: &str, seconds: i64) -> Kept {
+        Kept { path: path(at), ..kept(bytes, seconds) }
+    }
+
+    fn renamed_directory(from: &str, seconds: i64) -> Act {
+        let act = act_at(from, "", seconds, "renamed");
+        Act { before: None, why: "to another".to_owned(), ..act }
+    }
+
+    /// The length of the one that is chosen of `f`, or why none is.
     fn chosen(listed: &Listed, request: &Restore) -> Result<u64, String> {
-        let chosen = choose(&path("f"), listed, request, "").map_err(|refusal| refusal.message)?;
-        assert_eq!(chosen.versions.len(), 1);
+        chosen_at("f", listed, request)
+    }
+
+    fn chosen_at(at: &str, listed: &Listed, request: &Restore) -> Result<u64, String> {
+        let chosen = choose(&path(at), listed, request, "", &|_| false).map_err(|refusal| refusal.message)?;
+        assert_eq!((chosen.versions.len(), &chosen.versions[0].path), (1, &path(at)));
         Ok(chosen.versions[0].length)
+    }
+
+    type OfAll = (Vec<(String, u64)>, Vec<String>);
+
+    /// Paths and lengths of what is chosen of all, and the paths of what is missing.
+    fn chosen_of_all(listed: &Listed, since: Option<i64>) -> Result<OfAll, String> {
+        let chosen = choose(&SyncPath::root(), listed, &restore(None, since), "", &|_| false);
+        let chosen = chosen.map_err(|refusal| refusal.message)?;
+        let versions = chosen.versions.iter().map(|one| (one.path.to_string(), one.length)).collect();
+        Ok((versions, chosen.missing.iter().map(|(path, _)| path.to_string()).collect()))
     }
 
     #[test]
     fn h5_what_a_member_alone_knows_of_is_taken_only_by_its_name() {
         let lie = told(BETA, "authored by a receiver", 4_102_444_800);
-        let versions = gathered(vec![kept("a", 10)], &[act("a", 10)], vec![lie.clone()]);
-        assert_eq!(versions[0].length, 22, "it says that it is the newest");
-        let id = id_of(&versions[0]);
-        assert_eq!(chosen(&all(versions.clone()), &restore(None, None)), Ok(1));
-        assert_eq!(chosen(&all(versions), &restore(Some(&id), None)), Ok(22));
-        let alone = all(gathered(Vec::new(), &[], vec![lie]));
+        let listed = listed_by(vec![kept("a", 10)], &[act("a", 10)], vec![lie.clone()]);
+        assert_eq!(listed.versions[0].length, 22, "it says that it is the newest");
+        let id = id_of(&listed.versions[0]);
+        assert_eq!(chosen(&listed, &restore(None, None)), Ok(1));
+        assert_eq!(chosen(&listed, &restore(Some(&id), None)), Ok(22));
+        let alone = Listed { versions: gathered(Vec::new(), &[], vec![lie]), ..Listed::default() };
         for at in ["f", "."] {
             let asked = SyncPath::parse(at.as_bytes()).unwrap_or_else(|_| SyncPath::root());
-            let refusal = choose(&asked, &alone, &restore(None, None), "").unwrap_err();
-            assert!(refusal.message.contains(&format!("--version {id}")), "{refusal}");
+            let refusal = choose(&asked, &alone, &restore(None, None), "", &|_| false).unwrap_err();
+            assert!(refusal.message.contains(&format!("restore f --version {id}")), "{refusal}");
         }
     }
 
@@ -264,8 +283,8 @@ mod tests {
     fn h5_of_a_directory_what_only_members_know_of_is_left_out_and_named() {
         let mut lie = told(BETA, "authored by a receiver", 20);
         lie.1.place.path = path("g");
-        let listed = listed_by(vec![kept("a", 10)], &[act("a", 10)], vec![lie]);
-        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap();
+        let listed = listed_at("", vec![kept("a", 10)], &[act("a", 10)], vec![lie], &[]);
+        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), "", &|_| false).unwrap();
         assert_eq!(chosen.versions.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("f")]);
         assert_eq!(chosen.told, [path("g")]);
     }
@@ -280,7 +299,7 @@ mod tests {
         }
         let untold = not_asked(&[Untold { remote: "gamma".into(), reason: "not connected".into() }]);
         for request in [restore(None, Some(40)), restore(Some("0000"), None)] {
-            let refusal = choose(&path("f"), &listed, &request, &untold).unwrap_err();
+            let refusal = choose(&path("f"), &listed, &request, &untold, &|_| false).unwrap_err();
             assert!(refusal.message.contains("gamma (not connected)"), "{refusal}");
         }
     }
@@ -291,7 +310,7 @@ mod tests {
         let listed = listed_by(vec![kept("a", 10), kept("ccc", 30)], &acts, Vec::new());
         assert_eq!(chosen(&listed, &restore(None, None)), Ok(3));
         assert_eq!(chosen(&listed, &restore(None, Some(25))), Ok(3));
-        let lost = short(&ContentHash::of(b"bb"));
+        let lost = short(&hash("bb"));
         let refusal = chosen(&listed, &restore(None, Some(15))).unwrap_err();
         assert!(refusal.contains(&format!("what was there then, {lost}")), "{refusal}");
         assert_eq!(chosen(&listed, &restore(None, Some(5))), Ok(1));
@@ -318,21 +337,91 @@ mod tests {
         assert_eq!(chosen(&listed, &restore(None, Some(1))), Ok(1));
         let refusal = chosen(&listed, &restore(None, Some(0))).unwrap_err();
         assert!(refusal.contains("nothing is known of it at that time"), "{refusal}");
-        let chosen = choose(&SyncPath::root(), &listed, &restore(None, Some(0)), "").unwrap();
+        let listed = listed_at("", vec![kept("a", 10)], &[act("a", 10)], Vec::new(), &[]);
+        let chosen = choose(&SyncPath::root(), &listed, &restore(None, Some(0)), "", &|_| false).unwrap();
         assert_eq!((chosen.versions.len(), chosen.later), (0, vec![path("f")]));
     }
 
     #[test]
     fn v3_of_a_directory_what_is_not_to_be_had_is_named_and_no_older_one_taken_for_it() {
         let acts = [act("bb", 20), act("a", 10)];
-        let listed = listed_by(vec![kept("a", 10)], &acts, Vec::new());
-        let refusal = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap_err();
-        assert!(refusal.message.contains("f among them"), "{refusal}");
-        let mut other = kept("other", 20);
-        other.path = path("g");
-        let listed = listed_by(vec![kept("a", 10), other], &acts, Vec::new());
-        let chosen = choose(&SyncPath::root(), &listed, &restore(None, None), "").unwrap();
-        assert_eq!(chosen.versions.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("g")]);
-        assert_eq!(chosen.missing.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("f")]);
+        let listed = listed_at("", vec![kept("a", 10)], &acts, Vec::new(), &[]);
+        let refusal = chosen_of_all(&listed, None).unwrap_err();
+        assert!(refusal.contains("f among them"), "{refusal}");
+        let kept = vec![kept("a", 10), kept_at("g", "other", 20)];
+        let listed = listed_at("", kept, &acts, Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec!["f".into()])));
+    }
+
+    #[test]
+    fn v3_of_what_was_moved_away_no_older_version_comes_back_with_its_directory() {
+        // Another device replaced `a`; a user here moved what came of that.
+        let acts = [act_at("d/x", "a", 10, "replaced"), act_at("d/x", "bb", 20, "deleted")];
+        let kept = vec![kept_at("d/x", "a", 10), kept_at("g", "other", 5)];
+        let moves = [("d/x", 20)];
+        let listed = listed_at("", kept.clone(), &acts, Vec::new(), &moves);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+        assert_eq!(chosen_of_all(&listed, Some(7)), Ok((vec![("d/x".into(), 1)], vec![])));
+        // Another device renamed the directory: the record says that of the directory alone.
+        let acts = [acts[0].clone(), renamed_directory("d", 20)];
+        let listed = listed_at("", kept.clone(), &acts, Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+        let listed = listed_at("d/x", kept, &acts, Vec::new(), &[]);
+        let refusal = chosen_at("d/x", &listed, &restore(None, None)).unwrap_err();
+        assert!(refusal.contains("what was there last has another name since"), "{refusal}");
+    }
+
+    #[test]
+    fn v3_what_has_expired_is_not_missed_and_no_other_version_taken_for_it() {
+        let acts = [
+            act_at("d/x", "a", 10, "changed"),
+            act_at("d/x", "bb", 20, "removed"),
+            act_at("d/x", "bb", 30, "expired"),
+        ];
+        let kept = vec![kept_at("d/x", "a", 10), kept_at("g", "other", 5)];
+        let listed = listed_at("", kept.clone(), &acts, Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+        let thinned = [acts[0].clone(), acts[1].clone(), act_at("d/x", "a", 30, "expired")];
+        let later = vec![kept_at("d/x", "bb", 20), kept_at("g", "other", 5)];
+        let listed = listed_at("", later, &thinned, Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, Some(3)), Ok((vec![("g".into(), 5)], vec![])));
+        // Nor what went longer ago than anything is kept.
+        let root = SyncPath::root();
+        let long_ago = [act_at("d/x", "bb", 20, "deleted"), act_at("d/x", "a", 10, "changed")];
+        let listed = in_order(&root, kept, &long_ago, Vec::new(), &[], 30 + file_sync_core::retention::KEEP);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+    }
+
+    #[test]
+    fn v3_the_order_of_acts_counts_and_not_a_clock_that_was_set_back() {
+        let acts = [act("bb", 10), act("a", 20)];
+        let kept = vec![kept("a", 20), kept("bb", 10)];
+        let listed = in_order(&path("f"), kept, &acts, Vec::new(), &[], 100);
+        assert_eq!(chosen(&listed, &restore(None, None)), Ok(2));
+    }
+
+    #[test]
+    fn what_was_a_file_and_a_directory_is_what_it_was_last() {
+        let acts = [act_at("d", "a", 10, "replaced"), act_at("d/x", "bb", 20, "deleted")];
+        let kept = vec![kept_at("d", "a", 10), kept_at("d/x", "bb", 20)];
+        let mut listed = listed_at("d", kept.clone(), &acts, Vec::new(), &[]);
+        let as_directory = |listed: &Listed| {
+            let chosen = choose(&path("d"), listed, &restore(None, None), "", &|_| false).unwrap();
+            chosen.versions.iter().map(|one| one.path.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(as_directory(&listed), ["d/x"]);
+        listed.present = Some(Content::Directory);
+        assert_eq!(as_directory(&listed), ["d/x"]);
+        let acts = [act_at("d", "a", 30, "replaced"), acts[1].clone()];
+        let listed = listed_at("d", vec![kept_at("d", "a", 30), kept[1].clone()], &acts, Vec::new(), &[]);
+        assert_eq!(as_directory(&listed), ["d"]);
+    }
+
+    #[test]
+    fn where_not_all_acts_were_looked_at_no_directory_is_restored() {
+        let mut listed = listed_at("", vec![kept("a", 10)], &[act("a", 10)], Vec::new(), &[]);
+        listed.is_cut = true;
+        let refusal = chosen_of_all(&listed, None).unwrap_err();
+        assert!(refusal.contains("one directory at a time"), "{refusal}");
     }
 }

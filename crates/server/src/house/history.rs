@@ -6,13 +6,12 @@ use std::ops::Bound;
 
 use file_sync_core::effect::Kept;
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::Stat;
-use file_sync_core::retention::KEEP;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
 use file_sync_wire::kept::KeptVersion;
 
 use super::elsewhere::{OfRemote, Other};
+use super::went::{Asked, Going, Goings, Gone, goings};
 use crate::api::command::Refusal;
 use crate::api::types::{self, rfc3339};
 use crate::room::{Bytes, Editor};
@@ -20,7 +19,7 @@ use crate::room::{Bytes, Editor};
 /// What a device's clock may be ahead of this one's, in seconds, before what it kept counts as kept earlier than it was.
 const CLOCKS_DIFFER: i64 = 60;
 /// The latest acts that are looked at: by them it is known when something was replaced here.
-const ACTS_MAX: usize = 50_000;
+const ACTS_MAX: usize = 200_000;
 
 /// A version that is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +36,15 @@ pub(super) struct Version {
     /// Who else keeps it, and how long it is by their word.
     pub(super) keepers: BTreeMap<DeviceId, u64>,
     /// When this device noted that; none: it does not know.
-    noted: Option<Time>,
+    pub(super) noted: Option<Time>,
 }
 
 impl Version {
+    /// True if its bytes are to be had.
+    pub(super) fn is_had(&self) -> bool {
+        self.here.is_some() || !self.keepers.is_empty()
+    }
+
     /// True if this device knows by itself that this was at the path: its bytes are here, or it has noted when it went. All else
     /// rests on the word of whoever tells of it, who could make users' versions of it if it were taken unasked.
     pub(super) fn is_vouched(&self) -> bool {
@@ -48,34 +52,40 @@ impl Version {
     }
 }
 
-/// A version that was there and is not to be had: it was noted when it went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) path: SyncPath,
-    pub(super) content: ContentHash,
-    /// When it was replaced or deleted.
-    pub(super) at: Time,
-}
-
 /// What there is of a path, and of all below it.
 #[derive(Default)]
 pub(super) struct Listed {
-    /// The newest first.
+    /// What is to be had, the newest first.
     pub(super) versions: Vec<Version>,
-    /// What is not to be had of it; of what lies below, only where nothing is now. The newest first.
-    pub(super) missing: Vec<Missing>,
+    /// What went when.
+    pub(super) goings: Goings,
+    /// What the path holds now; none: nothing.
+    pub(super) present: Option<Content>,
+    /// There are more acts below the path than are looked at: nothing is sure of what lies there.
+    pub(super) is_cut: bool,
 }
 
 impl Listed {
-    /// What was last at the path before what is there now, if it is not to be had.
-    pub(super) fn newer(&self, path: &SyncPath) -> Option<&Missing> {
-        let missing = self.missing.iter().find(|missing| missing.path == *path)?;
-        let mut had = self.versions.iter().filter(|version| version.path == *path && version.is_vouched());
-        had.all(|version| version.at < missing.at).then_some(missing)
+    /// What was last at the path before what is there now, and when it went, if it is not to be had.
+    pub(super) fn newer(&self, path: &SyncPath) -> Option<(ContentHash, Time)> {
+        match self.last(path)? {
+            Going { at, what: Gone::Missing(content) | Gone::Past(content), .. } => Some((*content, *at)),
+            _ => None,
+        }
+    }
+
+    /// What went last from the path itself. What is not to be had and there again does not count.
+    pub(super) fn last(&self, path: &SyncPath) -> Option<&Going> {
+        let present = self.present.as_ref().filter(|content| content.is_bytes()).map(Content::hash);
+        let is_there_again = |going: &&Going| match going.what {
+            Gone::Missing(content) | Gone::Past(content) => present == Some(content),
+            Gone::Had(_) | Gone::Moved => false,
+        };
+        self.goings.get(path)?.iter().find(|going| !is_there_again(going))
     }
 }
 
-/// The versions of a path that are to be had, those that members have told of among them.
+/// The versions of a path that are to be had, those that members have told of among them, and what went when.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -86,120 +96,15 @@ pub(super) fn list(
     now: Time,
 ) -> Result<Listed, Refusal> {
     let acts = editor.acts(path, ACTS_MAX)?;
-    let mut versions =
-        gather(editor.versions(path)?, &|kept| editor.is_in_store(&kept.name, &kept.stat), &acts, told);
-    let elsewhere = add_noted(path, &acts, &mut versions, |content| editor.holder(content, path));
-    let mut missing = elsewhere;
-    // What has gone from the store, and nobody else keeps.
-    let (had, gone): (Vec<Version>, Vec<Version>) =
-        versions.into_iter().partition(|version| version.here.is_some() || !version.keepers.is_empty());
-    let gone = gone.into_iter().map(|Version { path, content, at, .. }| (path, content.hash(), at));
-    missing.extend(gone.map(|(path, content, at)| Missing { path, content, at }));
-    let mut missing = still_missing(path, &acts, missing, now);
-    missing.retain(|missing| match editor.record(&missing.path) {
-        Some(record) if missing.path == *path => record.content.hash() != missing.content,
-        Some(_) => false,
-        None => missing.path == *path || editor.holder(&missing.content, &missing.path).is_none(),
-    });
-    let mut versions = had;
+    let is_there = |kept: &Kept| editor.is_in_store(&kept.name, &kept.stat);
+    let mut versions = gather(editor.versions(path)?, &is_there, &acts, told);
+    let moves = editor.moves(acts.iter().map(|act| act.at).min().unwrap_or(now))?;
+    let holder = |content: &ContentHash, path: &SyncPath| editor.holder(content, path);
+    let goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
     sort(&mut versions);
-    Ok(Listed { versions, missing })
-}
-
-/// Lists each act that none of the versions is of: where its bytes are to be had, as a version of its own, since others of the
-/// same bytes were there at other times. Those are returned whose bytes are not.
-///
-/// `holder`: what was replaced here, and is not kept, may still be part of the directory under another name.
-fn add_noted(
-    path: &SyncPath,
-    acts: &[Act],
-    versions: &mut Vec<Version>,
-    holder: impl Fn(&ContentHash) -> Option<(Bytes, Stat)>,
-) -> Vec<Missing> {
-    let mut known: BTreeMap<(SyncPath, ContentHash), Known> = BTreeMap::new();
-    for (index, version) in versions.iter().enumerate() {
-        known.entry((version.path.clone(), version.content.hash())).or_default().add(index, version);
-    }
-    let mut held: BTreeMap<ContentHash, Option<(Bytes, Stat)>> = BTreeMap::new();
-    let mut missing = Vec::new();
-    for act in acts.iter().filter(|act| act.what != "expired" && is_at_or_below(path, &act.path)) {
-        let Some(content) = act.before else { continue };
-        let known = known.entry((act.path.clone(), content)).or_default();
-        let is_here = known.best.is_some_and(|index| versions[index].here.is_some());
-        let elsewhere = if is_here || act.path != *path {
-            None
-        } else {
-            held.entry(content).or_insert_with(|| holder(&content)).clone()
-        };
-        if let Some((bytes, _)) = &elsewhere {
-            known.all.iter().for_each(|index| versions[*index].here = Some(bytes.clone()));
-        }
-        if known.times.contains(&act.at) {
-            continue;
-        }
-        let like = known.best.map(|index| &versions[index]);
-        let version = match (like, elsewhere) {
-            (Some(like), _) if like.here.is_some() || !like.keepers.is_empty() => like.clone(),
-            (_, Some((bytes, stat))) => Version {
-                path: path.clone(),
-                content: Content::File(content),
-                length: stat.size,
-                mode: stat.mode & 0o777,
-                mtime: stat.mtime,
-                at: act.at,
-                here: Some(bytes),
-                keepers: BTreeMap::new(),
-                noted: None,
-            },
-            _ => {
-                missing.push(Missing { path: act.path.clone(), content, at: act.at });
-                continue;
-            }
-        };
-        let version = Version { at: act.at, noted: Some(act.at), ..version };
-        known.add(versions.len(), &version);
-        versions.push(version);
-    }
-    missing
-}
-
-/// What is known of one content at one path.
-#[derive(Default)]
-struct Known {
-    /// Its versions, by their place in the list.
-    all: Vec<usize>,
-    /// One of them, whose bytes are here if those of any are.
-    best: Option<usize>,
-    /// When it was noted that they went.
-    times: BTreeSet<Time>,
-}
-
-impl Known {
-    fn add(&mut self, index: usize, version: &Version) {
-        self.all.push(index);
-        self.times.extend(version.noted);
-        if self.best.is_none() || version.here.is_some() {
-            self.best = Some(index);
-        }
-    }
-}
-
-fn is_at_or_below(path: &SyncPath, other: &SyncPath) -> bool {
-    path == other || path.is_ancestor_of(other)
-}
-
-/// Of what is not to be had at a path all, of what lies below it that which is still to be expected: it went lately, and no
-/// copy of it was kept here until its time was over. The newest first.
-fn still_missing(path: &SyncPath, acts: &[Act], mut missing: Vec<Missing>, now: Time) -> Vec<Missing> {
-    let expired = acts.iter().filter(|act| act.what == "expired");
-    let expired: BTreeSet<(&SyncPath, ContentHash)> =
-        expired.filter_map(|act| Some((&act.path, act.before?))).collect();
-    missing.retain(|missing| {
-        let is_late = missing.at.seconds > now.seconds.saturating_sub(KEEP);
-        missing.path == *path || is_late && !expired.contains(&(&missing.path, missing.content))
-    });
-    missing.sort_by(|one, other| (other.at, &one.path).cmp(&(one.at, &other.path)));
-    missing
+    let present = editor.on_disk(path).map(|record| record.content);
+    let is_cut = acts.len() >= ACTS_MAX;
+    Ok(Listed { versions, goings, present, is_cut })
 }
 
 /// One list of what is kept here (the newest first) and elsewhere (of each member, in order). What several keep of the same
@@ -440,16 +345,45 @@ pub(super) mod tests {
         gather(kept, &|_| true, acts, told)
     }
 
-    /// The same, with what is known by the acts alone; nothing is elsewhere in the directory.
+    /// The same, with what is known by the acts (in any order), asked for at a path at second 100.
+    pub(in super::super) fn listed_at(
+        asked: &str,
+        kept: Vec<Kept>,
+        acts: &[Act],
+        told: Vec<(DeviceId, KeptVersion)>,
+        moves: &[(&str, i64)],
+    ) -> Listed {
+        let asked = SyncPath::parse(asked.as_bytes()).unwrap_or_else(|_| SyncPath::root());
+        let mut acts = acts.to_vec();
+        acts.sort_by_key(|act| std::cmp::Reverse(act.at));
+        in_order(&asked, kept, &acts, told, moves, 100)
+    }
+
+    /// The same, with the acts as they are given, the latest first.
+    pub(in super::super) fn in_order(
+        asked: &SyncPath,
+        kept: Vec<Kept>,
+        acts: &[Act],
+        told: Vec<(DeviceId, KeptVersion)>,
+        moves: &[(&str, i64)],
+        now: i64,
+    ) -> Listed {
+        let mut versions = gathered(kept, acts, told);
+        let why = |from: &str| file_sync_core::engine::moved_here_why(&path(from));
+        let moves = moves.iter().map(|(from, at)| (why(from), time(*at))).collect();
+        let asked = Asked { path: asked, now: time(now), moves: &moves, holder: &|_, _| None };
+        let goings = goings(&asked, acts, &mut versions);
+        sort(&mut versions);
+        Listed { versions, goings, present: None, is_cut: false }
+    }
+
+    /// Of `f`, with nothing moved.
     pub(in super::super) fn listed_by(
         kept: Vec<Kept>,
         acts: &[Act],
         told: Vec<(DeviceId, KeptVersion)>,
     ) -> Listed {
-        let mut versions = gathered(kept, acts, told);
-        let missing = add_noted(&path("f"), acts, &mut versions, |_| None);
-        sort(&mut versions);
-        Listed { versions, missing: still_missing(&path("f"), acts, missing, time(100)) }
+        listed_at("f", kept, acts, told, &[])
     }
 
     /// Each version's bytes, time, whether they are here, and how many others keep it.
@@ -491,11 +425,12 @@ pub(super) mod tests {
     #[test]
     fn what_was_last_there_and_is_not_to_be_had_is_named() {
         let acts = [act("bb", 20), act("a", 10)];
-        let listed = listed_by(vec![kept("a", 10)], &acts, Vec::new());
-        let missing = listed.newer(&path("f")).expect("bb is nowhere");
-        assert_eq!((missing.content, missing.at), (ContentHash::of(b"bb"), time(20)));
-        assert_eq!(listed_by(vec![kept("a", 10)], &acts[1..], Vec::new()).newer(&path("f")), None);
+        let mut listed = listed_by(vec![kept("a", 10)], &acts, Vec::new());
+        assert_eq!(listed.newer(&path("f")), Some((ContentHash::of(b"bb"), time(20))));
         assert_eq!(listed.newer(&path("g")), None);
+        listed.present = Some(Content::File(ContentHash::of(b"bb")));
+        assert_eq!(listed.newer(&path("f")), None, "it is there again");
+        assert_eq!(listed_by(vec![kept("a", 10)], &acts[1..], Vec::new()).newer(&path("f")), None);
     }
 
     #[test]
@@ -504,7 +439,7 @@ pub(super) mod tests {
         let acts = [act("a", 30), act("bb", 20), act("a", 10)];
         let listed = listed_by(vec![kept("bb", 20), kept("a", 10)], &acts, Vec::new());
         assert_eq!(listed_lines(&listed.versions), [(1, 30, true, 0), (2, 20, true, 0), (1, 10, true, 0)]);
-        assert_eq!(listed.missing, []);
+        assert_eq!(listed.newer(&path("f")), None);
     }
 
     #[test]
@@ -512,30 +447,6 @@ pub(super) mod tests {
         let told = vec![told(BETA, "a", 11)];
         let versions = gather(vec![kept("a", 10), kept("bb", 20)], &|_| false, &[act("a", 10)], told);
         assert_eq!(listed_lines(&versions), [(2, 20, false, 0), (1, 10, false, 1)]);
-    }
-
-    #[test]
-    fn l3_what_expired_below_a_directory_or_went_long_ago_is_not_missed() {
-        let below = |name: &str, seconds: i64, what: &str| Act {
-            path: path(name),
-            what: what.to_owned(),
-            ..act(name, seconds)
-        };
-        let now = time(KEEP + 50);
-        let acts = [
-            below("d/late", 60, "deleted"),
-            below("d/long-ago", 40, "deleted"),
-            below("d/expired", 90, "expired"),
-            below("d/expired", 70, "removed"),
-        ];
-        let mut versions = Vec::new();
-        let missing = add_noted(&path("d"), &acts, &mut versions, |_| None);
-        assert_eq!(missing.len(), 3);
-        let missing = still_missing(&path("d"), &acts, missing, now);
-        assert_eq!(missing.iter().map(|one| &one.path).collect::<Vec<_>>(), [&path("d/late")]);
-        // What is asked for by its name is named, however long ago it was there.
-        let missing = add_noted(&path("d/long-ago"), &acts, &mut versions, |_| None);
-        assert_eq!(still_missing(&path("d/long-ago"), &acts, missing, now).len(), 1);
     }
 
     #[test]

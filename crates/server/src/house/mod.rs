@@ -23,6 +23,7 @@ mod trust;
 mod verify;
 mod versions;
 mod waits;
+mod went;
 mod why;
 mod written;
 

@@ -108,7 +108,10 @@ impl House {
         if self.is_paired(&paired.device) {
             self.remember_addresses(&paired.device, paired.addresses);
             self.network.dial_now(paired.device);
-            return self.remote_named(&request.name).map(|remote| self.shown_remote(&remote));
+            let known = self.home.remote(&paired.device).map_err(refused)?;
+            return known
+                .map(|remote| self.shown_remote(&remote))
+                .ok_or_else(|| Refusal::new("the device was removed meanwhile; see `file-sync remote ls`"));
         }
         let remote = StoredRemote {
             device: paired.device,
@@ -315,11 +318,11 @@ impl House {
         })
     }
 
-    /// What a device is called here: its remote's name, else the beginning of its id.
     pub(super) fn is_paired(&self, device: &DeviceId) -> bool {
         self.home.remote(device).ok().flatten().is_some_and(|remote| !remote.deleted)
     }
 
+    /// What a device is called here: its remote's name, else the beginning of its id.
     pub(super) fn name_of(&self, device: &DeviceId) -> String {
         let named = self.home.remote(device).ok().flatten().map(|remote| remote.name);
         named.unwrap_or_else(|| device.short())

@@ -16,7 +16,7 @@ use file_sync_index::Directory;
 use super::House;
 use super::choose::{Chosen, choose, is_given, not_asked};
 use super::elsewhere::{self, Other, Told};
-use super::history::{self, Listed, Missing, Version, id_of, short, shown};
+use super::history::{self, Listed, Version, short, shown};
 use super::restore_plan::{Fetched, Plan, as_wanted};
 use super::written::write_out;
 use crate::api::command::{Refusal, Reply, Restore};
@@ -76,10 +76,10 @@ impl Seeker {
         let (listed, untold) = self.versions().await?;
         let held = self.held().await?;
         let newer = listed.newer(&self.path);
-        let newer = newer.map(|newer| Unhad { id: short(&newer.content), replaced: rfc3339(newer.at) });
-        let versions = listed.versions;
+        let newer = newer.map(|(content, at)| Unhad { id: short(&content), replaced: rfc3339(at) });
+        let (versions, cut) = (listed.versions, listed.is_cut);
         let present = self.editor.is_present(&self.path);
-        if versions.is_empty() && !present {
+        if versions.is_empty() && !present && held.is_empty() {
             return Err(Refusal::unknown(format!(
                 "nothing is at {} in {}, and no version of it is kept here or told of by a remote{}",
                 self.path,
@@ -90,7 +90,7 @@ impl Seeker {
         let versions = versions.iter().map(|version| shown(version, &self.others)).collect();
         let held = held.len() as u64;
         let (directory, path) = (self.row.name, (&self.path).into());
-        Ok(History { directory, path, present, versions, untold, newer, held })
+        Ok(History { directory, path, present, versions, untold, newer, cut, held })
     }
 
     /// All that is to be had, and who may have more.
@@ -104,7 +104,7 @@ impl Seeker {
     }
 
     /// What lies there has been deleted here, and that is held.
-    async fn held(&self) -> Result<BTreeMap<SyncPath, ContentHash>, Refusal> {
+    async fn held(&self) -> Result<Held, Refusal> {
         let (editor, path) = (self.editor.clone(), self.path.clone());
         blocking(move || Ok(editor.held(&path))).await
     }
@@ -117,7 +117,7 @@ impl Seeker {
     }
 
     /// Where else there may be something, as the end of a line.
-    fn beside(&self, untold: &[Untold], held: &BTreeMap<SyncPath, ContentHash>) -> String {
+    fn beside(&self, untold: &[Untold], held: &Held) -> String {
         let rejecting = if held.is_empty() { String::new() } else { format!("; {}", self.rejecting()) };
         format!("{rejecting}{}", not_asked(untold))
     }
@@ -144,8 +144,13 @@ impl Seeker {
         inside: Option<(Directory, SyncPath)>,
         is_gone: impl Future<Output = ()>,
     ) -> Result<Restored, Refusal> {
+        let mut is_gone = pin!(is_gone);
         if request.to.is_none() {
-            self.catch_up().await?;
+            tokio::select! {
+                caught_up = self.catch_up() => caught_up?,
+                () = self.beside.stopped() => return Err(is_ending()),
+                () = is_gone.as_mut() => return Err(nobody_waits()),
+            }
         }
         let mut untold = Vec::new();
         let mut listed = self.listed(Vec::new()).await?;
@@ -154,43 +159,57 @@ impl Seeker {
             (listed, untold) = self.versions().await?;
         }
         let held = self.held().await?;
-        let Chosen { mut versions, missing, mut later, mut told } =
-            choose(&self.path, &listed, request, &self.beside(&untold, &held))?;
+        let Chosen { versions, missing, later, told } = self.chosen(request, listed, &untold, &held).await?;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
-        for named in [&mut later, &mut told] {
-            named.retain(|path| !self.editor.is_present(path));
-        }
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
-        let mut is_gone = pin!(is_gone);
         let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
         if !done.rotten.is_empty() {
-            versions = self.found_elsewhere(&mut done).await?;
+            let versions = self.found_elsewhere(&mut done).await?;
             done.extend(self.bring_back(versions, request, inside, is_gone.as_mut()).await?);
         }
         let reason = format!("it is not to be had{}", not_asked(&untold));
-        let missing = missing.into_iter().map(|Missing { path, content, .. }| (path, content, &reason));
-        let rejecting = self.rejecting();
-        let named = done.named();
-        let held =
-            held.into_iter().filter(|(path, _)| is_of_many && !named.contains(&ShownPath::from(path).path));
-        let held = held.map(|(path, content)| (path, content, &rejecting)).collect::<Vec<_>>();
-        done.failed.extend(missing.chain(held).map(|(path, content, reason)| Unrestored {
-            path: (&path).into(),
-            id: short(&content),
-            reason: reason.clone(),
-        }));
+        done.failed.extend(missing.iter().map(|(path, content)| unrestored(path, content, reason.clone())));
+        if is_of_many {
+            let held = held.iter().map(|(path, content)| unrestored(path, content, self.rejecting()));
+            done.failed.extend(held);
+        }
+        let shown = |paths: &[SyncPath]| paths.iter().map(ShownPath::from).collect();
         Ok(Restored {
             directory: self.row.name.clone(),
             path: (&self.path).into(),
             restored: done.restored,
-            left: done.left.iter().map(ShownPath::from).collect(),
-            later: later.iter().map(ShownPath::from).collect(),
-            told: told.iter().map(ShownPath::from).collect(),
+            left: shown(&done.left),
+            later: shown(&later),
+            told: shown(&told),
             failed: done.failed,
             untold,
             to: request.to.as_ref().map(|to| to.as_path().into()),
         })
+    }
+
+    /// What is meant, of all that there is; what is held is not brought back from what was there before it.
+    async fn chosen(
+        &self,
+        request: &Restore,
+        listed: Listed,
+        untold: &[Untold],
+        held: &Held,
+    ) -> Result<Chosen, Refusal> {
+        let is_last = request.version.is_none() && request.at.is_none();
+        if is_last && held.contains_key(&self.path) {
+            return Err(Refusal::new(format!("{}: {}; nothing was changed", self.path, self.rejecting())));
+        }
+        let beside = self.beside(untold, held);
+        let (editor, path, request) = (self.editor.clone(), self.path.clone(), request.clone());
+        let held: BTreeSet<SyncPath> = held.keys().filter(|held| **held != path).cloned().collect();
+        blocking(move || {
+            let is_there = |path: &SyncPath| held.contains(path) || editor.is_present(path);
+            let mut chosen = choose(&path, &listed, &request, &beside, &is_there)?;
+            chosen.versions.retain(|version| !held.contains(&version.path));
+            Ok(chosen)
+        })
+        .await
     }
 
     /// Fetches what only others have, and puts all in place.
@@ -213,11 +232,7 @@ impl Seeker {
             () = is_gone => false,
             () = self.fetch(&plan, &mut fetched) => true,
         };
-        let done = if is_fetched {
-            self.carry_out(plan, &mut fetched).await
-        } else {
-            Err(Refusal::new("nobody waits for it any more"))
-        };
+        let done = if is_fetched { self.carry_out(plan, &mut fetched).await } else { Err(nobody_waits()) };
         self.give_back(fetched).await;
         done
     }
@@ -233,8 +248,9 @@ impl Seeker {
             let is_same = |other: &&Version| other.path == version.path && other.content.hash() == content;
             let keepers = listed.versions.iter().filter(is_same).flat_map(|other| other.keepers.clone());
             let keepers: BTreeMap<DeviceId, u64> = keepers.collect();
-            let here = self.editor.holder(&content, &version.path).map(|(bytes, _)| bytes);
-            let here = here.filter(|bytes| matches!(bytes, Bytes::At(_)));
+            let (editor, path, not) = (self.editor.clone(), version.path.clone(), version.here.take());
+            let not = not.unwrap_or(Bytes::Staged);
+            let here = blocking(move || Ok(editor.other_holder(&content, &path, &not))).await?;
             if here.is_some() || !keepers.is_empty() {
                 (version.here, version.keepers) = (here, keepers);
                 found.push(version);
@@ -244,7 +260,7 @@ impl Seeker {
             if version.path == self.path {
                 return Err(Refusal::new(format!("{}: {reason}; nothing was changed", version.path)));
             }
-            done.failed.push(unrestored(&version, reason));
+            done.failed.push(unrestored(&version.path, &content, reason));
         }
         Ok(found)
     }
@@ -253,6 +269,7 @@ impl Seeker {
     /// from that. Of a directory, what has still not been noted then fails by itself.
     async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + NOTED_WITHIN;
+        let mut pause = NOTED_PAUSE;
         loop {
             let (editor, path) = (self.editor.clone(), self.path.clone());
             let seen = blocking(move || Ok((editor.is_behind(&path), editor.is_directory(&path))));
@@ -263,8 +280,16 @@ impl Seeker {
             if Instant::now() >= deadline {
                 return if is_directory { Ok(()) } else { Err(self.is_not_noted()) };
             }
-            tokio::time::sleep(NOTED_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
+    }
+
+    fn not_noted(&self, version: &Version) -> Unrestored {
+        failed(
+            version,
+            format!("{} has just changed, or cannot be looked at; look, and try again", version.path),
+        )
     }
 
     fn is_not_noted(&self) -> Refusal {
@@ -357,7 +382,7 @@ impl Seeker {
                     return Err(Refusal::new(format!("{place}: {reason}")));
                 }
                 Some(Unplaced::Changed) => done.left.push(place),
-                Some(Unplaced::Failed(reason)) => done.failed.push(unrestored(&version, reason)),
+                Some(Unplaced::Failed(reason)) => done.failed.push(failed(&version, reason)),
                 Some(Unplaced::Rotten) => done.rotten.push(version),
             }
         }
@@ -372,39 +397,42 @@ impl Seeker {
         is_one: bool,
     ) -> Result<Vec<Unrestored>, Refusal> {
         let lost = std::mem::take(&mut plan.lost);
-        let mut failed: Vec<Unrestored> =
-            lost.iter().map(|version| unrestored(version, self.is_not_noted().message)).collect();
+        let mut not_done: Vec<Unrestored> = lost.iter().map(|version| self.not_noted(version)).collect();
         for (version, place) in std::mem::take(&mut plan.wanted) {
             let is_lacking = plan.is_lacking(&version, &place) && !plan.hindered.contains_key(&place);
             match fetched.failures.get(&version.content.hash()).filter(|_| is_lacking) {
                 Some((reason, _)) if is_one => {
                     return Err(Refusal::new(format!("{}: {reason}; nothing was changed", version.path)));
                 }
-                Some((reason, _)) => failed.push(unrestored(&version, reason.clone())),
+                Some((reason, _)) => not_done.push(failed(&version, reason.clone())),
                 None => match plan.hindered.remove(&place) {
-                    Some(Unplaced::Failed(reason)) => failed.push(unrestored(&version, reason)),
+                    Some(Unplaced::Failed(reason)) => not_done.push(failed(&version, reason)),
                     Some(Unplaced::Changed | Unplaced::Rotten) => plan.left.push(place),
                     None => plan.wanted.push((version, place)),
                 },
             }
         }
-        Ok(failed)
+        Ok(not_done)
     }
 
     /// Gives the staged bytes back that nobody wants any more.
     async fn give_back(&self, fetched: Fetched) {
+        let Fetched { contents, failures, unplaced, reserved } = fetched;
+        drop(reserved);
+        let may_go_on =
+            |content: &ContentHash| failures.get(content).is_some_and(|(_, may_go_on)| *may_go_on);
+        let done = contents.into_iter().filter(|content| !may_go_on(content) && !unplaced.contains(content));
+        // What another one is fetching is that one's.
+        let turns: Vec<_> = done.filter_map(|content| Some((content, self.beside.turn(content)?))).collect();
         let editor = self.editor.clone();
         let gone = blocking(move || {
-            let Fetched { contents, failures, unplaced, reserved } = fetched;
-            drop(reserved);
-            for content in contents {
-                let may_go_on = failures.get(&content).is_some_and(|(_, may_go_on)| *may_go_on);
-                if may_go_on || unplaced.contains(&content) || editor.is_wanted_by_engine(&content) {
-                    continue;
-                }
-                if let Err(trouble) = editor.root.discard_stage(content) {
+            for (content, turn) in turns {
+                if !editor.is_wanted_by_engine(&content)
+                    && let Err(trouble) = editor.root.discard_unreserved(content)
+                {
                     tracing::warn!(%trouble, "cannot give staged space back");
                 }
+                drop(turn);
             }
             Ok(())
         });
@@ -412,6 +440,9 @@ impl Seeker {
         _ = gone.await;
     }
 }
+
+/// The files whose deletion here is held.
+type Held = BTreeMap<SyncPath, ContentHash>;
 
 /// Who keeps a content, and how long it is by their word.
 type Keepers = Vec<(DeviceId, u64)>;
@@ -427,20 +458,11 @@ struct Done {
 }
 
 impl Done {
-    /// All paths that something is said of.
-    fn named(&self) -> BTreeSet<String> {
-        let failed = self.failed.iter().map(|failed| &failed.path);
-        failed
-            .chain(self.restored.iter().map(|version| &version.path))
-            .map(|path| path.path.clone())
-            .collect()
-    }
-
     fn extend(&mut self, other: Done) {
         self.restored.extend(other.restored);
         self.left.extend(other.left);
         self.failed.extend(other.failed);
-        self.failed.extend(other.rotten.iter().map(|version| unrestored(version, KEPT_IS_OTHER.to_owned())));
+        self.failed.extend(other.rotten.iter().map(|version| failed(version, KEPT_IS_OTHER.to_owned())));
     }
 }
 
@@ -460,8 +482,16 @@ fn batches(requests: Vec<FetchRequest>) -> Vec<Vec<FetchRequest>> {
     batches
 }
 
-fn unrestored(version: &Version, reason: String) -> Unrestored {
-    Unrestored { path: (&version.path).into(), id: id_of(version), reason }
+fn failed(version: &Version, reason: String) -> Unrestored {
+    unrestored(&version.path, &version.content.hash(), reason)
+}
+
+fn unrestored(path: &SyncPath, content: &ContentHash, reason: String) -> Unrestored {
+    Unrestored { path: path.into(), id: short(content), reason }
+}
+
+fn nobody_waits() -> Refusal {
+    Refusal::new("nobody waits for it any more")
 }
 
 fn is_ending() -> Refusal {

@@ -62,7 +62,7 @@ impl Plan {
                 )));
             }
             (None, [version]) if version.path == *path => {
-                plan.expect = editor.record(&version.path);
+                plan.expect = editor.on_disk(&version.path);
                 plan.wanted.push(at_its_path(version.clone()));
             }
             (None, _) => {

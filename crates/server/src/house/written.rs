@@ -1,6 +1,6 @@
 //! Versions written outside of their directory, as `restore --to` has it.
 
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -47,15 +47,18 @@ pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<A
         std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), to).map_err(failed)?;
         return Ok(AllUnplaced::new());
     }
-    let mut from = open(editor, wanted)?;
+    let rotten = || AllUnplaced::from([(wanted.path.clone(), Unplaced::Rotten)]);
+    let Some(mut from) = open(editor, wanted)? else { return Ok(rotten()) };
     let directory = to.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    io::copy(&mut from, &mut file).map_err(failed)?;
+    if !copy(&mut from, &mut file).map_err(failed)? {
+        return Ok(rotten());
+    }
     file.rewind().map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(&mut file).map_err(failed)?;
     if ContentHash(*hasher.finalize().as_bytes()) != wanted.content.hash() {
-        return Ok(AllUnplaced::from([(wanted.path.clone(), Unplaced::Rotten)]));
+        return Ok(rotten());
     }
     file.as_file().set_modified(system_time(wanted.mtime)).map_err(failed)?;
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(u32::from(wanted.mode & 0o777));
@@ -63,6 +66,22 @@ pub(super) fn write_out(editor: &Editor, wanted: &Wanted, to: &Path) -> Result<A
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(to).map_err(|error| failed(error.error))?;
     Ok(AllUnplaced::new())
+}
+
+/// Copies all of it; false if it cannot be read.
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<bool> {
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(n_bytes) => to.write_all(&buffer[..n_bytes])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::warn!(%error, "a version that is to be restored cannot be read");
+                return Ok(false);
+            }
+        }
+    }
 }
 
 fn target(editor: &Editor, wanted: &Wanted) -> Result<Box<[u8]>, Refusal> {
@@ -73,26 +92,23 @@ fn target(editor: &Editor, wanted: &Wanted) -> Result<Box<[u8]>, Refusal> {
     }
 }
 
-fn open(editor: &Editor, wanted: &Wanted) -> Result<Box<dyn Read>, Refusal> {
+/// What a version's bytes are read from; none: they are not there any more.
+fn open(editor: &Editor, wanted: &Wanted) -> Result<Option<Box<dyn Read>>, Refusal> {
     let root = &editor.root;
-    match &wanted.bytes {
-        Bytes::Kept(name) => Ok(Box::new(root.kept_file(name).map_err(refused)?)),
+    let opened: Result<Box<dyn Read>, Trouble> = match &wanted.bytes {
+        Bytes::Kept(name) => root.kept_file(name).map(|file| Box::new(file) as _),
         // It was verified when it came.
         Bytes::Staged => {
-            Ok(Box::new(Reading::of(root.open_staged_content(wanted.content.hash()).map_err(refused)?)))
+            root.open_staged_content(wanted.content.hash()).map(|file| Box::new(Reading::of(file)) as _)
         }
-        Bytes::At(path) => {
-            let has_changed = || Refusal::new(format!("{path} has just changed; look, and try again"));
-            let record = editor.record(path).ok_or_else(has_changed)?;
-            let file = root.open_content(path, &record).map_err(refused)?;
-            let (content, _) = file.rechunk(file_sync_disk::average_bytes(file.length())).map_err(refused)?;
-            if content != wanted.content.hash() {
-                return Err(has_changed());
-            }
-            Ok(Box::new(Reading::of(file)))
-        }
-        Bytes::Target(_) => Err(Refusal::new(format!("{}: it is a symlink", wanted.path))),
-    }
+        // Its bytes are verified as they are written.
+        Bytes::At(path) => match editor.on_disk(path) {
+            Some(record) => root.open_content(path, &record).map(|file| Box::new(Reading::of(file)) as _),
+            None => return Ok(None),
+        },
+        Bytes::Target(_) => return Err(Refusal::new(format!("{}: it is a symlink", wanted.path))),
+    };
+    Ok(opened.inspect_err(|trouble| tracing::warn!(%trouble, "cannot open what is to be restored")).ok())
 }
 
 fn refused(trouble: Trouble) -> Refusal {

@@ -9,9 +9,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
-use file_sync_core::engine::{Conflict, Engine, Explanation};
+use file_sync_core::engine::{Conflict, Deed, Engine, Explanation};
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::{Kind, Record, Seen, Stat};
+use file_sync_core::record::{Kind, Record, Stat};
 use file_sync_core::version::{Content, ContentHash, Time, Value};
 use file_sync_disk::Root;
 use file_sync_index::{Act, DirectoryReader};
@@ -20,10 +20,10 @@ use tokio::sync::oneshot;
 use super::disk_worker::DiskJob;
 use super::lock;
 use crate::api::command::{Keep, Refusal};
+use crate::provider::HOLDERS_MAX;
 
 /// Why a kept version is not brought back that is not what it was.
-pub(crate) const KEPT_IS_OTHER: &str =
-    "what is kept here of that version holds other bytes by now: somebody wrote into it, or it has rotted";
+pub(crate) const KEPT_IS_OTHER: &str = "what is kept here of that version has gone, or holds other bytes by now: somebody wrote into it, or it has rotted";
 
 /// Mode of a directory that has to be made again, where nothing tells which it had.
 const DIRECTORY_MODE: u16 = 0o700;
@@ -57,7 +57,7 @@ pub(crate) struct Wanted {
 pub(crate) enum Unplaced {
     /// Something else is there than was when it was asked for.
     Changed,
-    /// It is kept here no longer, or what is kept is other bytes by now.
+    /// Its bytes are not where they were found, or are others by now.
     Rotten,
     Failed(String),
 }
@@ -120,9 +120,25 @@ impl Editor {
         }
     }
 
-    /// True if something is recorded at a path.
+    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: since a
+    /// time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn moves(&self, since: Time) -> Result<BTreeSet<(String, Time)>, Refusal> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let moves = reader.whys(Deed::MovedHere.word(), since);
+        moves.map_err(|error| Refusal::new(error.to_string()))
+    }
+
+    /// What is at a path of the disk, as far as it was noted.
+    pub(crate) fn on_disk(&self, path: &SyncPath) -> Option<Record> {
+        lock(&self.engine).on_disk(path).cloned()
+    }
+
+    /// True if something is at a path of the disk, as far as it was noted.
     pub(crate) fn is_present(&self, path: &SyncPath) -> bool {
-        path.is_root() || lock(&self.engine).record(path).is_some()
+        path.is_root() || lock(&self.engine).on_disk(path).is_some()
     }
 
     /// True once the directory's work is to end: nothing may keep its root open for long.
@@ -148,28 +164,31 @@ impl Editor {
         lock(&self.engine).record(path).cloned()
     }
 
-    /// True if the disk is not as it is recorded at a path, or if something that is recorded in it has gone: what its user has
-    /// just done is not noted yet.
+    /// True if the disk is not as it was noted at a path, or if something in it has gone: what its user has just done is not
+    /// noted yet.
     pub(crate) fn is_behind(&self, path: &SyncPath) -> bool {
-        let held = self.held(path);
-        let is_as_recorded = match (self.record(path), self.root.look(path)) {
-            (None, Ok(None)) => true,
-            (Some(record), Ok(Some(seen))) => is_as_recorded(&record, &seen),
-            (Some(_), Ok(None)) => !held.is_empty(),
-            _ => path.is_root(),
-        };
-        let has_lost = || {
-            let recorded = self.recorded();
-            let mut below =
-                recorded.iter().map(|(below, _)| below).filter(|below| path.is_ancestor_of(below));
-            below.any(|below| !held.contains_key(below) && self.has_gone(below))
-        };
-        !is_as_recorded || (self.is_directory(path) && has_lost())
+        if !self.is_as_noted(path) {
+            return true;
+        }
+        let below = if self.is_directory(path) { lock(&self.engine).on_disk_below(path) } else { Vec::new() };
+        below.iter().any(|below| self.has_gone(below))
     }
 
-    /// True if a directory is recorded at a path.
+    /// True if the disk is as it was noted at a path, as far as what is there is a version's.
+    fn is_as_noted(&self, path: &SyncPath) -> bool {
+        match (self.on_disk(path), self.root.look(path)) {
+            (None, Ok(None)) => true,
+            (Some(record), Ok(Some(seen))) if record.content == Content::Directory => {
+                seen.kind == Kind::Directory
+            }
+            (Some(record), Ok(Some(seen))) => record.matches(&seen),
+            _ => path.is_root(),
+        }
+    }
+
+    /// True if a directory is at a path, as far as it was noted.
     pub(crate) fn is_directory(&self, path: &SyncPath) -> bool {
-        path.is_root() || self.record(path).is_some_and(|record| record.content == Content::Directory)
+        path.is_root() || self.on_disk(path).is_some_and(|record| record.content == Content::Directory)
     }
 
     /// True if nothing is at a path of the disk, whatever is recorded.
@@ -182,18 +201,39 @@ impl Editor {
         lock(&self.engine).explain(path)
     }
 
-    /// Files elsewhere in the directory, or kept versions of other paths, that hold a content: the first that is not at this
-    /// path, with what is known of it.
+    /// Where else a content is: at another path of the directory, or else in the store, with what is known of it there.
     pub(crate) fn holder(&self, content: &ContentHash, path: &SyncPath) -> Option<(Bytes, Stat)> {
+        let at = self.held_at(content, path).map(|(path, record)| (Bytes::At(path), record.stat));
+        at.or_else(|| self.in_store(content).next().map(|(name, stat)| (Bytes::Kept(name), stat)))
+    }
+
+    /// Another path of the directory at which a content is.
+    fn held_at(&self, content: &ContentHash, path: &SyncPath) -> Option<(SyncPath, Record)> {
         let engine = lock(&self.engine);
-        if let Some((holder, record)) = engine.holders(content).find(|(holder, _)| *holder != path) {
-            return Some((Bytes::At(holder.clone()), record.stat));
-        }
+        let holders = engine.sure_holders(content).filter(|(holder, _)| *holder != path);
+        let holders: Vec<_> =
+            holders.take(HOLDERS_MAX).map(|(holder, record)| (holder.clone(), record.clone())).collect();
+        drop(engine);
+        let is_there = |(holder, record): &(SyncPath, Record)| {
+            self.root.look(holder).is_ok_and(|seen| seen.is_some_and(|seen| record.matches(&seen)))
+        };
+        holders.into_iter().find(is_there)
+    }
+
+    /// The kept versions that hold a content, if they are in the store.
+    fn in_store(&self, content: &ContentHash) -> impl Iterator<Item = (String, Stat)> {
+        let engine = lock(&self.engine);
         let kept: Vec<(String, Stat)> =
             engine.kept_holders(content).map(|(name, stat)| (name.to_owned(), *stat)).collect();
         drop(engine);
-        let (name, stat) = kept.into_iter().find(|(name, stat)| self.is_in_store(name, stat))?;
-        Some((Bytes::Kept(name), stat))
+        kept.into_iter().filter(|(name, stat)| self.is_in_store(name, stat))
+    }
+
+    /// Where a content is besides a place where it was not: its bytes are looked at.
+    pub(crate) fn other_holder(&self, content: &ContentHash, path: &SyncPath, not: &Bytes) -> Option<Bytes> {
+        let at = self.held_at(content, path).map(|(path, _)| Bytes::At(path)).filter(|at| at != not);
+        let is_whole = |name: &String| self.root.kept_hash(name).is_ok_and(|hash| hash == *content);
+        at.or_else(|| self.in_store(content).map(|(name, _)| name).find(is_whole).map(Bytes::Kept))
     }
 
     /// True if the engine wants a content, or has it staged.
@@ -235,7 +275,8 @@ impl Editor {
                 }
             }
             // What was there already, as is recorded, may have been changed meanwhile.
-            let is_there = |wanted: &&Wanted| !placed.contains(&wanted.path) && self.is_behind(&wanted.path);
+            let is_there =
+                |wanted: &&Wanted| !placed.contains(&wanted.path) && !self.is_as_noted(&wanted.path);
             for wanted in some.iter().filter(is_there) {
                 unplaced.entry(wanted.path.clone()).or_insert(Unplaced::Changed);
             }
@@ -253,7 +294,7 @@ impl Editor {
     ) -> (Vec<Op>, Vec<&'a Wanted>) {
         let (mut ops, mut to_place) = (Vec::new(), Vec::new());
         let engine = lock(&self.engine);
-        let content_at = |path: &SyncPath| engine.record(path).map(|record| record.content);
+        let content_at = |path: &SyncPath| engine.on_disk(path).map(|record| record.content);
         for wanted in wanted {
             let mut above: Vec<SyncPath> = wanted.path.ancestors().filter(|above| !above.is_root()).collect();
             above.reverse();
@@ -284,7 +325,6 @@ impl Editor {
     /// Reads files, so the engine must not be locked. `is_last`: nothing else wants the same bytes from the stage.
     fn placing(&self, wanted: &Wanted, is_last: bool) -> Result<Op, Unplaced> {
         let Wanted { path, content, mode, mtime, bytes, expect } = wanted.clone();
-        let failed = |trouble: file_sync_core::effect::Trouble| Unplaced::Failed(trouble.message);
         let place = |content, source| Op::Place {
             path: path.clone(),
             content,
@@ -296,18 +336,28 @@ impl Editor {
         let link =
             |target| Op::PlaceSymlink { path: path.clone(), target, copy: None, expect: expect.clone() };
         Ok(match (content, bytes) {
-            (Content::Symlink(_), Bytes::Kept(name)) => link(self.root.kept_target(&name).map_err(failed)?),
+            (Content::Symlink(hash), Bytes::Kept(name)) => match self.root.kept_target(&name) {
+                Ok(target) if ContentHash::of(&target) == hash => link(target),
+                _ => return Err(Unplaced::Rotten),
+            },
             (Content::Symlink(_), Bytes::Target(target)) => link(target),
             // Somebody may have written into it since, or it has rotted.
             (content, Bytes::Kept(name)) => {
-                if self.root.kept_hash(&name).map_err(failed)? != content.hash() {
-                    return Err(Unplaced::Rotten);
+                match self.root.kept_hash(&name) {
+                    Ok(hash) if hash == content.hash() => {}
+                    Ok(_) => return Err(Unplaced::Rotten),
+                    Err(trouble) => {
+                        tracing::warn!(%trouble, name, "a kept version cannot be read");
+                        return Err(Unplaced::Rotten);
+                    }
                 }
                 place(content.hash(), Source::Kept { name })
             }
             (_, Bytes::At(path)) => place(content.hash(), Source::Local { path }),
             (_, Bytes::Staged) => {
-                let consume = is_last && !self.is_wanted_by_engine(&content.hash());
+                // Whoever restores the same bytes at the same time has reserved them as well.
+                let is_alone = self.root.n_reserved(content.hash()) <= 1;
+                let consume = is_last && is_alone && !self.is_wanted_by_engine(&content.hash());
                 place(content.hash(), Source::Staged { consume })
             }
             (_, Bytes::Target(_)) => return Err(Unplaced::Failed("it is no symlink".to_owned())),
@@ -320,7 +370,10 @@ impl Editor {
             match why_not(&outcome) {
                 None => {}
                 Some(Unplaced::Failed(reason)) => return Err(Refusal::new(format!("{path}: {reason}"))),
-                Some(Unplaced::Changed | Unplaced::Rotten) => {
+                Some(Unplaced::Rotten) => {
+                    return Err(Refusal::new(format!("{path}: the version is not there any more")));
+                }
+                Some(Unplaced::Changed) => {
                     return Err(Refusal::new(format!(
                         "{path}: something else is there, or it has just changed; look, and try again"
                     )));
@@ -463,16 +516,11 @@ fn note_unplaced(
     }
 }
 
-fn is_as_recorded(record: &Record, seen: &Seen) -> bool {
-    let is_directory = record.content == Content::Directory && seen.kind == Kind::Directory;
-    is_directory || record.stat == seen.stat
-}
-
 fn why_not(outcome: &OpOutcome) -> Option<Unplaced> {
     match outcome {
         OpOutcome::Done { .. } => None,
         OpOutcome::Trouble(trouble) => Some(Unplaced::Failed(trouble.to_string())),
-        OpOutcome::NoSource => Some(Unplaced::Failed("the version is not there any more".to_owned())),
+        OpOutcome::NoSource => Some(Unplaced::Rotten),
         OpOutcome::Differs { .. } => Some(Unplaced::Changed),
     }
 }

@@ -10,6 +10,7 @@ use file_sync_core::version::{ContentHash, DeviceId};
 use file_sync_net::Link;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::turns::Turn;
 use super::{LARGE_AT_ONCE, Shared, Transfer};
 use crate::input::{Input, Reports, RoomEvent};
 
@@ -43,6 +44,11 @@ impl Beside {
     /// Returns once the directory is being stopped: nothing may hold on to it then.
     pub(crate) async fn stopped(&self) {
         self.shared.stop.cancelled().await;
+    }
+
+    /// Keeps all others from staging a content until it is dropped; none: somebody is at it.
+    pub(crate) fn turn(&self, content: ContentHash) -> Option<Turn> {
+        self.shared.turns.try_take(content)
     }
 
     /// Has contents staged, whole and verified, and says which did not come. Ends early when the directory is stopped, and

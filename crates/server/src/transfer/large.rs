@@ -105,12 +105,8 @@ async fn bring(
         drop(turn);
         finished
     };
-    blocking(finish).await?.map_err(|trouble| match trouble.kind {
-        // Not what was announced: the pieces are gone, and another remote may do better.
-        TroubleKind::Other => Stopped::Remote(FetchError::Changed),
-        _ => Stopped::Disk(trouble),
-    })?;
-    Ok(list)
+    // If it is not what was announced, the pieces are gone, and another remote may do better.
+    if blocking(finish).await?? { Ok(list) } else { Err(Stopped::Remote(FetchError::Changed)) }
 }
 
 /// Opens the staging file and fills in what this device has; returns what it lacks: chunks with their offsets.

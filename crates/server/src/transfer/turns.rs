@@ -16,7 +16,7 @@ pub(super) struct Turns {
 
 /// The turn of one content; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     turns: Arc<Turns>,
     content: ContentHash,
 }
@@ -33,12 +33,17 @@ impl Turns {
     ) -> Option<(SemaphorePermit<'a>, Turn)> {
         loop {
             let permit = permits.acquire().await.ok()?;
-            if self.taken().insert(content) {
-                return Some((permit, Turn { turns: Arc::clone(self), content }));
+            if let Some(turn) = self.try_take(content) {
+                return Some((permit, turn));
             }
             drop(permit);
             self.ended(content).await;
         }
+    }
+
+    /// Takes a content's turn, if nobody has it.
+    pub(super) fn try_take(self: &Arc<Turns>, content: ContentHash) -> Option<Turn> {
+        self.taken().insert(content).then(|| Turn { turns: Arc::clone(self), content })
     }
 
     /// Waits until nobody has a content's turn.

@@ -128,6 +128,10 @@ pub struct History {
     /// The version that was last at the path before what is there now, where nobody who was asked has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newer: Option<Unhad>,
+    /// True if more has been done below the path than is looked at: what was where is not all known, and a path further down is
+    /// to be asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// How many files at the path and below it have been deleted here, and are still to be had by rejecting that: their
     /// deletion is held.
     #[serde(default)]

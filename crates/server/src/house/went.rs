@@ -1,0 +1,199 @@
+//! When something went from a path, as this device has noted it, and what became of it: the order in which a user's "last" and
+//! "as of a time" are meant. The record of acts tells it; what is kept is only looked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use file_sync_core::engine::{Deed, RENAMED_TO, moved_here_why};
+use file_sync_core::path::SyncPath;
+use file_sync_core::record::Stat;
+use file_sync_core::retention::KEEP;
+use file_sync_core::version::{Content, ContentHash, Time};
+use file_sync_index::Act;
+
+use super::history::Version;
+use crate::room::Bytes;
+
+/// One time that something went from a path.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Going {
+    /// Of two, the later one has the higher, whatever clocks said.
+    pub(super) order: usize,
+    /// When, by this device's clock.
+    pub(super) at: Time,
+    pub(super) what: Gone,
+}
+
+/// What went.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Gone {
+    /// It is to be had.
+    Had(Box<Version>),
+    /// It is not to be had.
+    Missing(ContentHash),
+    /// Nor is it to be expected: it was kept until its time was over, or went longer ago than anything is kept.
+    Past(ContentHash),
+    /// The directory has it under another name.
+    Moved,
+}
+
+/// Of each path, the latest first.
+pub(super) type Goings = BTreeMap<SyncPath, Vec<Going>>;
+
+/// What is asked besides the record of acts.
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a SyncPath,
+    pub(super) now: Time,
+    /// What users moved here: as the record says it, and when.
+    pub(super) moves: &'a BTreeSet<(String, Time)>,
+    /// Where else in the directory, or in the store, a content is that is not at this path.
+    pub(super) holder: &'a Holder<'a>,
+}
+
+type Holder<'a> = dyn Fn(&ContentHash, &SyncPath) -> Option<(Bytes, Stat)> + 'a;
+
+/// Lists each act at the path, and below it, as the going of a version. Of equal bytes that were there at several times, each
+/// is one; those that nobody tells of are added to `versions`.
+pub(super) fn goings(asked: &Asked<'_>, acts: &[Act], versions: &mut Vec<Version>) -> Goings {
+    let expired = acts.iter().filter(|act| act.what == Deed::Expired.word());
+    let mut listing = Listing {
+        asked,
+        expired: expired.filter_map(|act| Some((&act.path, act.before?))).collect(),
+        known: BTreeMap::new(),
+        held: BTreeMap::new(),
+        versions,
+    };
+    for index in 0..listing.versions.len() {
+        listing.know(index);
+    }
+    let mut goings = Goings::new();
+    for (index, act) in acts.iter().enumerate().filter(|(_, act)| act.what != Deed::Expired.word()) {
+        let order = 2 * (acts.len() - index);
+        let mut add = |what| {
+            goings.entry(act.path.clone()).or_default().push(Going { order, at: act.at, what });
+        };
+        match act.before {
+            Some(content) if *asked.path == act.path || asked.path.is_ancestor_of(&act.path) => {
+                add(listing.what(act, content));
+            }
+            // Of a directory that has another name the record says that alone; all below it went with it.
+            None if is_renamed_directory(act) => add(Gone::Moved),
+            _ => {}
+        }
+    }
+    listing.versions.retain(Version::is_had);
+    add_unnoted(listing.versions, &mut goings);
+    goings
+}
+
+fn is_renamed_directory(act: &Act) -> bool {
+    let is_renamed = act.what == Deed::Renamed.word() && act.why.starts_with(RENAMED_TO);
+    is_renamed && act.before.is_none() && act.after.is_none()
+}
+
+/// What is kept here and in no act, as after the record of acts was lost: it went when it was kept.
+fn add_unnoted(versions: &[Version], goings: &mut Goings) {
+    for version in versions.iter().filter(|version| version.noted.is_none() && version.is_vouched()) {
+        let of_path = goings.entry(version.path.clone()).or_default();
+        let place = of_path.iter().position(|going| going.at <= version.at).unwrap_or(of_path.len());
+        let order = of_path.get(place).map_or(0, |earlier| earlier.order + 1);
+        of_path.insert(place, Going { order, at: version.at, what: Gone::Had(Box::new(version.clone())) });
+    }
+}
+
+struct Listing<'a> {
+    asked: &'a Asked<'a>,
+    expired: BTreeSet<(&'a SyncPath, ContentHash)>,
+    known: BTreeMap<(SyncPath, ContentHash), Known>,
+    held: BTreeMap<ContentHash, Option<(Bytes, Stat)>>,
+    versions: &'a mut Vec<Version>,
+}
+
+/// What is known of one content at one path.
+#[derive(Default)]
+struct Known {
+    /// The best of its versions: one whose bytes are here, else one that somebody keeps.
+    best: Option<usize>,
+    /// By when it was noted that they went.
+    noted: BTreeMap<Time, usize>,
+}
+
+impl Listing<'_> {
+    fn know(&mut self, index: usize) {
+        let version = &self.versions[index];
+        let known = self.known.entry((version.path.clone(), version.content.hash())).or_default();
+        known.noted.extend(version.noted.map(|at| (at, index)));
+        let is_better = |best: usize| {
+            (version.here.is_some(), version.is_had())
+                > (self.versions[best].here.is_some(), self.versions[best].is_had())
+        };
+        if known.best.is_none_or(is_better) {
+            known.best = Some(index);
+        }
+    }
+
+    fn what(&mut self, act: &Act, content: ContentHash) -> Gone {
+        let is_own = act.path == *self.asked.path;
+        let is_moved = || self.asked.moves.contains(&(moved_here_why(&act.path), act.at));
+        if !is_own && (act.what == Deed::Renamed.word() || is_moved()) {
+            return Gone::Moved;
+        }
+        let key = (act.path.clone(), content);
+        let known = self.known.get(&key);
+        let best = known.and_then(|known| known.best);
+        let noted = known.and_then(|known| known.noted.get(&act.at).copied());
+        let is_here = best.is_some_and(|best| self.versions[best].here.is_some());
+        let elsewhere = if is_here { None } else { self.elsewhere(&content, &act.path) };
+        match (noted, self.like(best, elsewhere, act, content)) {
+            (Some(index), Some(like)) => {
+                let version = &mut self.versions[index];
+                version.here = version.here.take().or(like.here);
+                version.keepers.extend(like.keepers);
+                return Gone::Had(Box::new(version.clone()));
+            }
+            (None, Some(like)) => {
+                let version = Version { at: act.at, noted: Some(act.at), ..like };
+                self.versions.push(version.clone());
+                self.know(self.versions.len() - 1);
+                return Gone::Had(Box::new(version));
+            }
+            (_, None) => {}
+        }
+        let is_late = act.at.seconds > self.asked.now.seconds.saturating_sub(KEEP);
+        if is_late && !self.expired.contains(&(&act.path, content)) {
+            Gone::Missing(content)
+        } else {
+            Gone::Past(content)
+        }
+    }
+
+    fn elsewhere(&mut self, content: &ContentHash, path: &SyncPath) -> Option<(Bytes, Stat)> {
+        let holder = self.asked.holder;
+        self.held.entry(*content).or_insert_with(|| holder(content, path)).clone()
+    }
+
+    /// A version of the same bytes, if there is any.
+    fn like(
+        &self,
+        best: Option<usize>,
+        elsewhere: Option<(Bytes, Stat)>,
+        act: &Act,
+        content: ContentHash,
+    ) -> Option<Version> {
+        match (best.map(|best| &self.versions[best]).filter(|best| best.is_had()), elsewhere) {
+            (Some(best), None) => Some(best.clone()),
+            (Some(best), Some((bytes, _))) => Some(Version { here: Some(bytes), ..best.clone() }),
+            (None, Some((bytes, stat))) => Some(Version {
+                path: act.path.clone(),
+                content: Content::File(content),
+                length: stat.size,
+                mode: stat.mode & 0o777,
+                mtime: stat.mtime,
+                at: act.at,
+                here: Some(bytes),
+                keepers: BTreeMap::new(),
+                noted: None,
+            }),
+            (None, None) => None,
+        }
+    }
+}
