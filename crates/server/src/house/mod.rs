@@ -16,6 +16,7 @@ mod paths;
 mod preview;
 mod remotes;
 mod restore;
+mod restore_fetch;
 mod restore_plan;
 mod shown;
 mod syncs;

@@ -8,9 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use file_sync_core::engine::FetchRequest;
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{Content, ContentHash, DeviceId};
+use file_sync_core::version::{ContentHash, DeviceId};
 use file_sync_index::Directory;
 
 use super::House;
@@ -25,23 +24,19 @@ use crate::api::types::{History, KeptVersion, Restored, ShownPath, Unhad, Unrest
 use crate::clock;
 use crate::input::answer;
 use crate::room::{Bytes, Editor, KEPT_IS_OTHER, Unplaced, Wanted};
-use crate::transfer::{Beside, Failure};
-
-/// What is fetched at once: contents, and their bytes.
-const BATCH_FILES: usize = 1_024;
-const BATCH_BYTES: u64 = 64 << 20;
+use crate::transfer::Beside;
 
 /// So long a user's act may take until it is noted, and so often that is looked at.
 const NOTED_WITHIN: Duration = Duration::from_secs(3);
 const NOTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the versions of a path are found out with, and brought back.
-struct Seeker {
-    editor: Arc<Editor>,
-    beside: Beside,
-    row: Directory,
+pub(super) struct Seeker {
+    pub(super) editor: Arc<Editor>,
+    pub(super) beside: Beside,
+    pub(super) row: Directory,
     path: SyncPath,
-    others: Vec<Other>,
+    pub(super) others: Vec<Other>,
 }
 
 impl House {
@@ -299,61 +294,6 @@ impl Seeker {
         ))
     }
 
-    /// Has it all staged. Each keeper is asked in its turn for what those before it did not have.
-    async fn fetch(&self, plan: &Plan, fetched: &mut Fetched) {
-        let links = elsewhere::links(&self.others);
-        let mut open: BTreeMap<ContentHash, (&Version, Keepers)> = BTreeMap::new();
-        for (version, _) in &plan.wanted {
-            if fetched.contents.contains(&version.content.hash()) {
-                let keepers = version.keepers.iter().map(|(device, length)| (*device, *length));
-                let (_, known) = open.entry(version.content.hash()).or_insert((version, Vec::new()));
-                known.extend(keepers);
-            }
-        }
-        loop {
-            let mut requests = Vec::new();
-            open.retain(|content, (version, keepers)| {
-                let next = keepers.pop();
-                requests.extend(next.map(|(from, length)| self.request(version, *content, from, length)));
-                next.is_some()
-            });
-            if requests.is_empty() {
-                return;
-            }
-            for some in batches(requests) {
-                let asked: Vec<_> = some.iter().map(|request| (request.content, request.from)).collect();
-                let mut failed = self.beside.fetch(some, &links).await;
-                for (content, from) in asked {
-                    if let Some(failure) = failed.remove(&content) {
-                        fetched.failures.insert(content, self.said(from, failure));
-                    } else {
-                        fetched.failures.remove(&content);
-                        open.remove(&content);
-                    }
-                }
-            }
-        }
-    }
-
-    fn request(&self, version: &Version, content: ContentHash, from: DeviceId, length: u64) -> FetchRequest {
-        let base = match self.editor.record(&version.path).map(|record| record.content) {
-            Some(Content::File(base)) => Some(base),
-            _ => None,
-        };
-        FetchRequest { content, length, from, path: version.path.clone(), base }
-    }
-
-    /// Why a content did not come, and whether what has come of it may be of use at another time.
-    fn said(&self, from: DeviceId, failure: Failure) -> (String, bool) {
-        let other = self.others.iter().find(|other| other.device == from);
-        let name = other.map_or_else(|| from.short(), |other| other.name.clone());
-        match failure {
-            Failure::NotHeld => (format!("{name} does not have it any more"), false),
-            Failure::Wrong => (format!("the bytes that {name} sent are not those of this version"), false),
-            Failure::Other(reason) => (format!("it did not come from {name}: {reason}"), true),
-        }
-    }
-
     async fn carry_out(&self, mut plan: Plan, fetched: &mut Fetched) -> Result<Done, Refusal> {
         let is_one = plan.is_one(&self.path);
         let mut done = Done { failed: self.without_bytes(&mut plan, fetched, is_one)?, ..Done::default() };
@@ -414,38 +354,10 @@ impl Seeker {
         }
         Ok(not_done)
     }
-
-    /// Gives the staged bytes back that nobody wants any more.
-    async fn give_back(&self, fetched: Fetched) {
-        let Fetched { contents, failures, unplaced, reserved } = fetched;
-        drop(reserved);
-        let may_go_on =
-            |content: &ContentHash| failures.get(content).is_some_and(|(_, may_go_on)| *may_go_on);
-        let done = contents.into_iter().filter(|content| !may_go_on(content) && !unplaced.contains(content));
-        // What another one is fetching is that one's.
-        let turns: Vec<_> = done.filter_map(|content| Some((content, self.beside.turn(content)?))).collect();
-        let editor = self.editor.clone();
-        let gone = blocking(move || {
-            for (content, turn) in turns {
-                if !editor.is_wanted_by_engine(&content)
-                    && let Err(trouble) = editor.root.discard_unreserved(content)
-                {
-                    tracing::warn!(%trouble, "cannot give staged space back");
-                }
-                drop(turn);
-            }
-            Ok(())
-        });
-        // It says so itself.
-        _ = gone.await;
-    }
 }
 
 /// The files whose deletion here is held.
 type Held = BTreeMap<SyncPath, ContentHash>;
-
-/// Who keeps a content, and how long it is by their word.
-type Keepers = Vec<(DeviceId, u64)>;
 
 /// What has come of a restore.
 #[derive(Default)]
@@ -466,22 +378,6 @@ impl Done {
     }
 }
 
-/// What is asked for at once, so that not too much waits in memory to be staged.
-fn batches(requests: Vec<FetchRequest>) -> Vec<Vec<FetchRequest>> {
-    let (mut batches, mut bytes) = (Vec::<Vec<FetchRequest>>::new(), 0_u64);
-    for request in requests {
-        bytes = bytes.saturating_add(request.length);
-        match batches.last_mut().filter(|batch| bytes <= BATCH_BYTES && batch.len() < BATCH_FILES) {
-            Some(batch) => batch.push(request),
-            None => {
-                bytes = request.length;
-                batches.push(vec![request]);
-            }
-        }
-    }
-    batches
-}
-
 fn failed(version: &Version, reason: String) -> Unrestored {
     unrestored(&version.path, &version.content.hash(), reason)
 }
@@ -499,34 +395,9 @@ fn is_ending() -> Refusal {
 }
 
 /// Does what waits for the disk, on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let failed = |_| Err(Refusal::new("it has failed; the server's log says why"));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h3_what_is_fetched_at_once_is_bounded() {
-        let request = |number: u64, length| FetchRequest {
-            content: ContentHash::of(&number.to_be_bytes()),
-            length,
-            from: DeviceId([1; 32]),
-            path: SyncPath::root(),
-            base: None,
-        };
-        let sizes = |lengths: &[u64]| {
-            let requests = (0..).zip(lengths).map(|(number, length)| request(number, *length)).collect();
-            batches(requests).iter().map(Vec::len).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[BATCH_BYTES, 1, 1]), [1, 2]);
-        assert_eq!(sizes(&[1, BATCH_BYTES - 1, 1]), [2, 1]);
-        assert_eq!(sizes(&[u64::MAX, u64::MAX, 1]), [1, 1, 1]);
-        assert_eq!(sizes(&[0; BATCH_FILES + 1]), [BATCH_FILES, 1]);
-    }
 }
