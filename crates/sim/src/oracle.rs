@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use file_sync_core::path::SyncPath;
 
 use crate::disk::{Body, Disk, Item};
-pub(crate) use reverted::{Shift, Withheld, shown_by};
+pub(crate) use reverted::{Shift, Withheld, shown_by, shown_or_out};
 
 /// Late bytes and edits caught by a crash come back under this name, if it is not known where they belong.
 const RECOVERED: &str = "recovered";

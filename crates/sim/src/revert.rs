@@ -9,7 +9,7 @@ use file_sync_core::version::DeviceId;
 
 use crate::device::{Durable, Snapshot};
 use crate::disk::{Disk, Item};
-use crate::oracle::{Shift, Withheld, shown_by};
+use crate::oracle::{Shift, Withheld, shown_by, shown_or_out};
 use crate::world::{World, name};
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
             (now.is_full, now.is_read_only, Default::default());
         (disk.unreadable, disk.failing, disk.mounts) =
             (now.unreadable.clone(), now.failing.clone(), now.mounts.clone());
-        let (before, after) = (shown_by(&self.devices[device].disk), shown_by(&disk));
+        let (before, after) = (shown_or_out(&self.devices[device].disk), shown_by(&disk));
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != device);
         let elsewhere = others.flat_map(|(_, other)| shown_by(&other.disk)).collect();
         let unheard = self.directories_unheard_of(device);

@@ -55,6 +55,14 @@ pub(crate) fn shown_by(disk: &Disk) -> Shown {
     disk.items.iter().map(|(path, item)| (item.body.clone(), home_of(&item.body, path))).collect()
 }
 
+/// The same, with what was taken into the store and would have been put back.
+pub(crate) fn shown_or_out(disk: &Disk) -> Shown {
+    let own = disk.out.iter().filter_map(|(name, (path, _))| Some((path, disk.kept.get(name)?)));
+    let inside = disk.out.values().flat_map(|(_, inside)| inside.iter().map(|(path, item)| (path, item)));
+    let out = own.chain(inside).map(|(path, item)| (item.body.clone(), home_of(&item.body, path)));
+    shown_by(disk).into_iter().chain(out).collect()
+}
+
 impl Oracle {
     /// A machine was put back to what it was: what it alone showed and shows no more is gone, whoever had made it.
     ///

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_what_is_out_of_its_place_while_a_machine_is_put_back
     l1_a_change_of_mode_while_a_symlink_takes_the_name_is_kept
     l1_a_change_of_mode_of_what_others_have_moved_meanwhile_is_not_taken_for_dealt_with
     l1_what_a_machine_put_back_had_withheld_and_others_gave_back_was_replaced_for_good
