@@ -34,6 +34,9 @@ pub struct Node {
     visible_children: u32,
 }
 
+/// A path, what is known of it, what is on this disk, and its sequence number, as they are stored.
+pub type StoredNode = (SyncPath, Register, Option<Record>, u64);
+
 /// A user's act at one path, as it was found on the disk.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Act {
@@ -184,11 +187,19 @@ impl Tree {
         }
     }
 
-    /// Puts a stored node back; [`Tree::refresh_all`] must follow the last.
-    pub fn load(&mut self, path: SyncPath, register: Register, record: Option<Record>, sequence: u64) {
-        self.announced_bytes += announced_bytes(&path, &register, self.own.as_ref());
-        self.count_recorded_copy(&path, None, record.as_ref().map(|record| record.content));
-        self.nodes.insert(path, Node { register, record, sequence, ..Node::default() });
+    /// Puts all stored nodes back, and derives what is derived.
+    pub fn load(&mut self, rows: impl IntoIterator<Item = StoredNode>) {
+        // Built at once, since nodes that are added one after the other leave half of each of the map's blocks empty.
+        let node = |(path, register, record, sequence): StoredNode| {
+            (path, Node { register, record, sequence, ..Node::default() })
+        };
+        let nodes: BTreeMap<SyncPath, Node> = rows.into_iter().map(node).collect();
+        for (path, node) in &nodes {
+            self.announced_bytes += announced_bytes(path, &node.register, self.own.as_ref());
+            self.count_recorded_copy(path, None, node.record.as_ref().map(|record| record.content));
+        }
+        self.nodes = nodes;
+        self.refresh_all();
     }
 
     /// Derives what is derived, after loading. Nothing counts as changed by it; every projection counts as stale.

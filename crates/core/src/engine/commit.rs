@@ -14,8 +14,8 @@ use crate::effect::{ChunkList, Kept};
 use crate::message::Members;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
-use crate::record::Record;
 use crate::register::Register;
+use crate::tree::StoredNode;
 use crate::version::{ContentHash, DeviceId, Dot, Signature, Version};
 
 /// The numbers that are never used twice.
@@ -35,7 +35,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub struct Commit {
     /// Paths with all that is known of them; without register and record: nothing any more.
-    pub rows: Vec<(SyncPath, Register, Option<Record>, u64)>,
+    pub rows: Vec<StoredNode>,
     /// How contents divide.
     pub chunks: Vec<(ContentHash, ChunkList)>,
     /// New kept versions.

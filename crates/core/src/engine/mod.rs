@@ -56,8 +56,7 @@ use crate::message::Members;
 use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::{Record, Stat};
-use crate::register::Register;
-use crate::tree::Tree;
+use crate::tree::{StoredNode, Tree};
 use crate::version::{Content, ContentHash, DeviceId};
 
 /// One directory's engine.
@@ -130,7 +129,7 @@ enum RootState {
 #[derive(Debug, Default)]
 pub struct Stored {
     /// All rows, in any order.
-    pub rows: Vec<(SyncPath, Register, Option<Record>, u64)>,
+    pub rows: Vec<StoredNode>,
     /// Counters and numbering.
     pub counters: Counters,
     /// The member list.
@@ -210,7 +209,6 @@ impl Engine {
         };
         engine.load(stored.rows);
         engine.holds.note_contents(now.monotonic_ms, engine.n_contents());
-        engine.tree.refresh_all();
         if !stored.first_scan_done {
             engine.observer.begin_first_scan();
         }
@@ -223,14 +221,13 @@ impl Engine {
     }
 
     /// Takes in the rows that were stored, and what is derived from each.
-    fn load(&mut self, rows: Vec<(SyncPath, Register, Option<Record>, u64)>) {
-        for (path, register, record, sequence) in rows {
-            if is_made(Mistake::TombstonesAged)
-                && record.is_none()
-                && mistake::is_old(&register, self.now.wall)
-            {
-                continue;
-            }
+    fn load(&mut self, mut rows: Vec<StoredNode>) {
+        if is_made(Mistake::TombstonesAged) {
+            rows.retain(|(_, register, record, _)| {
+                record.is_some() || !mistake::is_old(register, self.now.wall)
+            });
+        }
+        for (path, _, record, _) in &rows {
             self.n_symlinks += n_symlinks(record.as_ref());
             if let Some(record) = &record
                 && matches!(record.content, Content::File(_))
@@ -238,8 +235,8 @@ impl Engine {
                 self.inodes.insert(record.stat.inode, path.clone());
                 self.holders.entry(record.content.hash()).or_default().insert(path.clone());
             }
-            self.tree.load(path, register, record, sequence);
         }
+        self.tree.load(rows);
     }
 
     /// Takes one event in and returns what is to be done.

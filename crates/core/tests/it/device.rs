@@ -130,10 +130,11 @@ impl Device {
     /// Says what differs.
     pub fn check_derived(&self) -> Result<(), String> {
         let mut anew = Tree::default();
-        for (path, node) in self.tree.iter() {
-            anew.load(path.clone(), node.register.clone(), node.record.clone(), node.sequence);
-        }
-        anew.refresh_all();
+        anew.load(
+            self.tree.iter().map(|(path, node)| {
+                (path.clone(), node.register.clone(), node.record.clone(), node.sequence)
+            }),
+        );
         let paths: Vec<SyncPath> = anew.take_stale().into_iter().collect();
         if let Some(path) = paths.iter().find(|path| anew.project(path) != self.tree.project(path)) {
             return Err(format!(
