@@ -81,7 +81,7 @@ pub fn renamed_why(to: &SyncPath) -> String {
     format!("{RENAMED_TO}{to}")
 }
 
-/// What [`renamed_why`] begins with.
+/// What the record says begins with where something got another name, as a version says: at its old path.
 pub const RENAMED_TO: &str = "to ";
 
 impl Engine {
