@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, eventually, holds, join, offer,
-    paired, settle, sharing,
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, eventually, files_below, holds, join,
+    offer, paired, settle, sharing,
 };
 
 fn path_of(device: &Device, name: &str) -> String {
@@ -77,6 +77,47 @@ fn v3_a_restore_during_a_pause_is_of_what_was_done_during_it() {
     alpha.ok(["sync", "resume", "docs"]);
     settle(&[&alpha, &beta]);
     check(&[&alpha, &beta], "d/\nd/x \"first\"\nf \"first\"");
+}
+
+/// While the database takes nothing, what a user has just done is not on record: what was there before that is not the last.
+#[test]
+fn v3_an_older_version_is_not_taken_while_the_record_of_acts_lags_behind() {
+    let (alpha, beta) = sharing();
+    for (bytes, month) in [("old", JANUARY), ("new", FEBRUARY)] {
+        beta.user().write("f", bytes, month);
+        settle(&[&alpha, &beta]);
+    }
+    let databases = files_below(&alpha.home().join("directories"));
+    let database = databases.iter().find(|file| file.extension().is_some_and(|end| end == "db"));
+    let other = rusqlite::Connection::open(database.expect("of docs")).expect("it can be opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody is writing");
+    alpha.user().remove("f");
+    let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "f")]);
+    assert!(refusal.contains("not on record yet"), "{refusal}");
+    assert!(!alpha.user().has("f"));
+    other.execute_batch("ROLLBACK").expect("it can be ended");
+    settle(&[&alpha, &beta]);
+    alpha.ok(["restore", &path_of(&alpha, "f")]);
+    check(&[&alpha, &beta], "f \"new\"");
+}
+
+/// What is ignored by now is nobody's affair: it can be had elsewhere.
+#[test]
+fn v3_what_is_ignored_by_now_is_refused_for_that_and_written_elsewhere() {
+    let (alpha, beta) = sharing();
+    for (bytes, month) in [("old", JANUARY), ("new", FEBRUARY)] {
+        beta.user().write("build/o", bytes, month);
+        settle(&[&alpha, &beta]);
+    }
+    alpha.user().write(".syncignore", "build/\n", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().write("build/o", "own", MARCH);
+    let (file, out) = (path_of(&alpha, "build/o"), alpha.beside("out").to_str().expect("UTF-8").to_owned());
+    let refusal = alpha.refused(1, ["restore", &file]);
+    assert!(refusal.contains("ignored by a rule"), "{refusal}");
+    assert_eq!(text(&alpha.user().read("build/o")), "own");
+    alpha.ok(["restore", &file, "--to", &out]);
+    assert_eq!(std::fs::read(&out).ok().as_deref(), Some(&b"old"[..]));
 }
 
 /// What is the same by its target alone, whatever its times are, is no change.
@@ -181,6 +222,8 @@ fn v3_bytes_are_not_taken_for_those_of_a_file_that_is_ignored_by_now() {
     alpha.user().write("f.orig", "else", MARCH);
     alpha.user().write("f", "two", FEBRUARY);
     settle(&[&alpha, &beta]);
+    let listed = alpha.json(["history", &path_of(&alpha, "f")])["versions"][0].clone();
+    assert_eq!((&listed["here"], &listed["remotes"]), (&json!(false), &json!(["beta"])), "{listed}");
     alpha.ok(["restore", &path_of(&alpha, "f")]);
     assert_eq!(text(&alpha.user().read("f")), "one");
     assert_eq!(text(&alpha.user().read("f.orig")), "else");

@@ -76,13 +76,10 @@ pub fn moved_here_why(from: &SyncPath) -> String {
     format!("from {from}, by a user or program here")
 }
 
-/// What the record says where a file or directory got another name, as a version says: at its old path.
-pub fn renamed_why(to: &SyncPath) -> String {
-    format!("{RENAMED_TO}{to}")
-}
-
-/// What the record says begins with where something got another name, as a version says: at its old path.
+/// What the record says begins with at the old path of what got another name, as a version says; the new path follows.
 pub const RENAMED_TO: &str = "to ";
+/// The same at the new path; the old one follows.
+pub const RENAMED_FROM: &str = "from ";
 
 impl Engine {
     /// Notes what this device's user did, or what is taken for it. `moved_from`: where the file was recorded before.
@@ -136,8 +133,8 @@ impl Engine {
     /// Notes that an op has given something another name; of a directory, that alone.
     pub(super) fn note_renamed(&mut self, from: &SyncPath, to: &SyncPath, content: Content) {
         let by = self.author(to, content);
-        self.note(from, (content, Content::Absent), Deed::Renamed, renamed_why(to), by);
-        self.note(to, (Content::Absent, content), Deed::Renamed, format!("from {from}"), by);
+        self.note(from, (content, Content::Absent), Deed::Renamed, format!("{RENAMED_TO}{to}"), by);
+        self.note(to, (Content::Absent, content), Deed::Renamed, format!("{RENAMED_FROM}{from}"), by);
     }
 
     /// Notes that a kept version is gone for good.

@@ -75,6 +75,8 @@ pub(super) struct Commits {
     acts: Vec<ActRecord>,
     is_state_changed: bool,
     is_under_way: bool,
+    /// How many transactions are durable.
+    n_done: u64,
     first_scan_done: bool,
 }
 
@@ -95,6 +97,7 @@ impl Commits {
             acts: Vec::new(),
             is_state_changed: false,
             is_under_way: false,
+            n_done: 0,
             first_scan_done,
         }
     }
@@ -264,7 +267,14 @@ impl Engine {
         })
     }
 
+    /// How many transactions of this life are durable, and how many will be once all that is noted now is.
+    pub fn commits(&self) -> (u64, u64) {
+        let Commits { n_done, is_under_way, .. } = &self.commits;
+        (*n_done, n_done + u64::from(*is_under_way) + u64::from(self.commits.is_waiting()))
+    }
+
     pub(super) fn on_committed(&mut self, sequence: u64) {
+        self.commits.n_done += u64::from(self.commits.is_under_way);
         self.commits.is_under_way = false;
         self.commits.numbered_under_way.clear();
         self.commits.superseded_under_way.clear();

@@ -33,7 +33,7 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
-pub use acts::{ActRecord, Deed, RENAMED_TO, moved_here_why};
+pub use acts::{ActRecord, Deed, RENAMED_FROM, RENAMED_TO, moved_here_why};
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
@@ -381,19 +381,18 @@ impl Engine {
         }
     }
 
-    /// The files and symlinks below a path that are on the disk, as far as it was noted.
+    /// The files and symlinks below a path that are on the disk, as far as it was noted; but for those that rules have made
+    /// nobody's affair, of which nothing is noted.
     pub fn on_disk_below(&self, path: &SyncPath) -> Vec<SyncPath> {
-        let recorded = self.tree.below(path).filter_map(|(below, node)| Some((below, node.record.as_ref()?)));
+        let recorded =
+            self.tree.below(path).filter(|(_, node)| node.record.is_some()).map(|(below, _)| below);
         let is_there = |below: &SyncPath| self.on_disk(below).is_some_and(|record| record.content.is_bytes());
-        recorded.map(|(below, _)| below).filter(|below| is_there(below)).cloned().collect()
+        recorded.filter(|below| is_there(below) && !self.is_frozen(below)).cloned().collect()
     }
 
-    /// The paths that hold this content, if their records are to be relied on: no rule has made them nobody's affair since,
-    /// and they have neither gone nor been changed here alone.
-    pub fn sure_holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, &Record)> {
-        let is_sure =
-            |path: &SyncPath, record: &Record| !self.is_frozen(path) && self.on_disk(path) == Some(record);
-        self.holders(content).filter(move |(path, record)| is_sure(path, record))
+    /// True of what rules have made nobody's affair, or what is left alone: what is noted of it may be long out of date.
+    pub fn is_nobodys(&self, path: &SyncPath) -> bool {
+        self.is_frozen(path)
     }
 
     /// The paths that hold this content, with their records, for serving it to remotes. Some may have changed since.

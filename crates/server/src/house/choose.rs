@@ -48,7 +48,7 @@ pub(super) fn choose(
     }
     let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
     if is_of_one(path, listed) {
-        let version = one(path, listed, since, beside)?;
+        let version = one(path, listed, since, beside, is_there)?;
         return Ok(Chosen { versions: vec![version], ..Chosen::default() });
     }
     if listed.is_cut {
@@ -56,7 +56,7 @@ pub(super) fn choose(
             "more has been done below {path} than is looked at; nothing was changed; restore what lies further down, one directory at a time"
         )));
     }
-    let mut chosen = below(path, listed, since);
+    let mut chosen = below(path, listed, since, is_there);
     chosen.told = only_told(path, listed);
     let Chosen { missing, later, told, .. } = &mut chosen;
     missing.retain(|(path, _)| !is_there(path));
@@ -69,7 +69,7 @@ pub(super) fn choose(
 
 /// True if a file is meant, and not what a directory held: what is there now decides, or else what went last.
 fn is_of_one(path: &SyncPath, listed: &Listed) -> bool {
-    let of_file = |going: &&Going| going.what != Gone::Moved;
+    let of_file = |going: &&Going| !going.is_moved();
     let own = listed.goings.get(path).and_then(|goings| goings.iter().find(of_file));
     let below = listed.goings.iter().filter(|(below, _)| path.is_ancestor_of(below));
     let below = below.filter_map(|(_, goings)| goings.first()).map(|going| going.order).max();
@@ -101,12 +101,26 @@ fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> R
 }
 
 /// What is meant of a path, or of one below it: what went last, or first after a time. What went with a directory above it
-/// counts among that.
-fn meant<'a>(path: &SyncPath, listed: &'a Listed, since: Option<Time>) -> Option<&'a Going> {
-    let own = listed.goings.get(path).into_iter();
-    let above = path.ancestors().filter_map(|above| listed.goings.get(&above));
-    let above = above.flatten().filter(|going| going.what == Gone::Moved);
-    let all = own.flatten().chain(above);
+/// counts among that, unless there was nothing any more when the directory went, and nothing is where it went to.
+fn meant<'a>(
+    path: &SyncPath,
+    listed: &'a Listed,
+    since: Option<Time>,
+    is_there: &dyn Fn(&SyncPath) -> bool,
+) -> Option<&'a Going> {
+    let own = listed.goings.get(path).map(Vec::as_slice).unwrap_or_default();
+    let went_with = |(above, going): &(SyncPath, &Going)| {
+        let before = own.iter().find(|own| own.order < going.order);
+        let Gone::Moved { to } = &going.what else { return false };
+        let is_at_target = || {
+            let target = to.as_ref().and_then(|to| above.rebase(path, to));
+            target.is_none_or(|target| is_there(&target))
+        };
+        before.is_none_or(|before| !before.is_end) || is_at_target()
+    };
+    let above = path.ancestors().filter_map(|above| Some((listed.goings.get(&above)?, above)));
+    let above = above.flat_map(|(goings, above)| goings.iter().map(move |going| (above.clone(), going)));
+    let all = own.iter().chain(above.filter(went_with).map(|(_, going)| going));
     match since {
         None => all.max_by_key(|going| going.order),
         Some(since) => all.filter(|going| going.at > since).min_by_key(|going| going.order),
@@ -133,14 +147,17 @@ fn named(path: &SyncPath, versions: &[Version], given: &str, beside: &str) -> Re
 }
 
 /// The version of the path itself that is meant.
-fn one(path: &SyncPath, listed: &Listed, since: Option<Time>, beside: &str) -> Result<Version, Refusal> {
-    let last = meant(path, listed, since);
+fn one(
+    path: &SyncPath,
+    listed: &Listed,
+    since: Option<Time>,
+    beside: &str,
+    is_there: &dyn Fn(&SyncPath) -> bool,
+) -> Result<Version, Refusal> {
+    let last = meant(path, listed, since, is_there);
     // What is there again is not what was there before that.
-    let last = if since.is_none() && last.is_some_and(|last| last.what != Gone::Moved) {
-        listed.last(path)
-    } else {
-        last
-    };
+    let is_own = since.is_none() && last.is_some_and(|last| !last.is_moved());
+    let last = if is_own { listed.last(path) } else { last };
     let mut had = listed.versions.iter().filter(|version| version.path == *path);
     let other = had.next().map_or(String::new(), |version| {
         format!("; `--version {}` takes what was replaced {}", id_of(version), rfc3339(version.at))
@@ -150,7 +167,7 @@ fn one(path: &SyncPath, listed: &Listed, since: Option<Time>, beside: &str) -> R
         None => Err(Refusal::new(format!(
             "{path}: it has not been replaced since then, as far as is known: what is there now was there{beside}"
         ))),
-        Some((Gone::Moved, at)) => Err(Refusal::new(format!(
+        Some((Gone::Moved { .. }, at)) => Err(Refusal::new(format!(
             "{path}: {was} has another name since {at}, as `file-sync log` says; nothing was changed{other}{beside}"
         ))),
         Some((Gone::Missing(content) | Gone::Past(content), at)) => Err(Refusal::new(format!(
@@ -169,16 +186,21 @@ fn one(path: &SyncPath, listed: &Listed, since: Option<Time>, beside: &str) -> R
 }
 
 /// Of each path below a directory the version that is meant.
-fn below(path: &SyncPath, listed: &Listed, since: Option<Time>) -> Chosen {
+fn below(
+    path: &SyncPath,
+    listed: &Listed,
+    since: Option<Time>,
+    is_there: &dyn Fn(&SyncPath) -> bool,
+) -> Chosen {
     let mut chosen = Chosen::default();
     for below in listed.goings.keys().filter(|below| is_below(path, below)) {
-        match meant(below, listed, since).map(|going| &going.what) {
+        match meant(below, listed, since, is_there).map(|going| &going.what) {
             Some(Gone::Missing(content)) => chosen.missing.push((below.clone(), *content)),
             Some(Gone::Had(version)) if since.is_some_and(|since| is_later(version, since)) => {
                 chosen.later.push(below.clone());
             }
             Some(Gone::Had(version)) => chosen.versions.push((**version).clone()),
-            Some(Gone::Past(_) | Gone::Moved) | None => {}
+            Some(Gone::Past(_) | Gone::Moved { .. }) | None => {}
         }
     }
     chosen
@@ -356,7 +378,8 @@ mod tests {
     #[test]
     fn v3_of_what_was_moved_away_no_older_version_comes_back_with_its_directory() {
         // Another device replaced `a`; a user here moved what came of that.
-        let acts = [act_at("d/x", "a", 10, "replaced"), act_at("d/x", "bb", 20, "deleted")];
+        let replaced = Act { after: Some(hash("bb")), ..act_at("d/x", "a", 10, "replaced") };
+        let acts = [replaced, act_at("d/x", "bb", 20, "deleted")];
         let kept = vec![kept_at("d/x", "a", 10), kept_at("g", "other", 5)];
         let moves = [("d/x", 20)];
         let listed = listed_at("", kept.clone(), &acts, Vec::new(), &moves);
@@ -372,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn v3_what_has_expired_is_not_missed_and_no_other_version_taken_for_it() {
+    fn v3_what_has_expired_is_missing_and_no_other_version_taken_for_it() {
         let acts = [
             act_at("d/x", "a", 10, "changed"),
             act_at("d/x", "bb", 20, "removed"),
@@ -380,16 +403,52 @@ mod tests {
         ];
         let kept = vec![kept_at("d/x", "a", 10), kept_at("g", "other", 5)];
         let listed = listed_at("", kept.clone(), &acts, Vec::new(), &[]);
-        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+        let is_missing = Ok((vec![("g".into(), 5)], vec!["d/x".into()]));
+        assert_eq!(chosen_of_all(&listed, None), is_missing);
         let thinned = [acts[0].clone(), acts[1].clone(), act_at("d/x", "a", 30, "expired")];
         let later = vec![kept_at("d/x", "bb", 20), kept_at("g", "other", 5)];
         let listed = listed_at("", later, &thinned, Vec::new(), &[]);
-        assert_eq!(chosen_of_all(&listed, Some(3)), Ok((vec![("g".into(), 5)], vec![])));
-        // Nor what went longer ago than anything is kept.
+        assert_eq!(chosen_of_all(&listed, Some(3)), is_missing);
+        // What went longer ago than anything is kept is not missed.
         let root = SyncPath::root();
         let long_ago = [act_at("d/x", "bb", 20, "deleted"), act_at("d/x", "a", 10, "changed")];
         let listed = in_order(&root, kept, &long_ago, Vec::new(), &[], 30 + file_sync_core::retention::KEEP);
         assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+    }
+
+    #[test]
+    fn v3_what_was_deleted_before_its_directory_was_renamed_is_no_part_of_that() {
+        let acts = [act_at("d/z", "zz", 10, "deleted"), renamed_directory("d", 20)];
+        let listed = listed_at("d/z", vec![kept_at("d/z", "zz", 10)], &acts, Vec::new(), &[]);
+        assert_eq!(chosen_at("d/z", &listed, &restore(None, None)), Ok(2));
+        let listed = listed_at("", vec![kept_at("d/z", "zz", 10)], &acts, Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("d/z".into(), 2)], vec![])));
+        // Made anew, it went with its directory: something is there.
+        let is_at_other = |path: &SyncPath| path.to_string() == "another/z";
+        let refusal = choose(&SyncPath::root(), &listed, &restore(None, None), "", &is_at_other).unwrap_err();
+        assert!(refusal.message.contains("no version"), "{refusal}");
+    }
+
+    #[test]
+    fn v3_a_directory_that_has_its_name_again_is_not_gone() {
+        let back = Act { why: "from another".to_owned(), ..renamed_directory("d", 30) };
+        let acts = [
+            Act { after: Some(hash("bb")), ..act_at("d/x", "a", 10, "replaced") },
+            renamed_directory("d", 20),
+            back,
+        ];
+        let listed = listed_at("d/x", vec![kept_at("d/x", "a", 10)], &acts, Vec::new(), &[]);
+        assert_eq!(chosen_at("d/x", &listed, &restore(None, None)), Ok(1));
+        let listed = listed_at("d/x", vec![kept_at("d/x", "a", 10)], &acts[..2], Vec::new(), &[]);
+        assert!(chosen_at("d/x", &listed, &restore(None, None)).is_err(), "it went with its directory");
+    }
+
+    #[test]
+    fn v3_of_two_versions_that_are_in_no_act_the_later_one_was_last() {
+        let kept = vec![kept("bb", 20), kept("a", 10)];
+        let listed = listed_at("", kept, &[], Vec::new(), &[]);
+        assert_eq!(chosen_of_all(&listed, None), Ok((vec![("f".into(), 2)], vec![])));
+        assert_eq!(chosen_of_all(&listed, Some(5)), Ok((vec![("f".into(), 1)], vec![])));
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub(super) struct Version {
 }
 
 impl Version {
+    /// A symlink's target, as a member tells it.
+    pub(super) fn target(&self) -> Option<Bytes> {
+        self.here.clone().filter(|here| matches!(here, Bytes::Target(_)))
+    }
+
     /// True if its bytes are to be had.
     pub(super) fn is_had(&self) -> bool {
         self.here.is_some() || !self.keepers.is_empty()
@@ -79,7 +84,7 @@ impl Listed {
         let present = self.present.as_ref().filter(|content| content.is_bytes()).map(Content::hash);
         let is_there_again = |going: &&Going| match going.what {
             Gone::Missing(content) | Gone::Past(content) => present == Some(content),
-            Gone::Had(_) | Gone::Moved => false,
+            Gone::Had(_) | Gone::Moved { .. } => false,
         };
         self.goings.get(path)?.iter().find(|going| !is_there_again(going))
     }
@@ -98,7 +103,9 @@ pub(super) fn list(
     let acts = editor.acts(path, ACTS_MAX)?;
     let is_there = |kept: &Kept| editor.is_in_store(&kept.name, &kept.stat);
     let mut versions = gather(editor.versions(path)?, &is_there, &acts, told);
-    let moves = editor.moves(acts.iter().map(|act| act.at).min().unwrap_or(now))?;
+    let is_of_many = acts.iter().any(|act| path.is_ancestor_of(&act.path));
+    let since = acts.iter().map(|act| act.at).min().filter(|_| is_of_many);
+    let moves = since.map(|since| editor.moves(since)).transpose()?.unwrap_or_default();
     let holder = |content: &ContentHash, path: &SyncPath| editor.holder(content, path);
     let goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
     sort(&mut versions);

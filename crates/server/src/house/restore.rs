@@ -16,7 +16,7 @@ use super::House;
 use super::choose::{Chosen, choose, is_given, not_asked};
 use super::elsewhere::{self, Other, Told};
 use super::history::{self, Listed, Version, short, shown};
-use super::restore_plan::{Fetched, Plan, as_wanted};
+use super::restore_plan::{Aim, Fetched, Plan, as_wanted};
 use super::written::write_out;
 use crate::api::command::{Refusal, Reply, Restore};
 use crate::api::names::{LocalPath, printable};
@@ -140,13 +140,15 @@ impl Seeker {
         is_gone: impl Future<Output = ()>,
     ) -> Result<Restored, Refusal> {
         let mut is_gone = pin!(is_gone);
-        if request.to.is_none() {
+        // Who names a version, and another place for it, need not wait for what is going on at the path.
+        if request.to.is_none() || request.version.is_none() {
             tokio::select! {
                 caught_up = self.catch_up() => caught_up?,
                 () = self.beside.stopped() => return Err(is_ending()),
                 () = is_gone.as_mut() => return Err(nobody_waits()),
             }
         }
+        let expect = self.editor.on_disk(&self.path);
         let mut untold = Vec::new();
         let mut listed = self.listed(Vec::new()).await?;
         // Others are asked unless it is clear already which one is meant.
@@ -158,10 +160,11 @@ impl Seeker {
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
-        let mut done = self.bring_back(versions, request, inside.clone(), is_gone.as_mut()).await?;
+        let aim = Aim { to: request.to.clone(), inside, expect };
+        let mut done = self.bring_back(versions, &aim, is_gone.as_mut()).await?;
         if !done.rotten.is_empty() {
             let versions = self.found_elsewhere(&mut done).await?;
-            done.extend(self.bring_back(versions, request, inside, is_gone.as_mut()).await?);
+            done.extend(self.bring_back(versions, &aim, is_gone.as_mut()).await?);
         }
         let reason = format!("it is not to be had{}", not_asked(&untold));
         done.failed.extend(missing.iter().map(|(path, content)| unrestored(path, content, reason.clone())));
@@ -195,6 +198,13 @@ impl Seeker {
         if is_last && held.contains_key(&self.path) {
             return Err(Refusal::new(format!("{}: {}; nothing was changed", self.path, self.rejecting())));
         }
+        let is_in_place = request.to.is_none() && self.editor.is_nobodys(&self.path);
+        if is_in_place && !self.editor.is_directory(&self.path) {
+            return Err(Refusal::new(format!(
+                "{} is ignored by a rule, or left alone; nothing was changed; `--to` writes it elsewhere",
+                self.path
+            )));
+        }
         let beside = self.beside(untold, held);
         let (editor, path, request) = (self.editor.clone(), self.path.clone(), request.clone());
         let held: BTreeSet<SyncPath> = held.keys().filter(|held| **held != path).cloned().collect();
@@ -211,13 +221,12 @@ impl Seeker {
     async fn bring_back(
         &self,
         versions: Vec<Version>,
-        request: &Restore,
-        inside: Option<SyncPath>,
+        aim: &Aim,
         is_gone: impl Future<Output = ()>,
     ) -> Result<Done, Refusal> {
-        let (editor, path, to) = (self.editor.clone(), self.path.clone(), request.to.clone());
+        let (editor, path, aim) = (self.editor.clone(), self.path.clone(), aim.clone());
         let planned = blocking(move || {
-            let plan = Plan::of(&editor, &path, versions, to.as_ref(), inside)?;
+            let plan = Plan::of(&editor, &path, versions, aim)?;
             let fetched = plan.reserve(&editor.root);
             Ok((plan, fetched))
         });
@@ -245,7 +254,11 @@ impl Seeker {
             let keepers: BTreeMap<DeviceId, u64> = keepers.collect();
             let (editor, path, not) = (self.editor.clone(), version.path.clone(), version.here.take());
             let not = not.unwrap_or(Bytes::Staged);
-            let here = blocking(move || Ok(editor.other_holder(&content, &path, &not))).await?;
+            let target = listed.versions.iter().filter(is_same).find_map(|other| other.target());
+            let here = match target {
+                Some(target) => Some(target),
+                None => blocking(move || Ok(editor.other_holder(&content, &path, &not))).await?,
+            };
             if here.is_some() || !keepers.is_empty() {
                 (version.here, version.keepers) = (here, keepers);
                 found.push(version);
@@ -260,24 +273,34 @@ impl Seeker {
         Ok(found)
     }
 
-    /// Waits until what a user has just done at the path is noted: what is to be had, and what it is put in place of, follows
-    /// from that. Of a directory, what has still not been noted then fails by itself.
+    /// Waits until what a user has just done at the path is noted, durably: what is to be had, and what it is put in place of,
+    /// follows from that. Of a directory, what has still not been noted then fails by itself.
     async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + NOTED_WITHIN;
         let mut pause = NOTED_PAUSE;
-        loop {
+        let is_late = loop {
             let (editor, path) = (self.editor.clone(), self.path.clone());
-            let seen = blocking(move || Ok((editor.is_behind(&path), editor.is_directory(&path))));
-            let (is_behind, is_directory) = seen.await?;
-            if !is_behind {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                return if is_directory { Ok(()) } else { Err(self.is_not_noted()) };
+            let is_behind = blocking(move || Ok(editor.is_behind(&path))).await?;
+            if !is_behind || Instant::now() >= deadline {
+                break is_behind;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
+        };
+        if is_late && !self.editor.is_directory(&self.path) {
+            return Err(self.is_not_noted());
         }
+        let (_, awaited) = self.editor.commits();
+        while self.editor.commits().0 < awaited {
+            if Instant::now() >= deadline {
+                return Err(Refusal::new(format!(
+                    "what has been done in {} is not on record yet; nothing was done; try again",
+                    printable(self.row.name.as_ref())
+                )));
+            }
+            tokio::time::sleep(NOTED_PAUSE).await;
+        }
+        Ok(())
     }
 
     fn not_noted(&self, version: &Version) -> Unrestored {

@@ -32,18 +32,29 @@ pub(super) struct Plan {
     pub(super) out: Option<PathBuf>,
 }
 
+/// Where versions are to come to.
+#[derive(Clone)]
+pub(super) struct Aim {
+    /// Another place than their own.
+    pub(super) to: Option<LocalPath>,
+    /// The same as a path of this directory, if it is one.
+    pub(super) inside: Option<SyncPath>,
+    /// What was at the path when it was asked for: nothing else is replaced.
+    pub(super) expect: Option<Record>,
+}
+
 impl Plan {
     /// What is to be done to bring these versions of a path back, here or to another place.
     pub(super) fn of(
         editor: &Editor,
         path: &SyncPath,
         chosen: Vec<Version>,
-        to: Option<&LocalPath>,
-        inside: Option<SyncPath>,
+        aim: Aim,
     ) -> Result<Plan, Refusal> {
+        let Aim { to, inside, expect } = aim;
         let at_its_path = |version: Version| (version.clone(), version.path);
         let mut plan = Plan::default();
-        match (to, &chosen[..]) {
+        match (&to, &chosen[..]) {
             (Some(to), [version]) if version.path == *path => match inside {
                 Some(place) if editor.is_present(&place) => {
                     return Err(is_there_already(&printable(to.as_path().as_os_str())));
@@ -62,14 +73,15 @@ impl Plan {
                 )));
             }
             (None, [version]) if version.path == *path => {
-                plan.expect = editor.on_disk(&version.path);
+                plan.expect = expect;
                 plan.wanted.push(at_its_path(version.clone()));
             }
             (None, _) => {
                 let (there, gone): (Vec<Version>, Vec<Version>) =
                     chosen.into_iter().partition(|version| editor.is_present(&version.path));
-                let (lost, there): (Vec<Version>, Vec<Version>) =
-                    there.into_iter().partition(|version| editor.has_gone(&version.path));
+                let (lost, there): (Vec<Version>, Vec<Version>) = there
+                    .into_iter()
+                    .partition(|version| editor.has_gone(&version.path) && !editor.is_nobodys(&version.path));
                 plan.left = there.into_iter().map(|version| version.path).collect();
                 plan.wanted = gone.into_iter().map(at_its_path).collect();
                 plan.lost = lost;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use file_sync_core::engine::{Deed, RENAMED_TO, moved_here_why};
+use file_sync_core::engine::{Deed, RENAMED_FROM, RENAMED_TO, moved_here_why};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Stat;
 use file_sync_core::retention::KEEP;
@@ -16,11 +16,19 @@ use crate::room::Bytes;
 /// One time that something went from a path.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Going {
-    /// Of two, the later one has the higher, whatever clocks said.
-    pub(super) order: usize,
+    /// Of two, the later one has the higher, whatever clocks said: by the act, and by what is in no act after that one.
+    pub(super) order: (usize, usize),
     /// When, by this device's clock.
     pub(super) at: Time,
     pub(super) what: Gone,
+    /// True if it left nothing at the path.
+    pub(super) is_end: bool,
+}
+
+impl Going {
+    pub(super) fn is_moved(&self) -> bool {
+        matches!(self.what, Gone::Moved { .. })
+    }
 }
 
 /// What went.
@@ -30,10 +38,10 @@ pub(super) enum Gone {
     Had(Box<Version>),
     /// It is not to be had.
     Missing(ContentHash),
-    /// Nor is it to be expected: it was kept until its time was over, or went longer ago than anything is kept.
+    /// Nor is it to be expected: it went longer ago than anything is kept.
     Past(ContentHash),
-    /// The directory has it under another name.
-    Moved,
+    /// It got another name, with all below it if it was a directory.
+    Moved { to: Option<SyncPath> },
 }
 
 /// Of each path, the latest first.
@@ -54,57 +62,54 @@ type Holder<'a> = dyn Fn(&ContentHash, &SyncPath) -> Option<(Bytes, Stat)> + 'a;
 /// Lists each act at the path, and below it, as the going of a version. Of equal bytes that were there at several times, each
 /// is one; those that nobody tells of are added to `versions`.
 pub(super) fn goings(asked: &Asked<'_>, acts: &[Act], versions: &mut Vec<Version>) -> Goings {
-    let expired = acts.iter().filter(|act| act.what == Deed::Expired.word());
-    let mut listing = Listing {
-        asked,
-        expired: expired.filter_map(|act| Some((&act.path, act.before?))).collect(),
-        known: BTreeMap::new(),
-        held: BTreeMap::new(),
-        versions,
-    };
+    let mut listing = Listing { asked, known: BTreeMap::new(), versions };
     for index in 0..listing.versions.len() {
         listing.know(index);
     }
-    let mut goings = Goings::new();
+    let (mut goings, mut came_back) = (Goings::new(), BTreeSet::new());
     for (index, act) in acts.iter().enumerate().filter(|(_, act)| act.what != Deed::Expired.word()) {
-        let order = 2 * (acts.len() - index);
-        let mut add = |what| {
-            goings.entry(act.path.clone()).or_default().push(Going { order, at: act.at, what });
-        };
-        match act.before {
+        let what = match act.before {
             Some(content) if *asked.path == act.path || asked.path.is_ancestor_of(&act.path) => {
-                add(listing.what(act, content));
+                listing.what(act, content)
             }
             // Of a directory that has another name the record says that alone; all below it went with it.
-            None if is_renamed_directory(act) => add(Gone::Moved),
-            _ => {}
-        }
+            None if act.what == Deed::Renamed.word() && act.after.is_none() => {
+                if let Some(from) = act.why.strip_prefix(RENAMED_FROM) {
+                    came_back.insert((&act.path, from));
+                }
+                match act.why.strip_prefix(RENAMED_TO) {
+                    Some(to) if !came_back.remove(&(&act.path, to)) => {
+                        Gone::Moved { to: SyncPath::parse(to.as_bytes()).ok() }
+                    }
+                    _ => continue,
+                }
+            }
+            _ => continue,
+        };
+        let (order, is_end) = ((acts.len() - index, 0), act.after.is_none());
+        goings.entry(act.path.clone()).or_default().push(Going { order, at: act.at, what, is_end });
     }
     listing.versions.retain(Version::is_had);
     add_unnoted(listing.versions, &mut goings);
     goings
 }
 
-fn is_renamed_directory(act: &Act) -> bool {
-    let is_renamed = act.what == Deed::Renamed.word() && act.why.starts_with(RENAMED_TO);
-    is_renamed && act.before.is_none() && act.after.is_none()
-}
-
 /// What is kept here and in no act, as after the record of acts was lost: it went when it was kept.
 fn add_unnoted(versions: &[Version], goings: &mut Goings) {
-    for version in versions.iter().filter(|version| version.noted.is_none() && version.is_vouched()) {
+    let unnoted = versions.iter().filter(|version| version.noted.is_none() && version.is_vouched());
+    // The oldest first: each comes right after what had gone by then.
+    for version in unnoted.rev() {
         let of_path = goings.entry(version.path.clone()).or_default();
         let place = of_path.iter().position(|going| going.at <= version.at).unwrap_or(of_path.len());
-        let order = of_path.get(place).map_or(0, |earlier| earlier.order + 1);
-        of_path.insert(place, Going { order, at: version.at, what: Gone::Had(Box::new(version.clone())) });
+        let order = of_path.get(place).map_or((0, 0), |earlier| (earlier.order.0, earlier.order.1 + 1));
+        let what = Gone::Had(Box::new(version.clone()));
+        of_path.insert(place, Going { order, at: version.at, what, is_end: true });
     }
 }
 
 struct Listing<'a> {
     asked: &'a Asked<'a>,
-    expired: BTreeSet<(&'a SyncPath, ContentHash)>,
     known: BTreeMap<(SyncPath, ContentHash), Known>,
-    held: BTreeMap<ContentHash, Option<(Bytes, Stat)>>,
     versions: &'a mut Vec<Version>,
 }
 
@@ -135,14 +140,14 @@ impl Listing<'_> {
         let is_own = act.path == *self.asked.path;
         let is_moved = || self.asked.moves.contains(&(moved_here_why(&act.path), act.at));
         if !is_own && (act.what == Deed::Renamed.word() || is_moved()) {
-            return Gone::Moved;
+            return Gone::Moved { to: None };
         }
         let key = (act.path.clone(), content);
         let known = self.known.get(&key);
         let best = known.and_then(|known| known.best);
         let noted = known.and_then(|known| known.noted.get(&act.at).copied());
         let is_here = best.is_some_and(|best| self.versions[best].here.is_some());
-        let elsewhere = if is_here { None } else { self.elsewhere(&content, &act.path) };
+        let elsewhere = if is_here { None } else { (self.asked.holder)(&content, &act.path) };
         match (noted, self.like(best, elsewhere, act, content)) {
             (Some(index), Some(like)) => {
                 let version = &mut self.versions[index];
@@ -159,16 +164,7 @@ impl Listing<'_> {
             (_, None) => {}
         }
         let is_late = act.at.seconds > self.asked.now.seconds.saturating_sub(KEEP);
-        if is_late && !self.expired.contains(&(&act.path, content)) {
-            Gone::Missing(content)
-        } else {
-            Gone::Past(content)
-        }
-    }
-
-    fn elsewhere(&mut self, content: &ContentHash, path: &SyncPath) -> Option<(Bytes, Stat)> {
-        let holder = self.asked.holder;
-        self.held.entry(*content).or_insert_with(|| holder(content, path)).clone()
+        if is_late { Gone::Missing(content) } else { Gone::Past(content) }
     }
 
     /// A version of the same bytes, if there is any.

@@ -167,7 +167,7 @@ impl Editor {
     /// True if the disk is not as it was noted at a path, or if something in it has gone: what its user has just done is not
     /// noted yet.
     pub(crate) fn is_behind(&self, path: &SyncPath) -> bool {
-        if !self.is_as_noted(path) {
+        if !self.is_nobodys(path) && !self.is_as_noted(path) {
             return true;
         }
         let below = if self.is_directory(path) { lock(&self.engine).on_disk_below(path) } else { Vec::new() };
@@ -184,6 +184,16 @@ impl Editor {
             (Some(record), Ok(Some(seen))) => record.matches(&seen),
             _ => path.is_root(),
         }
+    }
+
+    /// True of what nothing is noted of any more, as rules match it by now.
+    pub(crate) fn is_nobodys(&self, path: &SyncPath) -> bool {
+        !path.is_root() && lock(&self.engine).is_nobodys(path)
+    }
+
+    /// How many transactions are durable, and how many will be once all that is noted now is.
+    pub(crate) fn commits(&self) -> (u64, u64) {
+        lock(&self.engine).commits()
     }
 
     /// True if a directory is at a path, as far as it was noted.
@@ -210,7 +220,7 @@ impl Editor {
     /// Another path of the directory at which a content is.
     fn held_at(&self, content: &ContentHash, path: &SyncPath) -> Option<(SyncPath, Record)> {
         let engine = lock(&self.engine);
-        let holders = engine.sure_holders(content).filter(|(holder, _)| *holder != path);
+        let holders = engine.holders(content).filter(|(holder, _)| *holder != path);
         let holders: Vec<_> =
             holders.take(HOLDERS_MAX).map(|(holder, record)| (holder.clone(), record.clone())).collect();
         drop(engine);

@@ -69,6 +69,8 @@ pub(super) async fn fetch(shared: Arc<Shared>, link: Link, request: FetchRequest
 
 /// There is no space for all of it, so none of it may take the space of what is smaller.
 async fn give_back(shared: &Arc<Shared>, content: ContentHash) {
+    // Whoever has its turn by now may find room.
+    let Some(_turn) = shared.turns.try_take(content) else { return };
     let root = shared.root.clone();
     if let Ok(Err(trouble)) = blocking(move || root.discard_stage(content)).await {
         tracing::warn!(%trouble, "cannot give staged space back");
