@@ -90,6 +90,13 @@ fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> R
         ));
     }
     let is_at = |version: &&Version| version.path == *path || chosen.told.contains(&version.path);
+    let last = listed.goings.get(path).and_then(|goings| goings.first()).filter(|last| last.is_moved());
+    if let (None, Some(last)) = (&listed.present, last) {
+        return Refusal::new(format!(
+            "{path} has another name since {}, as `file-sync log` says; nothing was changed{beside}",
+            rfc3339(last.at)
+        ));
+    }
     match listed.versions.iter().find(is_at) {
         Some(told) => Refusal::new(format!(
             "{id} was at {at} by the word of remotes alone; nothing was changed; `file-sync restore {at} --version {id}` takes it{beside}",
@@ -389,6 +396,9 @@ mod tests {
         let acts = [acts[0].clone(), renamed_directory("d", 20)];
         let listed = listed_at("", kept.clone(), &acts, Vec::new(), &[]);
         assert_eq!(chosen_of_all(&listed, None), Ok((vec![("g".into(), 5)], vec![])));
+        let of_directory = listed_at("d", vec![kept[0].clone()], &acts, Vec::new(), &[]);
+        let refusal = choose(&path("d"), &of_directory, &restore(None, None), "", &|_| false).unwrap_err();
+        assert!(refusal.message.contains("d has another name since"), "{refusal}");
         let listed = listed_at("d/x", kept, &acts, Vec::new(), &[]);
         let refusal = chosen_at("d/x", &listed, &restore(None, None)).unwrap_err();
         assert!(refusal.contains("what was there last has another name since"), "{refusal}");
