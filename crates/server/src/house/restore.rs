@@ -209,7 +209,9 @@ impl Seeker {
         let (editor, path, request) = (self.editor.clone(), self.path.clone(), request.clone());
         let held: BTreeSet<SyncPath> = held.keys().filter(|held| **held != path).cloned().collect();
         blocking(move || {
-            let is_there = |path: &SyncPath| held.contains(path) || editor.is_present(path);
+            // What has just come need not be noted yet.
+            let is_there =
+                |path: &SyncPath| held.contains(path) || editor.is_present(path) || !editor.has_gone(path);
             let mut chosen = choose(&path, &listed, &request, &beside, &is_there)?;
             chosen.versions.retain(|version| !held.contains(&version.path));
             Ok(chosen)
