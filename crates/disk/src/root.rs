@@ -187,7 +187,7 @@ impl Root {
     /// Gives the directory another id (it is joined into another directory), durably. The incarnation becomes 0.
     ///
     /// # Errors
-    /// When the marker cannot be written; then the old one stands.
+    /// When the marker cannot be written, or cannot be made durable; then the old one stands, or the new one.
     pub fn adopt_marker(&self, id: DirectoryId) -> Result<(), RootError> {
         self.write_marker(Marker { id, incarnation: 0 })
     }
@@ -195,7 +195,7 @@ impl Root {
     /// Remembers the incarnation of the server that writes here, durably.
     ///
     /// # Errors
-    /// When the marker cannot be written; then the old one stands.
+    /// When the marker cannot be written, or cannot be made durable; then the old one stands, or the new one.
     pub fn set_incarnation(&self, incarnation: u64) -> Result<(), RootError> {
         let id = self.id();
         self.write_marker(Marker { id, incarnation })

@@ -154,9 +154,12 @@ impl IndexError {
         };
         let owned = path.to_owned();
         match error.code {
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
-                IndexError::damaged(path, source.to_string())
+            // SQLite says the same where the system could not read the file: it may be whole.
+            ErrorCode::DatabaseCorrupt => {
+                let detail = format!("{source}, unless the disk failed to read it: see the system's log");
+                IndexError::damaged(path, detail)
             }
+            ErrorCode::NotADatabase => IndexError::damaged(path, source.to_string()),
             // As above: no statement is wrong, so what it met is.
             ErrorCode::Unknown if error.extended_code == SQLITE_ERROR => {
                 IndexError::damaged(path, source.to_string())

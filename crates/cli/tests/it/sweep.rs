@@ -165,15 +165,6 @@ struct Row {
     n_times: u32,
 }
 
-impl Row {
-    /// The first call to strike.
-    fn first(&self) -> u32 {
-        // Where a thread's first statx fails, and with it a second one that asks whether the kernel knows the call at
-        // all, the process takes it for unknown until its end: so answers a sandbox, and no disk.
-        if self.call == "statx" && matches!(self.fault, Fault::FailsOn(_)) { 2 } else { 1 }
-    }
-}
-
 struct Sweep {
     side: Side,
     pair: Option<Pair>,
@@ -211,7 +202,7 @@ impl Sweep {
 
     /// From the first call on until a round does not come to it. Where all later calls fail too, in growing steps.
     fn run_row(&mut self, row: &Row) {
-        let mut number = row.first();
+        let mut number = 1;
         while self.round(row, number) != Some(Fared::Untouched) {
             number += if matches!(row.fault, Fault::FailsOn(_)) { number } else { 1 };
         }
@@ -303,7 +294,7 @@ fn choose<'a>(rows: &'a [Row], counts: &Counts, seed: u64) -> Vec<(&'a Row, u32)
         };
         let n_made = counts.get(row.call).and_then(|counts| counts.iter().max()).copied().unwrap_or(0);
         let last = n_made.checked_ilog2().map_or(0, |log| 1 << log);
-        let mut of_row: Vec<_> = (row.first()..=last).map(|number| (place(number), number)).collect();
+        let mut of_row: Vec<_> = (1..=last).map(|number| (place(number), number)).collect();
         of_row.sort_unstable();
         let in_turn = of_row.into_iter().enumerate();
         points.extend(in_turn.map(|(turn, (_, number))| (turn, place(0), row, number)));

@@ -257,6 +257,36 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     check(&[&alpha, &beta], "f \"third\"");
 }
 
+/// The marker of such a start may be there and not be durable: the next start takes it for its own all the same, and
+/// what was deleted meanwhile for deleted.
+#[test]
+fn c5_a_start_whose_mark_cannot_be_made_durable_is_nobody_elses() {
+    if !strace::is_allowed_or_skips("a marker that cannot be made durable") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    for name in ["f", "g", "h"] {
+        alpha.user().write(name, name, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    let own = beta.root().join(".file-sync");
+    // The second time that a start makes it durable, it is its own.
+    for (name, fault) in [("f", "EIO:when=2+"), ("g", "EIO:when=1+"), ("h", "EIO:when=2+")] {
+        beta.user().remove(name);
+        beta.begin_under(&strace::failing_at("fsync", fault, &own, &beta.beside("trace")));
+        beta.await_ready();
+        assert!(strace::was_injected(&beta.beside("trace")));
+        let directory = beta.directory();
+        assert_eq!(directory["state"], "error", "{directory}");
+        beta.stop();
+    }
+    beta.begin();
+    beta.await_ready();
+    check(&[&alpha, &beta], "");
+    assert!(!beta.log().contains("not the one that last worked here"), "{}", beta.log());
+}
+
 /// Where it cannot be looked at what was displaced, its bytes tell that it is what was meant: it gets no name of its own.
 #[test]
 fn v2_c7_what_was_displaced_and_cannot_be_looked_at_is_told_by_its_bytes() {

@@ -144,8 +144,10 @@ impl RoomContext {
 
     /// Writes this start's incarnation to the database, then to the root's marker.
     ///
-    /// If the marker cannot be written the database forgets it again, and where a crash came between, at the next start:
-    /// however often that happens, the marker's is among the last two that the database knows.
+    /// A marker that could not be made durable may stand there nevertheless, and may be gone after a power cut. So the
+    /// database forgets an incarnation only where the next start finds that it did not come to the marker, and one that
+    /// did is made durable before another follows it: however often a start fails, and wherever it is cut short, what
+    /// the marker carries is among the last two that the database knows.
     fn leave_mark(
         &self,
         index: &mut DirectoryIndex,
@@ -154,18 +156,17 @@ impl RoomContext {
     ) -> Result<(), RoomError> {
         let is_known = state.incarnations.last().map(|last| last.number) == Some(self.incarnation);
         if !is_known {
-            if state.incarnations.iter().rev().nth(1).map(|life| life.number) == Some(root.incarnation()) {
+            let marked = Some(root.incarnation());
+            let mut last = state.incarnations.iter().rev().map(|life| life.number);
+            if last.next() == marked {
+                root.set_incarnation(root.incarnation())?;
+            } else if last.next() == marked {
                 state.incarnations.pop(); // A start that was cut short here.
             }
             state.incarnations.push(Incarnation { number: self.incarnation, began: state.sequence });
         }
         index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
-        let marked = root.set_incarnation(self.incarnation);
-        if marked.is_err() && !is_known {
-            state.incarnations.pop();
-            index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
-        }
-        Ok(marked?)
+        Ok(root.set_incarnation(self.incarnation)?)
     }
 
     fn assemble(
