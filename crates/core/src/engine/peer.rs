@@ -533,13 +533,24 @@ pub(super) fn only_by(
         .filter(|version| !version.is_foreign() || is_lost_life(&version.dot.actor))
         .cloned()
         .collect();
-    let replaced = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
-    let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
     let is_lost = |dot: &Dot| is_by(dot) && is_lost_life(&dot.actor);
-    // Among them what it had settled here before it deleted or edited that.
-    let foreign = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_lost(dot)));
-    let foreign = foreign.copied().collect();
-    let settled = register.settled().iter().filter(|settled| is_lost(&settled.version.dot));
-    let settled = settled.cloned().collect();
+    let settled: Vec<_> =
+        register.settled().iter().filter(|settled| is_lost(&settled.version.dot)).cloned().collect();
+    // What it had settled replaced what it replaced all the same.
+    let said = versions.iter().chain(settled.iter().map(|settled| &settled.version));
+    let replaced = said.flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
+    let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
+    // Among them what it had settled here before it deleted or edited that: of the dots that it names of one life, the
+    // lowest and the highest stand for those between.
+    let named = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_lost(dot)));
+    let is_between = |dot: &&Dot| {
+        versions.iter().any(|version| {
+            let of_life = || version.replaced.iter().filter(|named| named.actor == dot.actor);
+            of_life().any(|low| low.counter <= dot.counter)
+                && of_life().any(|high| dot.counter <= high.counter)
+        })
+    };
+    let between = register.context().foreign().iter().filter(|dot| is_lost(dot)).filter(is_between);
+    let foreign = named.chain(between).copied().collect();
     Register::from_parts(versions, Context::from_parts(highest, foreign), settled)
 }

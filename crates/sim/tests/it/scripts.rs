@@ -26,6 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    p1_a_copy_edited_twice_in_a_lost_life_does_not_come_back
+    p1_what_a_lost_life_settled_replaced_all_the_same
     l1_what_is_out_of_its_place_while_a_machine_is_put_back
     l1_a_change_of_mode_while_a_symlink_takes_the_name_is_kept
     l1_a_change_of_mode_of_what_others_have_moved_meanwhile_is_not_taken_for_dealt_with

@@ -15,8 +15,7 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///
 /// - 5516513 (V2): a chmod that is hidden by two edits comes back as a copy when each is dealt with elsewhere. Hiding it by what
 ///   was settled was tried twice: it had a user's own change of mode, made meanwhile, taken for it, and the file went (L1).
-/// - 7603464 (P1): a read-only offer's author was cloned, and the two take turns: not looked into.
-const OPEN: &[(u64, u64)] = &[(3, 7_603_464), (4, 5_516_513)];
+const OPEN: &[(u64, u64)] = &[(4, 5_516_513)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
