@@ -239,6 +239,7 @@ impl Tree {
 
     /// Joins a register from elsewhere; true if anything was learnt.
     pub fn merge(&mut self, path: &SyncPath, other: &Register) -> bool {
+        let hidden_before = self.hidden_on_both(path, other);
         let own = self.own.as_ref();
         let (before, node) = match self.nodes.get_mut(path) {
             Some(node) if node.register.covers(other) => return false,
@@ -257,6 +258,7 @@ impl Tree {
         self.announced_bytes = (self.announced_bytes + after).saturating_sub(before);
         self.changed.insert(path.clone());
         self.refresh(path);
+        self.remove_unhidden(path, &hidden_before, None);
         if is_made(Mistake::ConflictWritten) {
             self.file_losers_away(path);
         }

@@ -10,6 +10,7 @@ use crate::conflict::{copy_path, is_copy_of, origins};
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::{Projection, hidden};
+use crate::register::Register;
 use crate::version::{Content, Dot, Version};
 
 /// Versions that move from one path to others.
@@ -167,6 +168,35 @@ impl Tree {
             versions.into_iter().for_each(|version| register.adopt(version));
             self.put_register(copy, register);
         }
+    }
+
+    /// Changes of metadata alone that are not shown here, nor to whoever has this register, because of what replaced their
+    /// bytes.
+    ///
+    /// Each side may have dealt with another of those that hide such a change, and left it to the rest of them. Who made
+    /// it since, on what was still on their disk, has not been seen by the other side, so that it is not among these.
+    pub(super) fn hidden_on_both(&self, path: &SyncPath, other: &Register) -> Vec<Dot> {
+        let is_of_metadata = |version: &&Version| !version.changed.content;
+        if other.versions().len() < 2 || !other.versions().iter().any(|version| is_of_metadata(&version)) {
+            return Vec::new();
+        }
+        let theirs: Vec<&Version> = other.versions().iter().collect();
+        let hidden_there = hidden(&theirs, other.settled());
+        if hidden_there.is_empty() {
+            return Vec::new();
+        }
+        let written: BTreeSet<Content> = theirs
+            .iter()
+            .chain(&self.standing(path))
+            .filter(|version| version.changed.content)
+            .map(|version| version.value.content())
+            .collect();
+        let is_meant = |dot: &Dot| {
+            let version = other.get(dot).filter(is_of_metadata);
+            version.is_some_and(|version| !written.contains(&version.value.content()))
+        };
+        let hidden_here = self.project(path).hidden;
+        hidden_here.into_iter().filter(|dot| hidden_there.contains(dot) && is_meant(dot)).collect()
     }
 
     /// Removes versions that were not shown because another had replaced their bytes, and that would be shown now

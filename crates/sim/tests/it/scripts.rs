@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    v2_a_change_of_mode_that_two_have_dealt_with_apart_does_not_come_back
     p1_a_copy_edited_twice_in_a_lost_life_does_not_come_back
     p1_what_a_lost_life_settled_replaced_all_the_same
     l1_what_is_out_of_its_place_while_a_machine_is_put_back

@@ -11,11 +11,8 @@ use std::time::Instant;
 use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrink};
 
 /// Seeds that are known to fail, by level, of all that were ever tried, each with why; none is left out of the count of seeds
-/// unsaid. Not one of those that the tests try by themselves:
-///
-/// - 5516513 (V2): a chmod that is hidden by two edits comes back as a copy when each is dealt with elsewhere. Hiding it by what
-///   was settled was tried twice: it had a user's own change of mode, made meanwhile, taken for it, and the file went (L1).
-const OPEN: &[(u64, u64)] = &[(4, 5_516_513)];
+/// unsaid. None are at present.
+const OPEN: &[(u64, u64)] = &[];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
