@@ -328,8 +328,12 @@ impl Tree {
                 || is_made(Mistake::AllTakenForSeen)
         };
         let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
-        let earlier = if self.is_sole_author { register.context().highest() } else { &[] };
-        let replaced = replaced::replaced(&seen, act.changed, earlier);
+        let context = register.context();
+        let highest =
+            context.highest().iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter });
+        let earlier = highest.chain(context.foreign().iter().copied());
+        let earlier: Vec<Dot> = if self.is_sole_author { earlier.collect() } else { Vec::new() };
+        let replaced = replaced::replaced(&seen, act.changed, &earlier);
         let n_kept = usize::from(is_made(Mistake::SeenDotKept));
         let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).skip(n_kept).collect();
         let value = complete(act.value, act.changed, act.before, &projection.value);

@@ -284,7 +284,8 @@ fn c5_a_start_whose_mark_cannot_be_made_durable_is_nobody_elses() {
     beta.begin();
     beta.await_ready();
     check(&[&alpha, &beta], "");
-    assert!(!beta.log().contains("not the one that last worked here"), "{}", beta.log());
+    let log = beta.whole_log();
+    assert!(!log.contains("not the one that last worked here"), "{log}");
 }
 
 /// Where it cannot be looked at what was displaced, its bytes tell that it is what was meant: it gets no name of its own.

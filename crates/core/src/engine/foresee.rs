@@ -80,7 +80,7 @@ impl Engine {
     pub fn foresee(&mut self, entries: Vec<Entry>) -> Vec<Foreseen> {
         for Entry { path, register, .. } in entries {
             let register = match self.config.only_author {
-                Some(author) => only_by(&author, &register, &|actor| self.is_lost_life(actor)),
+                Some(author) => only_by(&author, &path, &register, &|actor| self.is_lost_life(actor)),
                 None => register,
             };
             if self.tree.merge(&path, &register) {

@@ -18,11 +18,12 @@ pub(super) use pace::Pace;
 use self::known::{ATTACH_PATHS_EACH_MS, ATTACH_PAUSE_MS};
 use self::limits::Lost;
 use super::{Counters, Effect, Engine};
+use crate::conflict::is_copy_of;
 use crate::context::Context;
 use crate::message::{Attach, Entries, Entry, Message, Progress};
 use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
-use crate::register::Register;
+use crate::register::{Register, Settled};
 use crate::size::entry_bytes_max;
 use crate::version::{Actor, Content, DeviceId, Dot, Version};
 
@@ -44,10 +45,7 @@ impl Engine {
         peer.forget_connection();
         peer.is_up = true;
         if self.paused {
-            self.effects.push(Effect::Send {
-                to: device,
-                message: Message::Detach { directory: self.config.directory, returns: false },
-            });
+            self.detach(device);
         } else {
             self.attach_soon(device);
         }
@@ -103,6 +101,7 @@ impl Engine {
         let (receives_only, incarnation) = (!self.may_send(), self.incarnation());
         let Some(peer) = self.peers.get_mut(&device) else { return };
         peer.told = None;
+        peer.is_detached_from = false;
         let attach = Attach {
             directory: self.config.directory,
             index_id: self.commits.counters.index_id,
@@ -153,11 +152,18 @@ impl Engine {
     }
 
     pub(super) fn detach_all(&mut self) {
-        let connected: Vec<DeviceId> = self.connected().collect();
-        let directory = self.config.directory;
-        for to in connected {
-            self.effects.push(Effect::Send { to, message: Message::Detach { directory, returns: false } });
+        // Whoever was attached to, known as a member or not.
+        let up: Vec<DeviceId> =
+            self.peers.iter().filter(|(_, peer)| peer.is_up).map(|(device, _)| *device).collect();
+        up.into_iter().for_each(|device| self.detach(device));
+    }
+
+    fn detach(&mut self, to: DeviceId) {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.is_detached_from = true;
         }
+        let directory = self.config.directory;
+        self.effects.push(Effect::Send { to, message: Message::Detach { directory, returns: false } });
     }
 
     pub(super) fn on_message(&mut self, from: DeviceId, message: Message) {
@@ -222,8 +228,9 @@ impl Engine {
             }
             self.part(is_lived_twice, false);
         }
-        if self.peers.get(&from).is_some_and(Peer::is_detached) && !self.paused {
-            self.attach(from); // It did not take part when it was told last.
+        let is_apart = |peer: &Peer| peer.is_detached() || peer.is_detached_from;
+        if self.peers.get(&from).is_some_and(is_apart) && !self.paused {
+            self.attach(from); // It did not take part when it was told last, or this device did not.
         }
         let knows_ours = self.knows_ours(&attach);
         let Some(peer) = self.peers.get_mut(&from) else { return };
@@ -310,7 +317,7 @@ impl Engine {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
             Some(author) if from == author => said_by(&author, &register),
-            Some(author) => only_by(&author, &register, &|actor| self.is_lost_life(actor)),
+            Some(author) => only_by(&author, &path, &register, &|actor| self.is_lost_life(actor)),
             None => register,
         };
         let register = mistake::ranks(register, self.now.wall);
@@ -522,6 +529,7 @@ fn said_by(author: &DeviceId, register: &Register) -> Register {
 /// which of them were settled as conflict copies; but of a life that the author has lost nobody knows better.
 pub(super) fn only_by(
     author: &DeviceId,
+    path: &SyncPath,
     register: &Register,
     is_lost_life: &dyn Fn(&Actor) -> bool,
 ) -> Register {
@@ -536,15 +544,18 @@ pub(super) fn only_by(
     let is_lost = |dot: &Dot| is_by(dot) && is_lost_life(&dot.actor);
     let settled: Vec<_> =
         register.settled().iter().filter(|settled| is_lost(&settled.version.dot)).cloned().collect();
-    // What it had settled replaced what it replaced all the same.
-    let said = versions.iter().chain(settled.iter().map(|settled| &settled.version));
-    let replaced = said.flat_map(|version| version.replaced.iter().filter(|dot| is_by(dot)));
-    let highest = replaced.map(|dot| (dot.actor, dot.counter)).collect();
+    // What it had settled replaced what it replaced all the same. What was written elsewhere replaced nothing here.
+    let is_copy = |settled: &&Settled| is_copy_of(&settled.copy, path);
+    let settled_here = settled.iter().filter(is_copy).map(|settled| &settled.version);
+    let said: Vec<&Version> =
+        versions.iter().chain(settled_here).filter(|version| !version.is_foreign()).collect();
+    let replaced = || said.iter().flat_map(|version| &version.replaced).filter(|dot| is_by(dot));
+    let highest = replaced().map(|dot| (dot.actor, dot.counter)).collect();
     // Among them what it had settled here before it deleted or edited that: of the dots that it names of one life, the
     // lowest and the highest stand for those between.
-    let named = versions.iter().flat_map(|version| version.replaced.iter().filter(|dot| is_lost(dot)));
+    let named = replaced().filter(|dot| is_lost(dot));
     let is_between = |dot: &&Dot| {
-        versions.iter().any(|version| {
+        said.iter().any(|version| {
             let of_life = || version.replaced.iter().filter(|named| named.actor == dot.actor);
             of_life().any(|low| low.counter <= dot.counter)
                 && of_life().any(|high| dot.counter <= high.counter)

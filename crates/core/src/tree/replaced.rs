@@ -17,8 +17,8 @@ const ACTORS_MAX: usize = 256;
 /// seen, nor a delete that they outlived.
 ///
 /// Where the author's word alone counts, nothing else says that what the author wrote in earlier lives was replaced:
-/// `earlier` is all that is known of these at the path, and named whatever it is.
-pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[(Actor, u64)]) -> Vec<Dot> {
+/// `earlier` is all that is known of these at the path, what was settled there and deleted too, and named whatever it is.
+pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[Dot]) -> Vec<Dot> {
     let mut ranges = Ranges::default();
     for version in seen {
         let is_write = version.value.is_present() && version.changed.content;
@@ -26,7 +26,7 @@ pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[(Actor, u
             ranges.name(&version.dot);
         }
     }
-    earlier.iter().for_each(|(actor, counter)| ranges.name(&Dot { actor: *actor, counter: *counter }));
+    earlier.iter().for_each(|dot| ranges.name(dot));
     let of_values = seen.iter().filter(|version| version.value.is_present());
     of_values.flat_map(|version| &version.replaced).for_each(|dot| ranges.carry(dot));
     ranges.ends()
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn s1_a_sole_author_names_all_that_is_known_of_earlier_lives() {
         let deleted = version(dot(1, 9), Value::ABSENT, Changed::ALL, vec![dot(2, 2)]);
-        let earlier = [(dot(2, 2).actor, 2), (dot(1, 9).actor, 9)];
+        let earlier = [dot(2, 2), dot(1, 9)];
         assert_eq!(replaced(&[&deleted], Changed::ALL, &earlier), [dot(1, 9), dot(2, 2)]);
         assert_eq!(replaced(&[&deleted], METADATA, &earlier), [dot(2, 2), dot(1, 9)]);
     }

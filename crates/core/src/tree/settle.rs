@@ -16,6 +16,10 @@ use crate::version::{Content, Dot, Version};
 /// Versions that move from one path to others.
 type Moves = BTreeMap<SyncPath, Vec<Dot>>;
 
+/// Where a register has more versions than this, none is weighed against the others when it is merged: what that costs
+/// grows with the cube of their number, and somebody may have made them for it.
+const WEIGHED_MAX: usize = 64;
+
 impl Tree {
     /// Makes what the user saw at a path that path's own, where it is another's value that is shown here, or was when
     /// the disk was last written.
@@ -177,7 +181,10 @@ impl Tree {
     /// it since, on what was still on their disk, has not been seen by the other side, so that it is not among these.
     pub(super) fn hidden_on_both(&self, path: &SyncPath, other: &Register) -> Vec<Dot> {
         let is_of_metadata = |version: &&Version| !version.changed.content;
-        if other.versions().len() < 2 || !other.versions().iter().any(|version| is_of_metadata(&version)) {
+        let n_versions = other.versions().len();
+        if !(2..=WEIGHED_MAX).contains(&n_versions)
+            || !other.versions().iter().any(|version| is_of_metadata(&version))
+        {
             return Vec::new();
         }
         let theirs: Vec<&Version> = other.versions().iter().collect();

@@ -166,6 +166,10 @@ impl RoomContext {
             state.incarnations.push(Incarnation { number: self.incarnation, began: state.sequence });
         }
         index.commit(&Batch { state: Some(state.clone()), ..Default::default() })?;
+        if is_known {
+            // It may have been read from a log that could not be made durable when it was written.
+            index.checkpoint()?;
+        }
         Ok(root.set_incarnation(self.incarnation)?)
     }
 

@@ -26,6 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    p1_a_copy_made_anew_in_a_lost_life_does_not_bring_back_the_old_one
+    s1_who_was_paused_takes_part_again_with_whom_its_old_home_did_not_know
     v2_a_change_of_mode_that_two_have_dealt_with_apart_does_not_come_back
     p1_a_copy_edited_twice_in_a_lost_life_does_not_come_back
     p1_what_a_lost_life_settled_replaced_all_the_same

@@ -52,6 +52,8 @@ pub(in crate::engine) struct Peer {
     pub(super) is_up: bool,
     pub(super) has_attached: bool,
     pub(super) has_detached: bool,
+    /// It was told last that this device takes no part.
+    pub(super) is_detached_from: bool,
     /// It has detached to be started again, and comes back in a moment.
     pub(super) is_to_return: bool,
     pub(in crate::engine) sends_only: bool,
@@ -223,6 +225,7 @@ impl Peer {
         self.is_up = false;
         self.has_attached = false;
         self.has_detached = false;
+        self.is_detached_from = false;
         self.outbox.clear();
         self.told = None;
         self.check = None;
