@@ -353,11 +353,16 @@ impl Engine {
     fn moved_on_to(&self, path: &SyncPath, record: &Record, contents: &Contents) -> Option<&SyncPath> {
         let doubts = &self.planner.doubts;
         let is_to_stay = doubts.value(path).is_some_and(|value| value.content() == record.content);
+        // It may have been edited there, and be recorded with that.
+        let recorded = |to: &SyncPath| {
+            let same = self.tree.record(to).filter(|other| other.stat.inode == record.stat.inode);
+            same.map(|other| other.content)
+        };
         let is_it = |to: &SyncPath| {
             to != path
                 && !contents.missing.contains(to)
                 && doubts.was_to_hold(to, record.content)
-                && contents.at(to).is_none_or(|content| content == record.content)
+                && contents.at(to).or_else(|| recorded(to)).is_none_or(|content| content == record.content)
         };
         let mut seen = self.observer.seen_in_doubt.at(record.stat.inode);
         let is_moved = record.content.is_bytes() && !is_to_stay;

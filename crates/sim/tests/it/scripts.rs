@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s2_what_was_moved_and_edited_where_its_old_name_could_not_be_read_is_replaced_by_that_edit
     p1_a_copy_made_anew_in_a_lost_life_does_not_bring_back_the_old_one
     s1_who_was_paused_takes_part_again_with_whom_its_old_home_did_not_know
     v2_a_change_of_mode_that_two_have_dealt_with_apart_does_not_come_back
