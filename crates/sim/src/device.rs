@@ -33,6 +33,8 @@ pub struct Durable {
     pub doubts: BTreeMap<SyncPath, Doubt>,
     /// The disk was once looked through.
     pub first_scan_done: bool,
+    /// Until it is, what is recorded may not be of this disk.
+    pub is_doubted: bool,
     /// Which of its engines wrote here.
     pub incarnations: Vec<Incarnation>,
 }

@@ -238,8 +238,9 @@ impl World {
         let counters = self.new_counters(backup.counters.sequence);
         let machine = &mut self.devices[device];
         let first_scan_done = false; // Not under this epoch.
-        machine.durable = Durable { counters, peers: Default::default(), first_scan_done, ..backup };
-        machine.config.doubted = true;
+        let is_doubted = true;
+        machine.durable =
+            Durable { counters, peers: Default::default(), first_scan_done, is_doubted, ..backup };
         self.forget_unknown();
     }
 

@@ -253,11 +253,11 @@ impl World {
             machine.durable.incarnations.push(Incarnation { number: machine.life, began });
         }
         machine.config.incarnations = machine.durable.incarnations.clone();
+        machine.config.doubted = machine.durable.is_doubted && !machine.durable.first_scan_done;
         self.list_kept(device);
         let machine = &mut self.devices[device];
         let stored = machine.durable.stored();
         let engine = Engine::new(machine.config.clone(), stored, machine.is_paused, now);
-        machine.config.doubted = false;
         machine.may_have_fallen_back = std::mem::take(&mut machine.config.may_have_fallen_back);
         machine.is_root_told_lost = false;
         machine.engine = Some(engine);

@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_a_restored_home_is_in_doubt_until_its_first_scan_is_done
     s2_what_was_moved_and_edited_where_its_old_name_could_not_be_read_is_replaced_by_that_edit
     p1_a_copy_made_anew_in_a_lost_life_does_not_bring_back_the_old_one
     s1_who_was_paused_takes_part_again_with_whom_its_old_home_did_not_know
