@@ -51,7 +51,7 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run the server of this home, in the foreground, until SIGINT or SIGTERM
+    /// Run the server of this home, in the foreground, until SIGINT, SIGTERM or, unless it is ignored, SIGHUP
     Server(Server),
     /// Directories offered to remotes
     #[command(subcommand)]

@@ -12,6 +12,7 @@ mod logging;
 #[cfg(test)]
 mod reference;
 mod size;
+mod stopping;
 
 use std::process::ExitCode;
 

@@ -542,12 +542,31 @@ pub fn first_difference(one: &Disk, two: &Disk, is_ignored: &dyn Fn(&SyncPath) -
 const RESCUED: &str = ".rescued-";
 const STAMP: &str = ".sync-conflict-";
 
+/// Takes from a copy's name that was cut, since it would have been too long, the mark of that, and what is left of the stamp
+/// in which it was cut.
+fn remove_cut(text: &mut String) {
+    const HASH_DIGITS: usize = 16;
+    let is_cut = |at: &usize| {
+        let digits = text.get(at + 1..at + 1 + HASH_DIGITS);
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let marks: Vec<usize> = text.match_indices('~').map(|(at, _)| at).filter(is_cut).collect();
+    for at in marks.into_iter().rev() {
+        let start = text[..at].rfind(".s").unwrap_or(at);
+        let left = &text[start..at];
+        let is_stamp = STAMP.starts_with(left)
+            || (left.starts_with(STAMP) && left.len() < STAMP.len() + "YYYYMMDD-HHMMSS-1234567".len());
+        text.replace_range(if is_stamp { start } else { at }..at + 1 + HASH_DIGITS, "");
+    }
+}
+
 /// The path without what conflict copies' names add.
 pub fn family(path: &SyncPath) -> SyncPath {
     let mut text = String::from_utf8_lossy(path.as_bytes()).into_owned();
     if let Some(start) = text.find(RESCUED) {
         text.replace_range(start..(start + RESCUED.len() + 8).min(text.len()), "");
     }
+    remove_cut(&mut text);
     while let Some(start) = text.find(STAMP) {
         let mut end = start + STAMP.len() + "YYYYMMDD-HHMMSS-1234567".len();
         if text.as_bytes().get(end) == Some(&b'-') {

@@ -412,7 +412,9 @@ impl World {
         let Some(item) = self.devices[device].disk.get(to).cloned() else { return };
         self.oracle.moved(&item.body, from, to, device, is_unseen);
         self.is_put_into_unrecorded(device, to);
-        if self.is_to_be_found_gone(&item, to) {
+        // What an op has put in place of what it has taken out for a moment goes again if that is put back.
+        let is_on_trial = self.devices[device].disk.out.values().any(|(at, _)| at == to);
+        if is_on_trial || self.is_to_be_found_gone(&item, to) {
             let life = self.devices[device].life;
             let how = Destroyed { device, life, is_partial: true, is_rested: false };
             self.oracle.destroyed(&item, to, how);

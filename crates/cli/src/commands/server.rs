@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use file_sync_server::ServerConfig;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Server;
 use crate::failure::Failure;
+use crate::stopping::Stopping;
 
 /// Runs it in the foreground.
 ///
@@ -17,21 +17,12 @@ pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
     let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
     let (listen, kept_max) = (arguments.listen, arguments.kept_max);
     let config = ServerConfig { home, listen, name, announced_bytes_max, kept_max };
-    let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
-    file_sync_server::run(config, stop(interrupt, terminate))
-        .await
-        .map_err(|error| Failure::refused(error.to_string()))
-}
-
-fn watch(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::refused(format!("cannot watch for signals: {error}; try again")))
-}
-
-async fn stop(mut interrupt: Signal, mut terminate: Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
-        _ = terminate.recv() => tracing::info!("stopping: terminated"),
-    }
+    let mut stopping = Stopping::watch()?;
+    let stop = async move {
+        let why = stopping.asked().await;
+        tracing::info!("stopping: {why}");
+    };
+    file_sync_server::run(config, stop).await.map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// Half of the machine's memory in bytes, as the kernel tells it; at least as much as a million files take.

@@ -306,6 +306,19 @@ fn the_server_stops_cleanly_on_either_signal() {
 }
 
 #[test]
+fn the_server_stops_with_its_terminal_unless_that_is_ignored() {
+    let mut alpha = Device::start("alpha");
+    alpha.signal(Signal::HUP);
+    let exit = eventually(std::time::Duration::from_secs(6), || alpha.ended().ok_or("still running"));
+    assert_eq!(exit.code(), Some(0));
+    alpha.begin_under(&["nohup".into()]);
+    alpha.await_ready();
+    alpha.signal(Signal::HUP);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(alpha.run(["status"]).status.code(), Some(0), "nohup(1) keeps it: {}", alpha.log());
+}
+
+#[test]
 fn results_go_to_stdout_and_the_rest_to_stderr() {
     let (alpha, beta) = sharing();
     for (device, listing) in [(&alpha, "file"), (&beta, "sync")] {

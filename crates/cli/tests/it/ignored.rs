@@ -32,6 +32,23 @@ fn l7_what_a_rule_matches_is_not_sent() {
 }
 
 #[test]
+fn l7_a_directory_that_stays_for_what_is_ignored_in_it_says_so() {
+    let (alpha, beta) = sharing();
+    alpha.user().write(".syncignore", "*.log\n", JANUARY);
+    for name in ["d/f", "d/e/g", "d/e/x.log"] {
+        alpha.user().write(name, name, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    assert!(alpha.user().has("d/e/x.log") && !alpha.user().has("d/f"));
+    for name in ["d", "d/e"] {
+        let why = alpha.json(["why", alpha.root().join(name).to_str().expect("UTF-8")]);
+        assert_eq!(why["reason"], "still-holds", "{name}: {why}");
+    }
+}
+
+#[test]
 fn l7_a_rule_file_below_is_for_what_is_below_it() {
     let (alpha, beta) = sharing();
     alpha.user().write("d/.syncignore", "*.tmp\n", JANUARY);

@@ -4,6 +4,8 @@
 //!
 //! Promise checked here, beside others: H4.
 
+use serde_json::json;
+
 use crate::device::Device;
 use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, holds};
 use crate::world::{introduce, join, mentions, offer, paired, settle, trio};
@@ -45,6 +47,30 @@ fn modes_receive_only_gives_the_name_to_a_remote_version_and_keeps_the_bytes() {
     let copies: Vec<_> = crate::tree::text_of(&beta.root());
     assert!(copies.iter().any(|line| line.ends_with("\"local edit\"")), "the local bytes stay: {copies:?}");
     holds(&alpha.root(), "f \"edited by alpha\"\ng \"before\"");
+}
+
+/// Only this device has such a copy, which is a conflict all the same.
+#[test]
+fn modes_receive_only_lists_its_own_copies_as_conflicts_and_resolves_them() {
+    let (alpha, beta) = sharing_in_mode("receive-only");
+    for (mtime, name) in [(FEBRUARY, "f"), (MARCH, "g")] {
+        beta.user().write(name, format!("{name} here"), mtime);
+        settle(&[&alpha, &beta]);
+        alpha.user().write(name, format!("{name} there"), mtime);
+    }
+    settle(&[&alpha, &beta]);
+    directory_becomes(&beta, "conflicts", 2);
+    let listed = beta.json(["conflicts", "docs"])["conflicts"].clone();
+    assert_eq!((&listed[0]["path"], &listed[0]["by"]), (&json!("f"), &json!("beta")), "{listed}");
+    assert_eq!(listed[1]["path"], "g", "{listed}");
+    let path = |name: &str| beta.root().join(name).to_string_lossy().into_owned();
+    beta.ok(["resolve", &path("f"), "--keep", "this"]);
+    beta.ok(["resolve", &path("g"), "--keep", "other"]);
+    directory_becomes(&beta, "conflicts", 0);
+    holds(&beta.root(), "f \"f there\"\ng \"g here\"");
+    settle(&[&alpha, &beta]);
+    holds(&alpha.root(), "f \"f there\"\ng \"g there\"");
+    assert_eq!(beta.json(["conflicts"])["conflicts"], json!([]));
 }
 
 #[test]

@@ -257,6 +257,27 @@ fn v2_c7_what_was_placed_and_not_made_durable_leaves_nothing_behind() {
     check(&[&alpha, &beta], "f \"third\"");
 }
 
+#[test]
+fn a_root_that_is_gone_says_what_is_wrong_with_it_now() {
+    let (alpha, beta) = crate::world::sharing();
+    alpha.user().write("f", "bytes", JANUARY);
+    settle(&[&alpha, &beta]);
+    let away = beta.beside("away");
+    let says = |what: &str| {
+        eventually(PATIENCE, || {
+            let directory = beta.directory().to_string();
+            if directory.contains(what) { Ok(()) } else { Err(directory) }
+        });
+    };
+    fs::rename(beta.root(), &away).expect("a root can be moved");
+    says("no such directory");
+    fs::create_dir(beta.root()).expect("a directory");
+    says("marker");
+    fs::remove_dir(beta.root()).expect("an empty directory");
+    fs::rename(&away, beta.root()).expect("a root can be moved");
+    check(&[&alpha, &beta], "f \"bytes\"");
+}
+
 /// The marker of such a start may be there and not be durable: the next start takes it for its own all the same, and
 /// what was deleted meanwhile for deleted.
 #[test]

@@ -1,6 +1,9 @@
 //! Questions about paths: what is recorded there, and what is in conflict.
 
+use super::mint::value_of;
 use super::{Engine, Mode, RootState};
+use crate::conflict::origins;
+use crate::effect::TroubleKind;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Content, DeviceId, Time, Value};
@@ -52,6 +55,8 @@ pub enum Reason {
     Hidden,
     /// Something failed; tried again after so many milliseconds.
     Trouble(String, u64),
+    /// It was deleted elsewhere, and is a directory that still holds what is not synced.
+    StillHolds,
     /// The deletion of this, of the path itself or of a directory that it lies in, waits for a word of the user's.
     Held(SyncPath),
     /// This device may not send: what was done here stays here.
@@ -143,6 +148,7 @@ impl Engine {
             _ if self.is_ignored(path, is_directory) => Reason::Ignored,
             (Some(message), ..) => Reason::LeftAlone(message.clone()),
             _ if self.is_hidden(path) => Reason::Hidden,
+            (_, Some((trouble, _)), _) if trouble.kind == TroubleKind::NotEmpty => Reason::StillHolds,
             (_, Some((trouble, at)), _) => {
                 Reason::Trouble(trouble.message.clone(), at.saturating_sub(self.now.monotonic_ms))
             }
@@ -181,6 +187,16 @@ impl Engine {
         active.filter(|device| *device != self.config.device && !connected.contains(device)).collect()
     }
 
+    /// What only this disk has, as a member's that may not send, at names of copies of what has taken the files' own names.
+    pub(super) fn local_copies(&self) -> impl Iterator<Item = (SyncPath, &SyncPath, &Record)> {
+        let local = self.local_changes.iter().filter(|(copy, _)| !self.tree.is_shown_copy(copy));
+        local.filter_map(|(copy, record)| {
+            let record = record.as_ref().filter(|record| record.content.is_bytes())?;
+            let is_there = |origin: &SyncPath| self.on_disk(origin).is_some();
+            Some((origins(copy).into_iter().find(is_there)?, copy, record))
+        })
+    }
+
     /// All conflict copies that are shown on this disk, by their names.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let shown = self.tree.iter().filter(|(_, node)| node.record.is_some());
@@ -194,6 +210,15 @@ impl Engine {
                 value: version.value.clone(),
             })
         });
-        copies.collect()
+        let local = self.local_copies().map(|(path, copy, record)| Conflict {
+            path,
+            copy: copy.clone(),
+            device: self.config.device,
+            at: record.stat.mtime,
+            value: value_of(record, None),
+        });
+        let mut conflicts: Vec<Conflict> = copies.chain(local).collect();
+        conflicts.sort_by(|one, other| one.copy.cmp(&other.copy));
+        conflicts
     }
 }

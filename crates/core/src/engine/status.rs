@@ -84,7 +84,7 @@ impl Engine {
             bytes,
             need_files: 0,
             need_bytes: 0,
-            conflicts,
+            conflicts: conflicts + self.local_copies().count() as u64,
             held: self.n_held(),
             kept_gone_young: self.kept_gone_young,
             local_changes: self.local_changes.keys().cloned().collect(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::peer::Peer;
 use super::{Effect, Engine};
 use crate::message::Message;
 use crate::path::SyncPath;
@@ -67,6 +68,14 @@ impl Engine {
     }
 
     /// Has the whole disk looked at; returns the walk that has to have ended then.
+    /// The remotes that take part and whose disks have not followed this device's yet, as far as they have said.
+    pub fn behind(&self) -> Vec<DeviceId> {
+        let is_behind = |peer: &Peer| {
+            peer.is_attached() && !peer.sends_only && peer.applied_ours < self.commits.committed
+        };
+        self.peers.iter().filter(|(_, peer)| is_behind(peer)).map(|(device, _)| *device).collect()
+    }
+
     fn begin_check(&mut self) -> u64 {
         self.retry_troubles_now();
         self.ask_everybody_again();

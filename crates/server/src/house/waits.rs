@@ -84,8 +84,7 @@ impl House {
         let over: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_over(wait)).map(|(id, _)| *id).collect();
         for id in over {
             let Some(wait) = self.waits.remove(&id) else { continue };
-            let names: Vec<String> =
-                wait.left.iter().filter_map(|directory| self.directory_name(directory)).collect();
+            let missing = self.what_is_missing(&wait.left);
             for directory in &wait.left {
                 if let Some(resident) = self.rooms.get(directory) {
                     resident.room.engine().cancel_wait(id);
@@ -101,13 +100,26 @@ impl House {
                 let remotes = self.n_waited_for(&wait.remotes);
                 Ok(Waited { remotes, paused: wait.paused, absent, away, waited_ms })
             } else {
-                Err(Refusal::timed_out(format!(
-                    "not everything is in sync yet: {}; `file-sync status` says what is missing",
-                    names.join(", ")
-                )))
+                Err(Refusal::timed_out(missing))
             };
             answer(reply, result);
         }
+    }
+
+    /// What a wait ends with that has not seen everything in sync.
+    fn what_is_missing(&self, left: &BTreeSet<DirectoryId>) -> String {
+        let mut is_elsewhere = false;
+        let shown = left.iter().filter_map(|directory| {
+            let name = self.directory_name(directory)?;
+            let room = self.rooms.get(directory).map(|resident| &resident.room);
+            let behind = room.map(|room| room.engine().behind()).unwrap_or_default();
+            let behind: Vec<String> = behind.iter().map(|device| self.name_of(device)).collect();
+            is_elsewhere |= !behind.is_empty();
+            Some(if behind.is_empty() { name } else { format!("{name} (waiting for {})", behind.join(", ")) })
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let place = if is_elsewhere { ", here and there," } else { "" };
+        format!("not everything is in sync yet: {shown}; `file-sync status`{place} says what is missing")
     }
 
     /// How many of those who took part at a wait's begin still do.

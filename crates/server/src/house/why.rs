@@ -112,6 +112,10 @@ fn said(reason: &Reason, path: &SyncPath) -> (&'static str, String) {
             let seconds = retry_ms.div_ceil(1_000);
             return ("trouble", format!("{message}; tried again in {seconds} s"));
         }
+        Reason::StillHolds => (
+            "still-holds",
+            "it was deleted elsewhere, and stays while it, or a directory in it, holds what is ignored or left alone",
+        ),
         Reason::Held(held) if held != path => {
             let held = printable(OsStr::from_bytes(held.as_bytes()));
             return (

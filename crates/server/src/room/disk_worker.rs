@@ -40,7 +40,7 @@ pub(super) enum DiskJob {
 }
 
 pub(super) fn run(root: &Arc<Root>, jobs: &Receiver<DiskJob>, reports: &Reports) {
-    let mut worker = Worker { root, reports, is_proved: true, has_failed: false };
+    let mut worker = Worker { root, reports, is_proved: true, lost: None, has_failed: false };
     while !worker.has_failed {
         let job = match jobs.recv_timeout(PROVE_EVERY) {
             Ok(job) => job,
@@ -56,6 +56,8 @@ struct Worker<'a> {
     root: &'a Arc<Root>,
     reports: &'a Reports,
     is_proved: bool,
+    /// Why it is not what it was, as the engine was told.
+    lost: Option<String>,
     /// What was done to the disk is not as the engine would take it: it has to be started again.
     has_failed: bool,
 }
@@ -65,13 +67,19 @@ impl Worker<'_> {
         match (self.root.prove(), self.is_proved) {
             (Ok(()), false) => {
                 self.is_proved = true;
+                self.lost = None;
                 self.reports.engine(Event::RootProved);
             }
-            (Err(error), true) => {
+            (Err(error), was_proved) => {
                 self.is_proved = false;
-                self.reports.engine(Event::RootLost(error.to_string()));
+                let error = error.to_string();
+                // Once it was lost, what is wrong may have become another thing.
+                if was_proved || self.lost.as_ref().is_some_and(|lost| *lost != error) {
+                    self.reports.engine(Event::RootLost(error.clone()));
+                    self.lost = Some(error);
+                }
             }
-            _ => {}
+            (Ok(()), true) => {}
         }
     }
 

@@ -458,7 +458,7 @@ impl Editor {
     fn removing(&self, copies: &[SyncPath]) -> Result<Vec<Op>, Refusal> {
         let engine = lock(&self.engine);
         let remove = |copy: &SyncPath| {
-            let expect = engine.record(copy).cloned().ok_or_else(|| has_changed(copy))?;
+            let expect = engine.on_disk(copy).cloned().ok_or_else(|| has_changed(copy))?;
             Ok(Op::Remove { path: copy.clone(), expect })
         };
         copies.iter().map(remove).collect()
@@ -468,13 +468,13 @@ impl Editor {
     fn taking(&self, conflict: &Conflict) -> Result<Vec<Op>, Refusal> {
         let Conflict { path, copy, value, .. } = conflict;
         let engine = lock(&self.engine);
-        let expect = engine.record(path).cloned();
+        let expect = engine.on_disk(path).cloned();
         if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
             return Err(Refusal::new(format!(
                 "{path} is a directory, which gives way to nothing here; keep it, keep both, or move it yourself"
             )));
         }
-        let shown = engine.record(copy).ok_or_else(|| has_changed(copy))?;
+        let shown = engine.on_disk(copy).ok_or_else(|| has_changed(copy))?;
         let (path, mode, mtime) = (path.clone(), shown.stat.mode, shown.stat.mtime);
         match (value, shown.content) {
             (Value::Symlink { target }, Content::Symlink(_)) => {
@@ -494,9 +494,11 @@ impl Editor {
         let engine = lock(&self.engine);
         let mut taken = BTreeMap::new();
         for conflict in conflicts {
-            let expect = engine.record(&conflict.copy).cloned().ok_or_else(|| has_changed(&conflict.copy))?;
+            let expect =
+                engine.on_disk(&conflict.copy).cloned().ok_or_else(|| has_changed(&conflict.copy))?;
             let mut names = (1..100).filter_map(|number| own_name(conflict, number));
-            let is_free = |name: &SyncPath| engine.record(name).is_none() && !taken.contains_key(name);
+            let is_there = |name: &SyncPath| engine.record(name).is_some() || engine.on_disk(name).is_some();
+            let is_free = |name: &SyncPath| !is_there(name) && !taken.contains_key(name);
             let to = names.find(is_free).ok_or_else(|| in_the_way(&conflict.copy))?;
             taken.insert(to, (conflict.copy.clone(), expect));
         }

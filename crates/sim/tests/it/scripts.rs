@@ -26,6 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    l1_a_copys_name_that_was_cut_is_of_its_family
+    l1_what_an_op_has_on_trial_where_its_directory_is_moved_is_nobodys
     l1_a_restored_home_is_in_doubt_until_its_first_scan_is_done
     s2_what_was_moved_and_edited_where_its_old_name_could_not_be_read_is_replaced_by_that_edit
     p1_a_copy_made_anew_in_a_lost_life_does_not_bring_back_the_old_one

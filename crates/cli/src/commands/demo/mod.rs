@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::device::Device;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::stopping::Stopping;
 
 /// What came of it.
 #[derive(Serialize)]
@@ -82,17 +82,13 @@ async fn play(devices: &mut [Device; 2], console: Console) -> Result<usize, Fail
     }
 }
 
-/// Never returns unless SIGINT or SIGTERM arrives.
+/// Never returns unless it is asked to stop.
 async fn interruption() -> Failure {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return Failure::refused("cannot watch for signals; try again");
+    let mut stopping = match Stopping::watch() {
+        Ok(stopping) => stopping,
+        Err(failure) => return failure,
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stopping.asked().await;
     Failure::refused("the demo was interrupted; nothing is left of it")
 }
 
