@@ -224,6 +224,29 @@ fn a_removed_remote_gets_nothing_more_and_gives_nothing() {
     holds(&beta.root(), "f \"before\"\ntheirs \"after\"");
 }
 
+/// It was not told when it was removed: its link had to end.
+#[test]
+fn who_is_paired_again_after_it_was_removed_is_told_what_to_do() {
+    let (alpha, beta) = crate::world::sharing();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.ok(["remote", "rm", "beta"]);
+    beta.ok(["remote", "rm", "alpha"]);
+    introduce(&alpha, &beta);
+    connected(&beta);
+    eventually(PATIENCE, || {
+        let errors = beta.directory()["errors"].to_string();
+        let root = beta.root().to_string_lossy().into_owned();
+        let said = [String::from("sync down docs"), format!("sync up alpha:docs {root}")];
+        if said.iter().all(|said| errors.contains(said)) { Ok(()) } else { Err(errors) }
+    });
+    alpha.user().write("f", "after", FEBRUARY);
+    beta.ok(["sync", "down", "docs"]);
+    beta.ok(["sync", "up", "alpha:docs", beta.root().to_str().expect("UTF-8")]);
+    check(&[&alpha, &beta], "f \"after\"");
+    assert_eq!(beta.directory()["errors"], serde_json::json!([]));
+}
+
 #[test]
 fn a_removed_remote_can_be_paired_and_join_again() {
     let (alpha, beta, gamma) = hub();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use file_sync_core::message::Member;
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::Root;
 use file_sync_index::{Directory, Mode, Role};
@@ -75,8 +76,14 @@ impl House {
         let key = self.context.identity.public_key();
         let Some(resident) = self.rooms.get(directory) else { return };
         let members = resident.room.engine().members().clone();
-        if !members.get(&own).is_some_and(|member| member.active) {
-            let change = add_member(&members, own, key, true);
+        // Others may know of a farewell that whoever let this device join does not.
+        let left = self.left_as(directory).unwrap_or(0);
+        let is_sure = |member: &Member| member.active && member.number > left;
+        if !members.get(&own).is_some_and(is_sure) {
+            let mut change = add_member(&members, own, key, true);
+            for member in change.values_mut() {
+                member.number = member.number.max(left.saturating_add(1));
+            }
             self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
-use file_sync_core::message::{Hello, Message, Offer, Page, Terms};
+use file_sync_core::message::{Hello, Members, Message, Offer, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
@@ -270,6 +270,13 @@ impl House {
         self.send(device, Message::Detach { directory, returns });
     }
 
+    /// What a device that was removed from a directory is told of itself, since it may not know.
+    fn removal(&self, device: &DeviceId, directory: &DirectoryId) -> Option<Members> {
+        let room = &self.rooms.get(directory)?.room;
+        let member = room.engine().members().get(device).filter(|member| !member.active)?.clone();
+        Some(std::iter::once((*device, member)).collect())
+    }
+
     fn on_message(&mut self, device: DeviceId, message: Message) {
         match message {
             Message::Offers(offers) => {
@@ -339,6 +346,11 @@ impl House {
         if self.is_up_in(&device, &directory) && self.rooms.contains_key(&directory) {
             self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));
         } else if !matches!(message, Message::Detach { .. }) {
+            // Once, when it would take part: whoever is no member answers what it is told of members with its farewell.
+            let removal = self.removal(&device, &directory).filter(|_| matches!(message, Message::Attach(_)));
+            if let Some(members) = removal {
+                self.send(&device, Message::Members { directory, members });
+            }
             self.send_detach(&device, directory);
         }
     }
@@ -351,13 +363,13 @@ impl House {
             self.send(&device, Message::Joined { directory, result });
             return;
         };
-        let members = self.rooms[&directory].room.engine().members().clone();
-        if !members.get(&device).is_some_and(|member| member.active) {
-            self.admit(device, &directory);
-        }
-        let members = self.rooms[&directory].room.engine().members().clone();
+        let mut members = self.rooms[&directory].room.engine().members().clone();
+        let admitted = self.admission(device, &members);
+        members.extend(admitted.clone());
         let terms = Terms { only_author: row.only_author, members };
+        // First: what it is told of a directory that it does not have yet it answers with its farewell.
         self.send(&device, Message::Joined { directory, result: Ok(terms) });
+        self.with_engine(&directory, |engine| engine.merge_members(clock::now(), &admitted));
         self.connect_members(&directory);
     }
 
@@ -428,19 +440,21 @@ impl House {
     /// neither as a member nor as one that has left.
     fn remember_joined(&mut self, device: &DeviceId, directory: &DirectoryId) {
         let Some(resident) = self.rooms.get(directory) else { return };
-        let is_unknown = resident.room.engine().members().get(device).is_none();
-        if is_unknown && is_offered_to(&resident.room.row, device) {
-            self.admit(*device, directory);
+        let members = resident.room.engine().members().clone();
+        if !members.contains_key(device) && is_offered_to(&resident.room.row, device) {
+            let admitted = self.admission(*device, &members);
+            self.with_engine(directory, |engine| engine.merge_members(clock::now(), &admitted));
             self.connect_members(directory);
         }
     }
 
-    /// Puts a paired device into a directory's member list.
-    fn admit(&mut self, device: DeviceId, directory: &DirectoryId) {
-        let Ok(Some(remote)) = self.home.remote(&device) else { return };
-        let Some(resident) = self.rooms.get(directory) else { return };
-        let change = add_member(resident.room.engine().members(), device, remote.key, true);
-        self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
+    /// What puts a paired device into a member list, if it is not on it.
+    fn admission(&self, device: DeviceId, members: &Members) -> Members {
+        let is_member = members.get(&device).is_some_and(|member| member.active);
+        match self.home.remote(&device) {
+            Ok(Some(remote)) if !is_member => add_member(members, device, remote.key, true),
+            _ => Members::default(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use file_sync_index::{Directory, Role};
 use super::House;
 use super::holds::{N_NAMED, held_paths};
 use crate::api::command::Refusal;
+use crate::api::names::printable;
 use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status};
 use crate::clock;
 use crate::room::{PROVE_EVERY, Room};
@@ -33,6 +34,23 @@ impl House {
         })
     }
 
+    /// What to do where other members have removed this device from a directory.
+    fn removed_from(&self, room: &Room) -> Option<String> {
+        let own = self.context.identity.device_id();
+        room.engine().members().get(&own).filter(|member| !member.active)?;
+        let name = printable(room.row.name.as_ref());
+        let anew = match self.remote_of(&room.row) {
+            Some(remote) => {
+                let (remote, path) = (printable(remote.as_ref()), printable(room.row.path.as_os_str()));
+                format!(
+                    "`file-sync sync down {name}` and `file-sync sync up {remote}:{name} {path}` join it anew"
+                )
+            }
+            None => format!("`file-sync file down {name}` and `file-sync file up` again offer it anew"),
+        };
+        Some(format!("another member has removed this device from it, so that nothing is exchanged: {anew}"))
+    }
+
     fn remote_of(&self, row: &Directory) -> Option<String> {
         row.origin.map(|device| self.name_of(&device))
     }
@@ -49,7 +67,8 @@ impl House {
         };
         let reading = self.rooms.get(&room.id()).and_then(|resident| resident.reading.upgrade());
         let failure = self.failure_of(&room.id(), status.state);
-        let own = room.troubles().into_iter().chain(failure).map(|message| root_message(message, None));
+        let own = room.troubles().into_iter().chain(failure).chain(self.removed_from(room));
+        let own = own.map(|message| root_message(message, None));
         DirectoryStatus {
             state: state_of(status.state),
             files: status.files,

@@ -41,7 +41,12 @@ impl House {
             tracing::warn!(%error, "members may not hear that this device has left");
             Members::default() // Who never left before is out by that, too.
         });
-        let farewell = add_member(&members, own, key, false);
+        // Whom the others have removed need not leave as well: by another number, they would not know of it.
+        let is_removed = |member: &&Member| !member.active;
+        let farewell = match members.get(&own).filter(is_removed) {
+            Some(removed) => std::iter::once((own, removed.clone())).collect(),
+            None => add_member(&members, own, key, false),
+        };
         let number = farewell.get(&own).map_or(0, |member| member.number);
         if let Err(error) = self.home.set_setting(&left_key(&row.directory), &number.to_string()) {
             tracing::warn!(%error, "members that are away will not hear that this device has left");
@@ -58,13 +63,18 @@ impl House {
     /// A directory that this device has left, as the others are to know it.
     pub(super) fn farewell(&self, directory: &DirectoryId) -> Option<Members> {
         let is_here = self.rooms.contains_key(directory) || self.dormant.contains_key(directory);
+        let number = self.left_as(directory).filter(|_| !is_here)?;
+        let (own, key) = (self.context.identity.device_id(), self.context.identity.public_key());
+        let member = Member { number, active: false, key };
+        Some(std::iter::once((own, member)).collect())
+    }
+
+    /// The number under which this device was no member of a directory any more when it last left it.
+    pub(super) fn left_as(&self, directory: &DirectoryId) -> Option<u64> {
         let stored = self.home.setting(&left_key(directory));
         let stored =
             stored.inspect_err(|error| tracing::warn!(%error, "cannot tell whether a directory was left"));
-        let number = stored.ok().flatten().filter(|_| !is_here)?;
-        let (own, key) = (self.context.identity.device_id(), self.context.identity.public_key());
-        let member = Member { number: number.parse().ok()?, active: false, key };
-        Some(std::iter::once((own, member)).collect())
+        stored.ok().flatten()?.parse().ok()
     }
 
     /// Removes a directory's database: joined again, it is joined as new.
