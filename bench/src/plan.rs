@@ -78,6 +78,11 @@ impl Step {
             Step::Idle => "idle",
         }
     }
+
+    /// True if about as much as the tree holds may be written in it.
+    pub fn writes(self) -> bool {
+        matches!(self, Step::First | Step::Insert | Step::Overwrite | Step::Append | Step::Rename)
+    }
 }
 
 /// What is between the members.

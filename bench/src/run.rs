@@ -123,6 +123,10 @@ impl Bench {
             }
         };
         for step in steps {
+            if step.writes() {
+                // What was warm when the scenario began may have cooled since, and who keeps old versions needs more.
+                warm(&self.directory, scenario.fill.bytes() * 2)?;
+            }
             if step == Step::Rescan && peer.name() == "file-sync" {
                 sample(step, FIND, measure_find(&world));
             }
@@ -134,8 +138,8 @@ impl Bench {
     }
 }
 
-/// Writes so much to tmpfs and deletes it: of a virtual machine's memory, what was never used is slow to be had, which
-/// would fall on whoever comes first, or needs most.
+/// Writes so much to tmpfs and deletes it: of a virtual machine's memory, what was never used, or was given back to the host,
+/// is slow to be had, which would fall on whoever comes first, or needs most.
 fn warm(directory: &Path, bytes: u64) -> Result<()> {
     let about = rustix::fs::statvfs(directory).with_context(|| format!("{}", directory.display()))?;
     let is_memory = rustix::fs::statfs(directory)?.f_type == TMPFS_MAGIC;

@@ -8,13 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use file_sync_core::engine::{Commit, Incarnation};
-use file_sync_core::path::SyncPath;
-use file_sync_core::register::Register;
-use file_sync_core::version::{DirectoryId, Dot, Signature};
-use file_sync_index::{Act, Batch, DirectoryIndex, DirectoryState, RemoteState, Row};
+use file_sync_core::version::DirectoryId;
+use file_sync_index::{Act, Batch, DirectoryIndex, DirectoryState, RemoteState};
 use file_sync_net::Identity;
-use file_sync_wire::signed_bytes;
 
+use super::signing::{Signed, Signer};
 use crate::input::{Reports, RoomEvent};
 
 const RETRY: Duration = Duration::from_secs(2);
@@ -84,13 +82,9 @@ impl IndexWorker {
         true
     }
 
-    fn batch(&self, commit: Commit) -> (Batch, Vec<(SyncPath, Dot, Signature)>) {
-        let mut signatures = Vec::new();
-        let rows = commit.rows.into_iter().map(|(path, mut register, record, sequence)| {
-            self.sign(&path, &mut register, &mut signatures);
-            Row { path, register, record, sequence, holds: true }
-        });
-        let rows = rows.collect();
+    fn batch(&self, commit: Commit) -> (Batch, Vec<Signed>) {
+        let signer = Signer { identity: &self.identity, directory: self.directory };
+        let (rows, signatures) = signer.rows(commit.rows);
         let counters = commit.counters;
         let remote = |progress: file_sync_core::engine::PeerProgress| RemoteState {
             index_id: progress.index_id,
@@ -128,31 +122,5 @@ impl IndexWorker {
             state: Some(state),
         };
         (batch, signatures)
-    }
-
-    /// Signs this device's versions that have no signature yet.
-    fn sign(
-        &self,
-        path: &SyncPath,
-        register: &mut Register,
-        signatures: &mut Vec<(SyncPath, Dot, Signature)>,
-    ) {
-        let device = self.identity.device_id();
-        let settled = register.settled().iter().map(|settled| &settled.version);
-        let unsigned: Vec<(Dot, Signature)> = register
-            .versions()
-            .iter()
-            .chain(settled)
-            .filter(|version| version.signature.0.is_none() && version.dot.actor.device == device)
-            .map(|version| {
-                let born_at = version.born_at.as_ref().unwrap_or(path);
-                let bytes = signed_bytes(&self.directory, born_at, version);
-                (version.dot, Signature(Some(self.identity.sign(&bytes))))
-            })
-            .collect();
-        for (dot, signature) in unsigned {
-            register.sign(&dot, signature);
-            signatures.push((path.clone(), dot, signature));
-        }
     }
 }

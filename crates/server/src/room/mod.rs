@@ -9,6 +9,7 @@ mod index_worker;
 mod kept;
 mod looker;
 mod scan_worker;
+mod signing;
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
