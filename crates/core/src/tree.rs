@@ -331,7 +331,10 @@ impl Tree {
         let context = register.context();
         let highest =
             context.highest().iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter });
-        let earlier = highest.chain(context.foreign().iter().copied());
+        let is_unseen =
+            |dot: &&Dot| register.get(dot).is_some() && !seen.iter().any(|version| version.dot == **dot);
+        let dealt_with = context.foreign().iter().filter(|dot| !is_unseen(dot)).copied();
+        let earlier = highest.chain(dealt_with);
         let earlier: Vec<Dot> = if self.is_sole_author { earlier.collect() } else { Vec::new() };
         let replaced = replaced::replaced(&seen, act.changed, &earlier);
         let n_kept = usize::from(is_made(Mistake::SeenDotKept));

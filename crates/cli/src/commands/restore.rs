@@ -54,6 +54,10 @@ fn text(restored: &Restored) -> String {
     text.push_str(&named("left as they are, since they are there", &restored.left));
     text.push_str(&named("left out, since they were written after that time", &restored.later));
     text.push_str(&named("left out, since only remotes say that they were there", &restored.told));
+    text.push_str(&named(
+        "left out, since they have other names by now (see `file-sync log`)",
+        &restored.moved,
+    ));
     if text.is_empty() && restored.failed.is_empty() {
         text = format!(
             "{} in {}: nothing was missing\n",

@@ -49,6 +49,33 @@ fn modes_receive_only_gives_the_name_to_a_remote_version_and_keeps_the_bytes() {
     holds(&alpha.root(), "f \"edited by alpha\"\ng \"before\"");
 }
 
+/// What is resolved on a receiver stays there, and is no conflict there any more.
+#[test]
+fn modes_receive_only_resolves_others_conflicts_for_itself() {
+    let (alpha, beta, mut gamma) = trio();
+    for device in [&beta, &gamma] {
+        introduce(&alpha, device);
+    }
+    alpha.user().write("f", "before", JANUARY);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &["--mode", "receive-only"]);
+    join(&gamma, &alpha, &[]);
+    settle(&[&alpha, &beta, &gamma]);
+    gamma.stop();
+    gamma.user().write("f", "by gamma", MARCH);
+    alpha.user().write("f", "by alpha", FEBRUARY);
+    alpha.ok(["sync", "wait"]);
+    gamma.begin();
+    settle(&[&alpha, &beta, &gamma]);
+    directory_becomes(&beta, "conflicts", 1);
+    beta.ok(["resolve", &beta.root().join("f").to_string_lossy(), "--keep", "this"]);
+    directory_becomes(&beta, "conflicts", 0);
+    assert_eq!(beta.json(["conflicts"])["conflicts"], json!([]));
+    settle(&[&alpha, &beta, &gamma]);
+    holds(&beta.root(), "f \"by gamma\"");
+    directory_becomes(&alpha, "conflicts", 1);
+}
+
 /// Only this device has such a copy, which is a conflict all the same.
 #[test]
 fn modes_receive_only_lists_its_own_copies_as_conflicts_and_resolves_them() {
@@ -58,18 +85,23 @@ fn modes_receive_only_lists_its_own_copies_as_conflicts_and_resolves_them() {
         settle(&[&alpha, &beta]);
         alpha.user().write(name, format!("{name} there"), mtime);
     }
+    beta.user().link("here", "l");
     settle(&[&alpha, &beta]);
-    directory_becomes(&beta, "conflicts", 2);
+    alpha.user().link("there", "l");
+    settle(&[&alpha, &beta]);
+    directory_becomes(&beta, "conflicts", 3);
     let listed = beta.json(["conflicts", "docs"])["conflicts"].clone();
     assert_eq!((&listed[0]["path"], &listed[0]["by"]), (&json!("f"), &json!("beta")), "{listed}");
     assert_eq!(listed[1]["path"], "g", "{listed}");
     let path = |name: &str| beta.root().join(name).to_string_lossy().into_owned();
     beta.ok(["resolve", &path("f"), "--keep", "this"]);
-    beta.ok(["resolve", &path("g"), "--keep", "other"]);
+    for name in ["g", "l"] {
+        beta.ok(["resolve", &path(name), "--keep", "other"]);
+    }
     directory_becomes(&beta, "conflicts", 0);
-    holds(&beta.root(), "f \"f there\"\ng \"g here\"");
+    holds(&beta.root(), "f \"f there\"\ng \"g here\"\nl -> here");
     settle(&[&alpha, &beta]);
-    holds(&alpha.root(), "f \"f there\"\ng \"g there\"");
+    holds(&alpha.root(), "f \"f there\"\ng \"g there\"\nl -> there");
     assert_eq!(beta.json(["conflicts"])["conflicts"], json!([]));
 }
 

@@ -187,6 +187,8 @@ fn v3_what_was_renamed_does_not_come_back_in_an_older_version() {
         restored["restored"].as_array().expect("a list").iter().map(|one| &one["path"]).collect();
     assert_eq!(paths, ["gone/z"], "{restored}");
     assert_eq!((&restored["failed"], &restored["told"]), (&json!([]), &json!([])), "{restored}");
+    let moved = restored["moved"].to_string();
+    assert!(["\"d/x\"", "\"e/y\""].iter().all(|path| moved.contains(path)), "{restored}");
     settle(&[&alpha, &beta]);
     check(&[&alpha, &beta], "d2/\nd2/x \"two\"\ne2/\ne2/y \"two\"\ngone/\ngone/z \"two\"");
     let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "d/x")]);

@@ -3,7 +3,7 @@
 use super::mint::value_of;
 use super::{Engine, Mode, RootState};
 use crate::conflict::origins;
-use crate::effect::TroubleKind;
+use crate::effect::{Trouble, TroubleKind};
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Content, DeviceId, Time, Value};
@@ -139,7 +139,11 @@ impl Engine {
             || record.is_some_and(|record| record.content == Content::Directory);
         let above = || path.ancestors().chain([path.clone()]);
         let left_alone = above().find_map(|above| self.unsupported.get(above.as_bytes()));
-        let trouble = above().find_map(|above| self.troubles.get(&above));
+        let concerns = |above: &SyncPath, trouble: &Trouble| {
+            trouble.kind != TroubleKind::NotEmpty || above == path // What lies in it need not go.
+        };
+        let trouble = above()
+            .find_map(|above| self.troubles.get(&above).filter(|(trouble, _)| concerns(&above, trouble)));
         if let RootState::Lost(reason) = &self.root {
             return Reason::RootLost(reason.clone());
         }
@@ -187,6 +191,11 @@ impl Engine {
         active.filter(|device| *device != self.config.device && !connected.contains(device)).collect()
     }
 
+    /// True of what its user has deleted on this disk alone, as a member's that may not send.
+    pub(super) fn is_gone_here(&self, path: &SyncPath) -> bool {
+        self.local_changes.get(path).is_some_and(Option::is_none)
+    }
+
     /// What only this disk has, as a member's that may not send, at names of copies of what has taken the files' own names.
     pub(super) fn local_copies(&self) -> impl Iterator<Item = (SyncPath, &SyncPath, &Record)> {
         let local = self.local_changes.iter().filter(|(copy, _)| !self.tree.is_shown_copy(copy));
@@ -199,7 +208,7 @@ impl Engine {
 
     /// All conflict copies that are shown on this disk, by their names.
     pub fn conflicts(&self) -> Vec<Conflict> {
-        let shown = self.tree.iter().filter(|(_, node)| node.record.is_some());
+        let shown = self.tree.iter().filter(|(copy, node)| node.record.is_some() && !self.is_gone_here(copy));
         let copies = shown.filter_map(|(copy, _)| {
             let (path, version) = self.tree.shown_copy(copy)?;
             Some(Conflict {

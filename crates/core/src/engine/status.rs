@@ -78,13 +78,15 @@ impl Engine {
     /// Counts everything; costs a pass over the tree if anything has changed since the last time.
     pub fn status(&self) -> Status {
         let Totals { files, bytes, conflicts, root_hash } = self.totals();
+        let is_gone_here = |path: &&SyncPath| self.is_gone_here(path) && self.tree.is_shown_copy(path);
+        let n_gone_here = self.local_changes.keys().filter(is_gone_here).count() as u64;
         let mut status = Status {
             state: self.state(),
             files,
             bytes,
             need_files: 0,
             need_bytes: 0,
-            conflicts: conflicts + self.local_copies().count() as u64,
+            conflicts: conflicts.saturating_sub(n_gone_here) + self.local_copies().count() as u64,
             held: self.n_held(),
             kept_gone_young: self.kept_gone_young,
             local_changes: self.local_changes.keys().cloned().collect(),

@@ -67,7 +67,6 @@ impl Engine {
         self.waits.retain(|wait| wait.id != id);
     }
 
-    /// Has the whole disk looked at; returns the walk that has to have ended then.
     /// The remotes that take part and whose disks have not followed this device's yet, as far as they have said.
     pub fn behind(&self) -> Vec<DeviceId> {
         let is_behind = |peer: &Peer| {
@@ -76,6 +75,7 @@ impl Engine {
         self.peers.iter().filter(|(_, peer)| is_behind(peer)).map(|(device, _)| *device).collect()
     }
 
+    /// Has the whole disk looked at; returns the walk that has to have ended then.
     fn begin_check(&mut self) -> u64 {
         self.retry_troubles_now();
         self.ask_everybody_again();

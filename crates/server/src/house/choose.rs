@@ -22,6 +22,8 @@ pub(super) struct Chosen {
     pub(super) later: Vec<SyncPath>,
     /// Of a directory, what only remotes say was there.
     pub(super) told: Vec<SyncPath>,
+    /// Of a directory, what got another name.
+    pub(super) moved: Vec<SyncPath>,
 }
 
 /// True if a version is surely the one that is meant, whatever others keep: its id is given in full.
@@ -58,9 +60,9 @@ pub(super) fn choose(
     }
     let mut chosen = below(path, listed, since, is_there);
     chosen.told = only_told(path, listed);
-    let Chosen { missing, later, told, .. } = &mut chosen;
+    let Chosen { missing, later, told, moved, .. } = &mut chosen;
     missing.retain(|(path, _)| !is_there(path));
-    [later, told].into_iter().for_each(|paths| paths.retain(|path| !is_there(path)));
+    [later, told, moved].into_iter().for_each(|paths| paths.retain(|path| !is_there(path)));
     if chosen.versions.is_empty() && chosen.later.is_empty() {
         return Err(nothing(path, &chosen, listed, beside));
     }
@@ -207,7 +209,8 @@ fn below(
                 chosen.later.push(below.clone());
             }
             Some(Gone::Had(version)) => chosen.versions.push((**version).clone()),
-            Some(Gone::Past(_) | Gone::Moved { .. }) | None => {}
+            Some(Gone::Moved { .. }) => chosen.moved.push(below.clone()),
+            Some(Gone::Past(_)) | None => {}
         }
     }
     chosen

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use file_sync_core::message::Member;
+use file_sync_core::message::{Member, Members};
 use file_sync_core::version::{DeviceId, DirectoryId};
 use file_sync_disk::Root;
 use file_sync_index::{Directory, Mode, Role};
@@ -76,15 +76,20 @@ impl House {
         let key = self.context.identity.public_key();
         let Some(resident) = self.rooms.get(directory) else { return };
         let members = resident.room.engine().members().clone();
-        // Others may know of a farewell that whoever let this device join does not.
         let left = self.left_as(directory).unwrap_or(0);
         let is_sure = |member: &Member| member.active && member.number > left;
         if !members.get(&own).is_some_and(is_sure) {
             let mut change = add_member(&members, own, key, true);
-            for member in change.values_mut() {
-                member.number = member.number.max(left.saturating_add(1));
-            }
+            self.number_anew(directory, &mut change);
             self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
+        }
+    }
+
+    /// Others may know of a farewell that whoever let this device join does not: what comes after it has a higher number.
+    fn number_anew(&self, directory: &DirectoryId, own: &mut Members) {
+        let left = self.left_as(directory).unwrap_or(0);
+        for member in own.values_mut() {
+            member.number = member.number.max(left.saturating_add(1));
         }
     }
 
@@ -98,7 +103,10 @@ impl House {
         let members = resident.room.engine().members().clone();
         for (device, key) in std::iter::once(own).chain(origin) {
             if !members.contains_key(&device) {
-                let change = add_member(&members, device, key, true);
+                let mut change = add_member(&members, device, key, true);
+                if device == own.0 {
+                    self.number_anew(directory, &mut change);
+                }
                 self.with_engine(directory, |engine| engine.merge_members(clock::now(), &change));
             }
         }

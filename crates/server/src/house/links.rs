@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use file_sync_core::engine::Event;
-use file_sync_core::message::{Hello, Members, Message, Offer, Page, Terms};
+use file_sync_core::message::{Attach, Hello, Members, Message, Offer, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::size::message_bytes;
 use file_sync_core::version::{DeviceId, DirectoryId};
@@ -263,9 +263,6 @@ impl House {
 
     /// Tells a remote that this device takes no part in a directory; or not for the moment.
     fn send_detach(&mut self, device: &DeviceId, directory: DirectoryId) {
-        if let Some(members) = self.farewell(&directory) {
-            self.send(device, Message::Members { directory, members });
-        }
         let returns = self.is_awaited(&directory, *device);
         self.send(device, Message::Detach { directory, returns });
     }
@@ -292,7 +289,7 @@ impl House {
             }
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
-                self.remember_joined(&device, &directory);
+                self.remember_joined(&device, attach);
                 self.pass_to_engine(device, directory, message);
             }
             Message::Entries(entries) => {
@@ -346,9 +343,10 @@ impl House {
         if self.is_up_in(&device, &directory) && self.rooms.contains_key(&directory) {
             self.drive(&directory, RoomEvent::Engine(Event::Message { from: device, message }));
         } else if !matches!(message, Message::Detach { .. }) {
-            // Once, when it would take part: whoever is no member answers what it is told of members with its farewell.
-            let removal = self.removal(&device, &directory).filter(|_| matches!(message, Message::Attach(_)));
-            if let Some(members) = removal {
+            // When it would take part, and no answer to the same: who have both left would go on for ever.
+            let is_asked = matches!(message, Message::Attach(_));
+            let told = || self.farewell(&directory).or_else(|| self.removal(&device, &directory));
+            if let Some(members) = is_asked.then(told).flatten() {
                 self.send(&device, Message::Members { directory, members });
             }
             self.send_detach(&device, directory);
@@ -358,7 +356,8 @@ impl House {
     /// A remote wants to take part in a directory.
     fn on_join(&mut self, device: DeviceId, directory: DirectoryId) {
         let row = self.rooms.get(&directory).map(|resident| resident.room.row.clone());
-        let Some(row) = row.filter(|row| is_offered_to(row, &device)) else {
+        // Its link may have more to tell after it was removed.
+        let Some(row) = row.filter(|row| is_offered_to(row, &device) && self.is_paired(&device)) else {
             let result = Err("it is not offered to this device".to_owned());
             self.send(&device, Message::Joined { directory, result });
             return;
@@ -436,13 +435,25 @@ impl House {
         Ok(engine.page(after))
     }
 
-    /// Takes a device in again that has joined and that a crash right afterwards made this one forget: it is in the list
-    /// neither as a member nor as one that has left.
-    fn remember_joined(&mut self, device: &DeviceId, directory: &DirectoryId) {
+    /// Takes a device in again that has joined and that this one does not know as a member: a crash right afterwards made it
+    /// forget, or an older farewell came late. Whoever it offers a directory to might join anew as well.
+    fn remember_joined(&mut self, device: &DeviceId, attach: &Attach) {
+        let directory = &attach.directory;
         let Some(resident) = self.rooms.get(directory) else { return };
+        if !is_offered_to(&resident.room.row, device) {
+            return;
+        }
         let members = resident.room.engine().members().clone();
-        if !members.contains_key(device) && is_offered_to(&resident.room.row, device) {
-            let admitted = self.admission(*device, &members);
+        let told = attach.members.get(device).filter(|told| told.active);
+        let is_news = match members.get(device) {
+            None => true,
+            Some(member) => told.is_some_and(|told| !member.active && told.number > member.number),
+        };
+        if is_news {
+            let mut admitted = self.admission(*device, &members);
+            for member in admitted.values_mut() {
+                member.number = member.number.max(told.map_or(0, |told| told.number));
+            }
             self.with_engine(directory, |engine| engine.merge_members(clock::now(), &admitted));
             self.connect_members(directory);
         }
@@ -452,7 +463,9 @@ impl House {
     fn admission(&self, device: DeviceId, members: &Members) -> Members {
         let is_member = members.get(&device).is_some_and(|member| member.active);
         match self.home.remote(&device) {
-            Ok(Some(remote)) if !is_member => add_member(members, device, remote.key, true),
+            Ok(Some(remote)) if !is_member && !remote.deleted => {
+                add_member(members, device, remote.key, true)
+            }
             _ => Members::default(),
         }
     }

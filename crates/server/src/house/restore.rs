@@ -156,7 +156,8 @@ impl Seeker {
             (listed, untold) = self.versions().await?;
         }
         let held = self.held().await?;
-        let Chosen { versions, missing, later, told } = self.chosen(request, listed, &untold, &held).await?;
+        let Chosen { versions, missing, later, told, moved } =
+            self.chosen(request, listed, &untold, &held).await?;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
@@ -180,6 +181,7 @@ impl Seeker {
             left: shown(&done.left),
             later: shown(&later),
             told: shown(&told),
+            moved: shown(&moved),
             failed: done.failed,
             untold,
             to: request.to.as_ref().map(|to| to.as_path().into()),

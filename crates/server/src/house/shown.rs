@@ -46,7 +46,9 @@ impl House {
                     "`file-sync sync down {name}` and `file-sync sync up {remote}:{name} {path}` join it anew"
                 )
             }
-            None => format!("`file-sync file down {name}` and `file-sync file up` again offer it anew"),
+            None => format!(
+                "on the devices that have it from here, `file-sync sync down` and then `file-sync sync up` join it anew"
+            ),
         };
         Some(format!("another member has removed this device from it, so that nothing is exchanged: {anew}"))
     }

@@ -48,6 +48,7 @@ impl House {
             None => add_member(&members, own, key, false),
         };
         let number = farewell.get(&own).map_or(0, |member| member.number);
+        let number = number.max(self.left_as(&row.directory).unwrap_or(0));
         if let Err(error) = self.home.set_setting(&left_key(&row.directory), &number.to_string()) {
             tracing::warn!(%error, "members that are away will not hear that this device has left");
         }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
 use file_sync_core::engine::{Conflict, Deed, Engine, Explanation};
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::{Kind, Record, Stat};
-use file_sync_core::version::{Content, ContentHash, Time, Value};
+use file_sync_core::record::{Kind, Record, Seen, Stat};
+use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_disk::Root;
 use file_sync_index::{Act, DirectoryReader};
 use tokio::sync::oneshot;
@@ -466,7 +466,7 @@ impl Editor {
 
     /// What puts a copy in its path's place.
     fn taking(&self, conflict: &Conflict) -> Result<Vec<Op>, Refusal> {
-        let Conflict { path, copy, value, .. } = conflict;
+        let Conflict { path, copy, .. } = conflict;
         let engine = lock(&self.engine);
         let expect = engine.on_disk(path).cloned();
         if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
@@ -476,16 +476,18 @@ impl Editor {
         }
         let shown = engine.on_disk(copy).ok_or_else(|| has_changed(copy))?;
         let (path, mode, mtime) = (path.clone(), shown.stat.mode, shown.stat.mtime);
-        match (value, shown.content) {
-            (Value::Symlink { target }, Content::Symlink(_)) => {
-                let (target, copy) = (target.clone(), Some(copy.clone()));
-                Ok(vec![Op::PlaceSymlink { path, target, copy, expect }])
-            }
-            (_, Content::File(content)) => {
+        match shown.content {
+            Content::Symlink(_) => match self.root.look(copy) {
+                Ok(Some(Seen { kind: Kind::Symlink(target), .. })) => {
+                    Ok(vec![Op::PlaceSymlink { path, target, copy: Some(copy.clone()), expect }])
+                }
+                _ => Err(has_changed(copy)),
+            },
+            Content::File(content) => {
                 let source = Source::Local { path: copy.clone() };
                 Ok(vec![Op::Place { path, content, source, mode, mtime, expect }])
             }
-            _ => Err(has_changed(copy)),
+            Content::Directory | Content::Absent => Err(has_changed(copy)),
         }
     }
 

@@ -156,6 +156,9 @@ pub struct Restored {
     /// Of a directory, what was there by the word of remotes alone: it is left out, and comes back if its version is named.
     #[serde(default)]
     pub told: Vec<ShownPath>,
+    /// Of a directory, what got another name since, as `log` says: it is left out.
+    #[serde(default)]
+    pub moved: Vec<ShownPath>,
     /// Of a directory, what could not be brought back: it is not to be had, its bytes did not come, or it could not be put in
     /// place.
     #[serde(default)]
