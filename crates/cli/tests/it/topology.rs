@@ -247,6 +247,26 @@ fn who_is_paired_again_after_it_was_removed_is_told_what_to_do() {
     assert_eq!(beta.directory()["errors"], serde_json::json!([]));
 }
 
+/// Its farewell may come after it has been let in again.
+#[test]
+fn d3_who_leaves_while_the_other_is_away_and_joins_again_at_once_is_a_member() {
+    let (mut alpha, beta) = crate::world::sharing();
+    alpha.user().write("f", "before", JANUARY);
+    settle(&[&alpha, &beta]);
+    let root = beta.root().to_string_lossy().into_owned();
+    for bytes in ["after", "after that", "at last"] {
+        alpha.stop();
+        beta.ok(["sync", "down", "docs"]);
+        alpha.user().write("f", bytes, FEBRUARY);
+        std::thread::scope(|scope| {
+            let joined = scope.spawn(|| beta.ok(["sync", "up", "alpha:docs", &root]));
+            alpha.begin();
+            joined.join().expect("it joins");
+        });
+        check(&[&alpha, &beta], &format!("f \"{bytes}\""));
+    }
+}
+
 #[test]
 fn a_removed_remote_can_be_paired_and_join_again() {
     let (alpha, beta, gamma) = hub();

@@ -46,9 +46,10 @@ impl House {
                     "`file-sync sync down {name}` and `file-sync sync up {remote}:{name} {path}` join it anew"
                 )
             }
-            None => format!(
+            None => {
                 "on the devices that have it from here, `file-sync sync down` and then `file-sync sync up` join it anew"
-            ),
+                    .to_owned()
+            }
         };
         Some(format!("another member has removed this device from it, so that nothing is exchanged: {anew}"))
     }
