@@ -11,8 +11,13 @@ use std::time::Instant;
 use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrink};
 
 /// Seeds that are known to fail, by level, of all that were ever tried, each with why; none is left out of the count of seeds
-/// unsaid. None are at present.
-const OPEN: &[(u64, u64)] = &[];
+/// unsaid. Not one of those that the tests try by themselves:
+///
+/// - 11007843 (D1): a copy of a copy was edited where it could not be read for a while, and just then its bytes got their own
+///   name back, since another user had moved a directory away from there: they stay there, beside the edit.
+/// - 11003892: a fault of the oracle's. Two machines were put back, one to before it moved a directory away, the other to after;
+///   what came out is right, and the oracle misses the directory at its old name.
+const OPEN: &[(u64, u64)] = &[(2, 11_003_892), (4, 11_007_843)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
