@@ -43,6 +43,8 @@ pub struct Run {
     pub tests: (u64, u64, u64),
     /// What was tried in full size, the rest being the slice that every run of the tests has.
     pub full: Full,
+    /// The commit of what was tried in full size, if it is another.
+    pub full_at: Option<String>,
 }
 
 /// What was tried in full size.
@@ -111,7 +113,10 @@ pub fn page(run: &Run, evidence: &[Evidence]) -> String {
     let size = match &run.full {
         Full::All => "full size".to_owned(),
         Full::Parts(parts) if parts.is_empty() => slice.to_owned(),
-        Full::Parts(parts) => format!("{slice}, but in full size: {}", parts.join(", ")),
+        Full::Parts(parts) => {
+            let at = run.full_at.as_ref().map(|commit| format!(", at commit `{commit}`")).unwrap_or_default();
+            format!("{slice}, but in full size{at}: {}", parts.join(", "))
+        }
     };
     let _ = writeln!(
         page,
@@ -210,10 +215,13 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             seconds: 9,
             tests: count_tests(OUTPUT),
             full: Full::Parts(vec!["chaos".to_owned()]),
+            full_at: Some("def".to_owned()),
         };
         let page = page(&run, &evidence);
         assert!(
-            page.contains("the slice that every run of the tests has, but in full size: chaos: 9 s"),
+            page.contains(
+                "the slice that every run of the tests has, but in full size, at commit `def`: chaos: 9 s"
+            ),
             "{page}"
         );
         assert!(page.contains("| level 1 | 1,500 seeds | lost 0 | 2.0e-3 | 3 |"), "{page}");

@@ -2,8 +2,8 @@
 //!
 //! `--full` tries everything in full size; `--full NAMES` tries the slice, and then, in full size, the tests whose names
 //! contain one of these. `--from FILE...` takes the output of earlier runs in place of new ones: of the slice first, then
-//! of what was tried in full size. The page is written whatever came out; the command fails if a test failed, or anything
-//! happened that must not.
+//! of what was tried in full size, which takes hours: `--full-at COMMIT` says of which commit that was, if of an earlier one. The
+//! page is written whatever came out; the command fails if a test failed, or anything happened that must not.
 
 #![expect(clippy::print_stdout, reason = "a tool for developers")]
 
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use file_sync_evidence::{Full, Run, collect, count_seconds, count_tests, page, replace_parts};
 
 const PAGE: &str = "docs/evidence.md";
-const USAGE: &str = "usage: file-sync-evidence [--full [NAMES...] | --from FILES...]";
+const USAGE: &str = "usage: file-sync-evidence [--full [NAMES...] | --from FILES... [--full-at COMMIT]]";
 
 /// What tests printed.
 struct Outputs {
@@ -24,23 +24,31 @@ struct Outputs {
     full: Option<String>,
     /// All were tried in full size.
     is_all_full: bool,
+    /// Those in full size are of another commit.
+    full_at: Option<String>,
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (words, full_at) = match words.as_slice() {
+        ["--from", files @ .., "--full-at", commit] => {
+            ([&["--from"], files].concat(), Some((*commit).to_owned()))
+        }
+        _ => (words, None),
+    };
     let outputs = match words.as_slice() {
-        [] => Outputs { all: run_tests(&[], false)?, full: None, is_all_full: false },
-        ["--full"] => Outputs { all: run_tests(&[], true)?, full: None, is_all_full: true },
+        [] => Outputs { all: run_tests(&[], false)?, full: None, is_all_full: false, full_at },
+        ["--full"] => Outputs { all: run_tests(&[], true)?, full: None, is_all_full: true, full_at },
         ["--full", names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
             let all = run_tests(&[], false)?;
-            Outputs { all, full: Some(run_tests(names, true)?), is_all_full: false }
+            Outputs { all, full: Some(run_tests(names, true)?), is_all_full: false, full_at }
         }
         ["--from", first, others @ ..] => {
             let read = |file: &&str| std::fs::read_to_string(file).with_context(|| (*file).to_owned());
             let full = others.iter().map(read).collect::<Result<Vec<String>>>()?;
             let full = (!full.is_empty()).then(|| full.concat());
-            Outputs { all: read(first)?, full, is_all_full: false }
+            Outputs { all: read(first)?, full, is_all_full: false, full_at }
         }
         _ => bail!(USAGE),
     };
@@ -65,6 +73,7 @@ fn write_page(outputs: &Outputs) -> Result<()> {
         seconds: seconds as u64,
         tests,
         full: if outputs.is_all_full { Full::All } else { Full::Parts(parts) },
+        full_at: outputs.full_at.clone(),
     };
     std::fs::write(PAGE, page(&run, &evidence)).with_context(|| PAGE.to_owned())?;
     println!("{PAGE}: {} rows of evidence", evidence.len());

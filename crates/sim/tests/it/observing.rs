@@ -80,7 +80,7 @@ pub fn c5_an_older_disk_under_a_home_replaces_nothing_newer_anywhere() {
     rests(&mut world);
     world.crash(B);
     world.devices[B].disk = older;
-    world.devices[B].config.doubted = true;
+    (world.devices[B].durable.is_doubted, world.devices[B].durable.first_scan_done) = (true, false);
     world.start(B);
     rests(&mut world);
     assert_eq!(world.devices[A].disk.show(), world.devices[B].disk.show());
