@@ -42,7 +42,7 @@ impl Peer for Syncthing {
                 "as it comes, without discovery, relays and NAT traversal; a change is looked for 10 s after it"
             }
             false => {
-                "the same with `fsWatcherDelayS` 0.01, `caseSensitiveFS`, no compression, normal priority, no reports \
+                "the same with `fsWatcherDelayS` 0.01 (1 where only whole seconds are taken), `caseSensitiveFS`, no compression, normal priority, no reports \
                  of progress; a pass begins with `db/scan`; a first sync is from the folder's being added to the \
                  receiver, once the source has been scanned"
             }
@@ -248,11 +248,19 @@ impl Instances<'_> {
         let devices: Vec<Value> = self.devices.iter().map(|(id, _)| json!({ "deviceID": id })).collect();
         let mut folder = json!({ "id": "tree", "path": member.root, "devices": devices });
         if !self.is_default {
-            folder["fsWatcherDelayS"] = json!(0.01);
             folder["caseSensitiveFS"] = json!(true);
             folder["scanProgressIntervalS"] = json!(-1);
         }
-        rest(member, "PUT", "/rest/config/folders/tree", Some(&folder)).map(drop)
+        let put = |folder: &Value| rest(member, "PUT", "/rest/config/folders/tree", Some(folder)).map(drop);
+        if self.is_default {
+            return put(&folder);
+        }
+        folder["fsWatcherDelayS"] = json!(0.01);
+        // Versions before fractions were allowed, as Debian 12's 1.19, take whole seconds alone.
+        put(&folder).or_else(|_| {
+            folder["fsWatcherDelayS"] = json!(1);
+            put(&folder)
+        })
     }
 
     /// Until every receiver has what the source has.

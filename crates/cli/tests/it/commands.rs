@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::world::{
-    JANUARY, PATIENCE, check, eventually, holds, join, mentions, offer, paired, settle, sharing,
+    JANUARY, PATIENCE, check, eventually, holds, join, mentions, offer, paired, settle, sharing, steady,
 };
 
 fn fields(value: &Value) -> Vec<&str> {
@@ -318,7 +318,7 @@ fn the_server_stops_with_its_terminal_unless_that_is_ignored() {
     alpha.begin_under(&["nohup".into()]);
     alpha.await_ready();
     alpha.signal(Signal::HUP);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    steady(std::time::Duration::from_millis(300), || alpha.run(["status"]).status.code());
     assert_eq!(alpha.run(["status"]).status.code(), Some(0), "nohup(1) keeps it: {}", alpha.log());
 }
 

@@ -105,6 +105,11 @@ fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> R
             id = id_of(told),
             at = told.path
         )),
+        None if !chosen.moved.is_empty() => Refusal::new(format!(
+            "what was below {path} has other names by now ({} in all, {} among them), as `file-sync log` says; nothing was changed{beside}",
+            chosen.moved.len(),
+            chosen.moved[0]
+        )),
         None => Refusal::unknown(format!("no version of {path} is kept here or told of by a remote{beside}")),
     }
 }
@@ -439,7 +444,7 @@ mod tests {
         // Made anew, it went with its directory: something is there.
         let is_at_other = |path: &SyncPath| path.to_string() == "another/z";
         let refusal = choose(&SyncPath::root(), &listed, &restore(None, None), "", &is_at_other).unwrap_err();
-        assert!(refusal.message.contains("no version"), "{refusal}");
+        assert!(refusal.message.contains("has other names by now (2 in all, d among them)"), "{refusal}");
     }
 
     #[test]

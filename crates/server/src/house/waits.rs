@@ -84,7 +84,6 @@ impl House {
         let over: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_over(wait)).map(|(id, _)| *id).collect();
         for id in over {
             let Some(wait) = self.waits.remove(&id) else { continue };
-            let missing = self.what_is_missing(&wait.left);
             for directory in &wait.left {
                 if let Some(resident) = self.rooms.get(directory) {
                     resident.room.engine().cancel_wait(id);
@@ -100,7 +99,7 @@ impl House {
                 let remotes = self.n_waited_for(&wait.remotes);
                 Ok(Waited { remotes, paused: wait.paused, absent, away, waited_ms })
             } else {
-                Err(Refusal::timed_out(missing))
+                Err(Refusal::timed_out(self.what_is_missing(&wait.left)))
             };
             answer(reply, result);
         }

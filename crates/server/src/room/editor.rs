@@ -467,14 +467,13 @@ impl Editor {
     /// What puts a copy in its path's place.
     fn taking(&self, conflict: &Conflict) -> Result<Vec<Op>, Refusal> {
         let Conflict { path, copy, .. } = conflict;
-        let engine = lock(&self.engine);
-        let expect = engine.on_disk(path).cloned();
+        let expect = self.on_disk(path);
         if expect.as_ref().is_some_and(|record| record.content == Content::Directory) {
             return Err(Refusal::new(format!(
                 "{path} is a directory, which gives way to nothing here; keep it, keep both, or move it yourself"
             )));
         }
-        let shown = engine.on_disk(copy).ok_or_else(|| has_changed(copy))?;
+        let shown = self.on_disk(copy).ok_or_else(|| has_changed(copy))?;
         let (path, mode, mtime) = (path.clone(), shown.stat.mode, shown.stat.mtime);
         match shown.content {
             Content::Symlink(_) => match self.root.look(copy) {
