@@ -64,7 +64,7 @@ fn at_work(directory: &DirectoryStatus) -> Option<Finding> {
         (_, count) => Some(Finding::warning(
             "root",
             format!("{count} paths are in trouble, the first: {}", first.unwrap_or_default()),
-            "file-sync status lists them; each is tried again every 10 s",
+            "file-sync status lists them, with what mends them; what may heal is tried again every 10 s",
         )),
     }
 }
