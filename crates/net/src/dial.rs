@@ -107,11 +107,15 @@ pub(crate) async fn ask(
     decode_answer(&frame).map_err(|error| error.to_string())
 }
 
-/// Keeps a link to a remote up until it is forgotten or the network stops.
-pub(crate) async fn keep_linked(shared: Arc<Shared>, remote: Arc<Remote>) {
+/// Keeps a link to a remote up until it is forgotten or the network stops; dials first after this pause.
+pub(crate) async fn keep_linked(shared: Arc<Shared>, remote: Arc<Remote>, pause: Duration) {
+    let dialing = async {
+        sleep(pause).await;
+        dial_forever(&shared, &remote).await;
+    };
     tokio::select! {
         _ = shared.stop.stopped() => {}
-        () = dial_forever(&shared, &remote) => {}
+        () = dialing => {}
     }
 }
 

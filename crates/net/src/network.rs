@@ -33,6 +33,9 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Strangers are told of so often at most: they must not fill the log, nor the queue of events.
 const STRANGERS_EVERY: Duration = Duration::from_secs(1);
 
+/// Whoever redeems a ticket has noted by then with whom it is paired, and dials.
+const REDEEMER_DIALS_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a network needs to know.
 pub struct NetworkConfig {
     /// Who this is.
@@ -201,6 +204,16 @@ impl Network {
     ///
     /// Called again it replaces the addresses. With none it waits for the remote to dial.
     pub fn set_remote(&self, device: DeviceId, addresses: Vec<String>) {
+        self.keep(device, addresses, Duration::ZERO);
+    }
+
+    /// The same for a remote that has redeemed a ticket just now: it dials as soon as it has noted this device as paired, and
+    /// knows it not before. This side begins two seconds later, in case that comes to nothing.
+    pub fn expect_remote(&self, device: DeviceId, addresses: Vec<String>) {
+        self.keep(device, addresses, REDEEMER_DIALS_WITHIN);
+    }
+
+    fn keep(&self, device: DeviceId, addresses: Vec<String>, pause: Duration) {
         let remote = self.shared.remote_or_insert(device);
         remote.configure(addresses);
         let start = {
@@ -208,7 +221,7 @@ impl Network {
             remotes.get_mut(&device).is_some_and(|known| !std::mem::replace(&mut known.dialed, true))
         };
         if start {
-            tokio::spawn(dial::keep_linked(Arc::clone(&self.shared), remote));
+            tokio::spawn(dial::keep_linked(Arc::clone(&self.shared), remote, pause));
         }
     }
 

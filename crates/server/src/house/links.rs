@@ -142,7 +142,7 @@ impl House {
                 tracing::warn!(?device, %address, reason, "a connection came to nothing");
             }
             // Stored already, when its ticket was redeemed; from now on it may be dialed.
-            NetEvent::Paired { device, addresses, .. } => self.network.set_remote(device, addresses),
+            NetEvent::Paired { device, addresses, .. } => self.network.expect_remote(device, addresses),
         }
     }
 
