@@ -29,6 +29,22 @@ impl Context {
         &self.highest
     }
 
+    /// The same as dots.
+    pub fn born(&self) -> impl Iterator<Item = Dot> {
+        self.highest.iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter })
+    }
+
+    /// The highest counter of an actor, if anything of it was heard of.
+    pub fn counter_of(&self, actor: &Actor) -> Option<u64> {
+        let index = self.highest.binary_search_by_key(actor, |(actor, _)| *actor).ok()?;
+        Some(self.highest[index].1)
+    }
+
+    /// True if a dot has been heard of, born at this path or elsewhere.
+    pub fn has(&self, dot: &Dot, is_foreign: bool) -> bool {
+        if is_foreign { self.has_foreign(dot) } else { self.has_born(dot) }
+    }
+
     /// The foreign dots.
     pub fn foreign(&self) -> &[Dot] {
         &self.foreign
@@ -41,9 +57,7 @@ impl Context {
 
     /// True if a dot born at this path has been heard of.
     pub fn has_born(&self, dot: &Dot) -> bool {
-        self.highest
-            .binary_search_by_key(&dot.actor, |(actor, _)| *actor)
-            .is_ok_and(|index| self.highest[index].1 >= dot.counter)
+        self.counter_of(&dot.actor).is_some_and(|counter| counter >= dot.counter)
     }
 
     /// True if a dot born at another path has been heard of here.

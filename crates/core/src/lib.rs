@@ -19,3 +19,4 @@ pub mod size;
 pub mod tree;
 pub mod unlisted;
 pub mod version;
+mod witness;

@@ -9,11 +9,10 @@ use crate::register::Register;
 use crate::version::{DeviceId, DirectoryId};
 
 /// Newest protocol version spoken by this build. A remote that speaks none of ours is refused with both versions named.
-pub const PROTOCOL_VERSION: u32 = 2;
-/// Oldest one spoken. All that version 2 has more is a question, which is put to nobody that does not speak it.
-pub const PROTOCOL_VERSION_MIN: u32 = 1;
-/// The version since which members tell each other what they keep of a path.
-pub const PROTOCOL_TELLING_KEPT: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
+/// Oldest one spoken. Before 3 a version did not say what else its author had heard of, and whoever leaves that out when
+/// it passes a version on spoils its signature.
+pub const PROTOCOL_VERSION_MIN: u32 = 3;
 /// Longest encoded message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 

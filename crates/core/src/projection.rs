@@ -256,7 +256,8 @@ impl<'a> Origins<'a> {
 ///
 /// Bytes that were settled as a copy before are not: that copy is still there.
 fn has_replaced_bytes(version: &Version, changed: &Version, settled: &[Settled]) -> bool {
-    let is_settled = |dot: &Dot| settled.iter().any(|settled| settled.version.dot == *dot);
+    let is_settled =
+        |dot: &Dot| settled.iter().any(|settled| settled.copy.is_some() && settled.version.dot == *dot);
     let is_replaced = |dot: &Dot| {
         let others = || version.replaced.iter().filter(|other| other.actor == dot.actor);
         others().any(|other| other.counter <= dot.counter)
@@ -307,8 +308,10 @@ fn name_copies<'a, 'b>(
     losing: &[&'b Group<'a>],
     settled: &[Settled],
 ) -> Vec<(SyncPath, &'b Group<'a>)> {
-    let taken: BTreeMap<&SyncPath, Content> =
-        settled.iter().map(|settled| (&settled.copy, settled.version.value.content())).collect();
+    let taken: BTreeMap<&SyncPath, Content> = settled
+        .iter()
+        .filter_map(|settled| Some((settled.copy.as_ref()?, settled.version.value.content())))
+        .collect();
     let plain: Vec<SyncPath> =
         losing.iter().map(|group| copy_path(path, group.representative(), false)).collect();
     let mut lowest: BTreeMap<&SyncPath, ContentHash> = BTreeMap::new();
@@ -340,6 +343,7 @@ mod tests {
             value: Value::File { content, length: 1, mode: 0o644, mtime: rank },
             rank,
             replaced: Vec::new(),
+            heard: None,
             base: Content::Absent,
             changed: Changed::ALL,
             born_at: None,
@@ -392,7 +396,7 @@ mod tests {
         assert_eq!(shown(&[&winner, &two, &one], &[]).1, expected);
         // Once the plain name belongs to a copy of its own, nobody else has it; its own value may.
         let copy = SyncPath::parse(plain.as_bytes()).expect("a valid path");
-        let settled = [Settled { version: one.clone(), copy }];
+        let settled = [Settled { version: one.clone(), copy: Some(copy) }];
         assert_eq!(shown(&[&two, &winner], &settled).1, [(marked, two.value.clone())]);
         assert_eq!(shown(&[&one, &winner], &settled).1, [(plain, one.value.clone())]);
     }

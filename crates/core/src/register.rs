@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::version::{Dot, Version};
+use crate::witness;
 
 /// What is known of one path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,13 +21,14 @@ pub struct Register {
     settled: Vec<Settled>,
 }
 
-/// A version that a user's act moved from its path to the conflict copy that showed it.
+/// A version that a user's act moved from its path to the conflict copy that showed it; or one that went with what had
+/// replaced its bytes, and is kept for what its author had heard of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settled {
     /// The version.
     pub version: Version,
-    /// The copy's path, which is its own from now on.
-    pub copy: SyncPath,
+    /// The copy's path, which is its own from now on; none: it is shown nowhere.
+    pub copy: Option<SyncPath>,
 }
 
 impl Register {
@@ -134,10 +136,28 @@ impl Register {
         let mut version = self.get(dot)?.clone();
         self.remove(&[*dot]);
         if !is_made(Mistake::SettledNotKept) && !is_made(Mistake::ConflictWritten) {
-            self.insert_settled(Settled { version: version.clone(), copy: copy.clone() });
+            self.insert_settled(Settled { version: version.clone(), copy: Some(copy.clone()) });
         }
         version.born_at.get_or_insert_with(|| here.clone());
         Some(version)
+    }
+
+    /// Notes with a version just written what its author had heard of here that is gone, and that it does not name as
+    /// replaced.
+    pub(crate) fn attest(&mut self, dot: &Dot) {
+        if let Ok(index) = self.versions.binary_search_by_key(dot, |version| version.dot) {
+            self.versions[index].heard = witness::gone_beside(&self.versions[index], self);
+        }
+    }
+
+    /// The same register by another causal context, which also has all that it holds.
+    pub(crate) fn with_context(self, context: Context) -> Register {
+        Register::from_parts(self.versions, context, self.settled)
+    }
+
+    /// Keeps a version that is shown nowhere any more for what its author had heard of.
+    pub(crate) fn retire(&mut self, version: Version) {
+        self.insert_settled(Settled { version, copy: None });
     }
 
     /// Removes dots that a user had seen and replaced; they stay heard of.
@@ -203,6 +223,7 @@ mod tests {
             value,
             rank,
             replaced: Vec::new(),
+            heard: None,
             base: Content::Absent,
             changed,
             born_at: None,
@@ -317,13 +338,14 @@ mod tests {
 
     #[test]
     fn h3_untrusted_parts_hold_no_dot_twice_and_know_what_they_hold() {
-        let copies = ["b", "a", "b"].map(|copy| Settled { version: written(dot(1, 1)), copy: path(copy) });
+        let copies =
+            ["b", "a", "b"].map(|copy| Settled { version: written(dot(1, 1)), copy: Some(path(copy)) });
         let versions = vec![written(dot(2, 5)), written(dot(1, 7)), written(dot(2, 5))];
         let register = Register::from_parts(versions, Context::default(), copies.to_vec());
         assert_eq!(dots(&register), [dot(1, 7), dot(2, 5)]);
         assert_eq!(
             register.settled().iter().map(|s| s.copy.clone()).collect::<Vec<_>>(),
-            [path("a"), path("b")]
+            [Some(path("a")), Some(path("b"))]
         );
         assert!(register.context().has_born(&dot(1, 7)) && register.context().has_born(&dot(2, 5)));
     }

@@ -30,10 +30,11 @@ pub fn entry_bytes_max(path: &SyncPath, register: &Register) -> usize {
     let path_bytes = path.as_bytes().len();
     let settling = path_bytes + STAMP_BYTES + SETTLED_BYTES;
     let versions = register.versions().iter().map(|version| version_bytes(version) + settling);
-    let settled = register
-        .settled()
-        .iter()
-        .map(|settled| version_bytes(&settled.version) + settled.copy.as_bytes().len() + SETTLED_BYTES);
+    let settled = register.settled().iter().map(|settled| {
+        version_bytes(&settled.version)
+            + settled.copy.as_ref().map_or(0, |copy| copy.as_bytes().len())
+            + SETTLED_BYTES
+    });
     let n_dots = register.context().highest().len() + register.context().foreign().len();
     ENTRY_BYTES + path_bytes + DOT_BYTES * n_dots + versions.chain(settled).sum::<usize>()
 }
@@ -93,5 +94,6 @@ pub fn place_bytes(path_bytes: usize) -> usize {
 fn version_bytes(version: &Version) -> usize {
     let target_bytes = if let Value::Symlink { target } = &version.value { target.len() } else { 0 };
     let born_at_bytes = version.born_at.as_ref().map_or(0, |path| path.as_bytes().len());
-    VERSION_BYTES + target_bytes + born_at_bytes + DOT_BYTES * (1 + version.replaced.len())
+    let n_heard = version.heard.as_ref().map_or(0, |heard| heard.highest().len() + heard.foreign().len());
+    VERSION_BYTES + target_bytes + born_at_bytes + DOT_BYTES * (1 + version.replaced.len() + n_heard)
 }

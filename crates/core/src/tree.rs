@@ -345,12 +345,14 @@ impl Tree {
             value,
             rank: act.rank,
             replaced,
+            heard: None,
             base: act.before,
             changed: act.changed,
             born_at: None,
             signature: Signature(None),
         };
         register.write(&seen, version);
+        register.attest(&act.dot);
         self.put_register(&act.path, register);
         self.remove_unhidden(&act.path, &hidden_before, Some(act.dot));
     }

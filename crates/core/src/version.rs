@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::context::Context;
 use crate::path::SyncPath;
 
 /// A device: the BLAKE3 hash of its public key.
@@ -287,6 +288,9 @@ pub struct Version {
     /// The dots that the author had seen at this path and replaced, and what led to those, in order: of each actor the
     /// lowest and the highest.
     pub replaced: Vec<Dot>,
+    /// What else its author had heard of at this path that stands there no more; none: nothing. It replaces nothing by
+    /// that, and proves that others may take it for gone: see [`crate::witness`].
+    pub heard: Option<Box<Context>>,
     /// The content that was at the path before, as its author saw it.
     pub base: Content,
     /// What differs from that.

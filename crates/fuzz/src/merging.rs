@@ -52,7 +52,10 @@ fn shown(tree: &Tree) -> BTreeMap<SyncPath, (Register, Projection)> {
 fn is_lie(registers: &[(SyncPath, Register)]) -> bool {
     let mut named: BTreeMap<Dot, (SyncPath, Version)> = BTreeMap::new();
     let versions = registers.iter().flat_map(|(path, register)| {
-        let settled = register.settled().iter().map(move |settled| (&settled.version, &settled.copy));
+        let settled = register
+            .settled()
+            .iter()
+            .map(move |settled| (&settled.version, settled.copy.as_ref().unwrap_or(path)));
         register.versions().iter().map(move |version| (version, path)).chain(settled)
     });
     let mut is_lie = false;

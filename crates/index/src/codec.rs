@@ -6,10 +6,10 @@
 //! (`z`), byte strings are `n` and the bytes (`b`), paths are byte strings.
 //!
 //! ```text
-//! register := n(versions) version* context n(settled) (version b(copy))*
-//! version  := dot tags base-tags value [time: rank] [n dot*: replaced] [32: base] [b: born at] [64: signature]
+//! register := n(versions) version* context n(settled) (version b(copy, or nothing))*
+//! version  := dot tags base-tags value [time: rank] [n dot*: replaced] [n dot* n dot*: heard] [32: base] [b: born at] [64: signature]
 //! tags     := kind | content<<3 | mode<<4 | mtime<<5 (what changed) | rank is the mtime<<6 | signed<<7
-//! base-tags:= kind | born elsewhere<<3 | replaced some<<4
+//! base-tags:= kind | born elsewhere<<3 | replaced some<<4 | heard some<<5
 //! kind     := 0 absent · 1 absent, was a directory · 2 file · 3 directory · 4 symlink
 //! value    := nothing · n(mode) · 32 n(length) n(mode) time · n(mode) · b(target)
 //! dot      := n(actor) n(counter)        time := z(seconds) n(nanoseconds)
@@ -64,7 +64,7 @@ pub(crate) fn put_register<E>(
     put_number(out, register.settled().len() as u64);
     for settled in register.settled() {
         put_version(out, &settled.version, number_of)?;
-        put_bytes(out, settled.copy.as_bytes());
+        put_bytes(out, settled.copy.as_ref().map_or(&[], |copy| copy.as_bytes()));
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ pub(crate) fn register(blob: &[u8], actor_of: &impl Fn(i64) -> Option<Actor>) ->
     let mut settled = Vec::new();
     for _ in 0..reader.number()? {
         let version = reader.version(actor_of)?;
-        settled.push(Settled { version, copy: reader.path()? });
+        settled.push(Settled { version, copy: reader.copy()? });
     }
     reader.end()?;
     Ok(Register::from_parts(versions, context, settled))
@@ -221,7 +221,7 @@ fn put_version<E>(
     number_of: &mut impl FnMut(&Actor) -> Result<i64, E>,
 ) -> Result<(), E> {
     // Taken apart without `..`: a field added to a version must not be forgotten here.
-    let Version { dot, value, rank, replaced, base, changed, born_at, signature } = version;
+    let Version { dot, value, rank, replaced, heard, base, changed, born_at, signature } = version;
     let Changed { content, mode, mtime } = *changed;
     let ranks_by_mtime = value.mtime() == Some(*rank);
     put_dot(out, dot, number_of)?;
@@ -233,13 +233,21 @@ fn put_version<E>(
             | u8::from(ranks_by_mtime) << 6
             | u8::from(signature.0.is_some()) << 7,
     );
-    out.push(content_kind(base) | u8::from(born_at.is_some()) << 3 | u8::from(!replaced.is_empty()) << 4);
+    out.push(
+        content_kind(base)
+            | u8::from(born_at.is_some()) << 3
+            | u8::from(!replaced.is_empty()) << 4
+            | u8::from(heard.is_some()) << 5,
+    );
     put_value(out, value);
     if !ranks_by_mtime {
         put_time(out, *rank);
     }
     if !replaced.is_empty() {
         put_dots(out, replaced, number_of)?;
+    }
+    if let Some(heard) = heard {
+        put_heard(out, heard, number_of)?;
     }
     if matches!(base, Content::File(_) | Content::Symlink(_)) {
         out.extend_from_slice(&base.hash().0);
@@ -278,10 +286,15 @@ fn put_context<E>(
         return Ok(());
     }
     out.push(1);
-    put_number(out, context.highest().len() as u64);
-    for (actor, counter) in context.highest() {
-        put_dot(out, &Dot { actor: *actor, counter: *counter }, number_of)?;
-    }
+    put_heard(out, context, number_of)
+}
+
+fn put_heard<E>(
+    out: &mut Vec<u8>,
+    context: &Context,
+    number_of: &mut impl FnMut(&Actor) -> Result<i64, E>,
+) -> Result<(), E> {
+    put_dots(out, &context.born().collect::<Vec<_>>(), number_of)?;
     put_dots(out, context.foreign(), number_of)
 }
 
@@ -363,11 +376,12 @@ impl<'a> Reader<'a> {
         let value = self.value(tags & KIND)?;
         let rank = if is_set(tags, 6) { value.mtime().ok_or(Malformed)? } else { self.time()? };
         let replaced = if is_set(base_tags, 4) { self.dots(actor_of)? } else { Vec::new() };
+        let heard = if is_set(base_tags, 5) { Some(Box::new(self.heard(actor_of)?)) } else { None };
         let base = self.content(base_tags & KIND)?;
         let born_at = if is_set(base_tags, 3) { Some(self.path()?) } else { None };
         let signature = Signature(if is_set(tags, 7) { Some(self.array()?) } else { None });
         let changed = Changed { content: is_set(tags, 3), mode: is_set(tags, 4), mtime: is_set(tags, 5) };
-        Ok(Version { dot, value, rank, replaced, base, changed, born_at, signature })
+        Ok(Version { dot, value, rank, replaced, heard, base, changed, born_at, signature })
     }
 
     fn value(&mut self, kind: u8) -> Decoded<Value> {
@@ -399,12 +413,14 @@ impl<'a> Reader<'a> {
     fn context(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Context> {
         match self.byte()? {
             0 => Ok(Context::default()),
-            1 => {
-                let highest = self.dots(actor_of)?.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
-                Ok(Context::from_parts(highest, self.dots(actor_of)?))
-            }
+            1 => self.heard(actor_of),
             _ => Err(Malformed),
         }
+    }
+
+    fn heard(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Context> {
+        let highest = self.dots(actor_of)?.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
+        Ok(Context::from_parts(highest, self.dots(actor_of)?))
     }
 
     fn dots(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Vec<Dot>> {
@@ -416,6 +432,14 @@ impl<'a> Reader<'a> {
         match self.number()? {
             0 => Err(Malformed),
             counter => Ok(Dot { actor, counter }),
+        }
+    }
+
+    /// A path, or none where there are no bytes.
+    fn copy(&mut self) -> Decoded<Option<SyncPath>> {
+        match self.bytes()? {
+            b"" => Ok(None),
+            bytes => SyncPath::parse(bytes).map(Some).map_err(|_| Malformed),
         }
     }
 

@@ -304,5 +304,8 @@ fn is_replaced(known: &Registers<'_>, path: &SyncPath, version: &Version) -> boo
     let mut settled = register.settled().iter().filter(|settled| settled.version.dot == version.dot);
     register.knows(version)
         && is_gone(register)
-        && settled.all(|settled| known.get(&settled.copy).is_some_and(|copy| is_gone(copy)))
+        && settled.all(|settled| {
+            let Some(copy) = &settled.copy else { return true };
+            known.get(copy).is_some_and(|copy| is_gone(copy))
+        })
 }

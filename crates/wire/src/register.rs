@@ -52,7 +52,7 @@ pub(crate) fn register_to_proto(register: &Register, actors: &mut ActorTable) ->
     let versions = register.versions().iter().map(|version| encode_version(version, actors)).collect();
     let settled = register.settled().iter().map(|settled| proto::Settled {
         version: Some(encode_version(&settled.version, actors)),
-        copy: settled.copy.as_bytes().to_vec(),
+        copy: settled.copy.as_ref().map(|copy| copy.as_bytes().to_vec()).unwrap_or_default(),
     });
     let settled = settled.collect();
     // What the versions imply is left out: the decoder hears of every dot that it meets.
@@ -100,7 +100,11 @@ fn decode_settled(bytes: &[u8], actors: &[Actor], budget: &mut Budget) -> Result
     let version = encoded.version.as_ref().ok_or(WireError::Invalid("settled without a version"))?;
     budget.take::<SyncPath>(1, encoded.copy.len())?;
     let version = decode_version(version, actors, budget)?;
-    Ok(Settled { version, copy: SyncPath::parse(&encoded.copy)? })
+    let copy = match &encoded.copy[..] {
+        b"" => None,
+        copy => Some(SyncPath::parse(copy)?),
+    };
+    Ok(Settled { version, copy })
 }
 
 fn unpack(mut packed: &[u8]) -> Result<Vec<u64>, WireError> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use file_sync_core::context::Context;
 use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use file_sync_core::version::{
     Actor, Changed, Content, ContentHash, DeviceId, Dot, Signature, Time, Value, Version,
@@ -69,6 +70,9 @@ pub(crate) fn encode_version(version: &Version, actors: &mut ActorTable) -> prot
         Content::Symlink(hash) => (3, hash.0.to_vec()),
     };
     let Changed { content, mode, mtime } = version.changed;
+    let heard = version.heard.as_deref();
+    let (heard, foreign) = heard.map(|heard| (heard.born().collect(), heard.foreign())).unwrap_or_default();
+    let heard: Vec<Dot> = heard;
     let implied_rank = version.value.mtime().unwrap_or_default();
     proto::Version {
         actor: actors.index(&version.dot.actor),
@@ -77,6 +81,8 @@ pub(crate) fn encode_version(version: &Version, actors: &mut ActorTable) -> prot
         rank: (version.rank != implied_rank)
             .then_some(proto::Time { seconds: version.rank.seconds, nanoseconds: version.rank.nanoseconds }),
         replaced: actors.flat(&version.replaced),
+        heard: actors.flat(&heard),
+        heard_foreign: actors.flat(foreign),
         base,
         base_hash,
         changed: u32::from(content) | u32::from(mode) << 1 | u32::from(mtime) << 2,
@@ -124,6 +130,7 @@ pub(crate) fn decode_version(
         value,
         rank,
         replaced: decode_flat(actors, &encoded.replaced, budget)?,
+        heard: decode_heard(encoded, actors, budget)?,
         base: decode_content(encoded.base, &encoded.base_hash)?,
         changed: Changed { content: changed(1), mode: changed(2), mtime: changed(4) },
         born_at: match &encoded.born_at[..] {
@@ -135,6 +142,17 @@ pub(crate) fn decode_version(
             bytes => Signature(Some(exact("signature", bytes)?)),
         },
     })
+}
+
+fn decode_heard(
+    encoded: &proto::Version,
+    actors: &[Actor],
+    budget: &mut Budget,
+) -> Result<Option<Box<Context>>, WireError> {
+    let heard = decode_flat(actors, &encoded.heard, budget)?;
+    let foreign = decode_flat(actors, &encoded.heard_foreign, budget)?;
+    let heard = heard.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
+    Ok(Some(Context::from_parts(heard, foreign)).filter(|heard| !heard.is_empty()).map(Box::new))
 }
 
 fn decode_value(encoded: Option<&proto::version::Value>) -> Result<Value, WireError> {

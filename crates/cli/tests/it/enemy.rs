@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use file_sync_core::context::Context;
-use file_sync_core::message::{Attach, Entries, Entry, Hello, Members, Message, Offer, Terms};
+use file_sync_core::message::{
+    Attach, Entries, Entry, Hello, Members, Message, Offer, PROTOCOL_VERSION, Terms,
+};
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{
@@ -61,21 +63,20 @@ impl Enemy {
     /// Connects and says what it is for.
     pub fn dial(&self, role: Role) -> Line {
         let mut line = Line { stream: self.tls() };
-        line.send(&encode_preamble(&Preamble { protocol_min: 1, protocol_max: 1, role }));
+        line.send(&encode_preamble(&Preamble {
+            protocol_min: PROTOCOL_VERSION,
+            protocol_max: PROTOCOL_VERSION,
+            role,
+        }));
         line
     }
 
     /// A link, hellos exchanged.
     pub fn link(&self, link: u64) -> Line {
-        self.link_speaking(link, 1)
-    }
-
-    /// The same, of a device that speaks the protocol up to this version.
-    pub fn link_speaking(&self, link: u64, protocol: u32) -> Line {
         let mut line = self.dial(Role::Control { link, incarnation: link });
         let answer = line.frame().map(|bytes| decode_answer(&bytes).expect("an answer"));
         assert!(matches!(answer, Some(Answer::Accepted { .. })), "{answer:?}");
-        line.say(&hello_speaking(protocol));
+        line.say(&hello());
         let hello = line.hear();
         assert!(matches!(hello, Some(Message::Hello(_))), "{hello:?}");
         line
@@ -91,12 +92,7 @@ impl Enemy {
 
     /// A link, as a member of the first directory that it is offered.
     pub fn member(&self, link: u64) -> (Line, DirectoryId) {
-        self.member_speaking(link, 1)
-    }
-
-    /// The same, of a device that speaks the protocol up to this version.
-    pub fn member_speaking(&self, link: u64, protocol: u32) -> (Line, DirectoryId) {
-        let mut line = self.link_speaking(link, protocol);
+        let mut line = self.link(link);
         let offers = line.until(|message| match message {
             Message::Offers(offers) => Some(offers),
             _ => None,
@@ -110,8 +106,11 @@ impl Enemy {
 
     /// A version of its own, at a path where nothing was.
     pub fn version(&self, directory: &DirectoryId, path: &SyncPath, counter: u64, value: Value) -> Version {
-        let actor = Actor { device: self.id(), epoch: 1 };
-        let mut version = unsigned(actor, counter, value);
+        self.replacing(directory, path, unsigned(Actor { device: self.id(), epoch: 1 }, counter, value))
+    }
+
+    /// The same, of what it says itself that it had seen.
+    pub fn replacing(&self, directory: &DirectoryId, path: &SyncPath, mut version: Version) -> Version {
         version.signature = Signature(Some(self.identity.sign(&signed_bytes(directory, path, &version))));
         version
     }
@@ -237,12 +236,8 @@ impl Line {
 
 /// What a device says first.
 pub fn hello() -> Message {
-    hello_speaking(1)
-}
-
-fn hello_speaking(protocol: u32) -> Message {
     Message::Hello(Hello {
-        protocol,
+        protocol: PROTOCOL_VERSION,
         name: "enemy\n\u{1b}[2J".to_owned(),
         software: "enemy 1".to_owned(),
         incarnation: 5,
@@ -275,6 +270,7 @@ pub fn unsigned(actor: Actor, counter: u64, value: Value) -> Version {
         value,
         rank: Time::default(),
         replaced: Vec::new(),
+        heard: None,
         base: Content::Absent,
         changed: Changed::ALL,
         born_at: None,

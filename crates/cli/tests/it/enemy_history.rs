@@ -79,21 +79,6 @@ fn reason_of(history: &Json, remote: &str) -> Option<String> {
 }
 
 #[test]
-fn h3_a_member_that_speaks_an_older_protocol_is_not_asked_and_that_is_said() {
-    let (alpha, _beta) = with_history();
-    let enemy = Enemy::paired(&alpha);
-    let (mut line, _) = enemy.member(1);
-    let asked = answering(enemy.content(1), |_| None);
-    let history = alpha.json(["history", &path_of(&alpha, "f")]);
-    assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "{history}");
-    let reason = reason_of(&history, "enemy").expect("it is named");
-    assert!(reason.contains("older"), "{reason}");
-    line.barrier(1); // It is still there.
-    drop(line);
-    assert_eq!(asked.join().expect("no panic"), 0);
-}
-
-#[test]
 fn h1_h3_what_hostile_members_tell_is_bounded_checked_and_named() {
     let (alpha, beta) = with_history();
     let enemy = Enemy::paired(&alpha);
@@ -110,7 +95,7 @@ fn h1_h3_what_hostile_members_tell_is_bounded_checked_and_named() {
         ("no path at all", outside, "says: "),
     ];
     for (link, (what, data, said)) in (10..).zip(answers) {
-        let (line, _) = enemy.member_speaking(link, 2);
+        let (line, _) = enemy.member(link);
         let asked = answering(enemy.content(link), move |_| Some(data.clone()));
         let history = alpha.json(["history", &file]);
         let reason = reason_of(&history, "enemy").unwrap_or_else(|| panic!("{what}: {history}"));
@@ -121,7 +106,7 @@ fn h1_h3_what_hostile_members_tell_is_bounded_checked_and_named() {
         assert!(asked.join().expect("no panic") > 0, "{what}");
     }
     // One that says nothing is waited for so long and no longer; one that goes on for ever likewise.
-    let (line, _) = enemy.member_speaking(30, 2);
+    let (line, _) = enemy.member(30);
     let asked = answering(enemy.content(30), |_| None);
     let start = Instant::now();
     let history = alpha.json(["history", &file]);
@@ -130,7 +115,7 @@ fn h1_h3_what_hostile_members_tell_is_bounded_checked_and_named() {
     assert!(reason.contains("not answered in time"), "{reason}");
     drop(line);
     asked.join().expect("no panic");
-    let (line, _) = enemy.member_speaking(31, 2);
+    let (line, _) = enemy.member(31);
     let mut seconds = 0;
     let asked = answering(enemy.content(31), move |_| {
         seconds += 2_000;
@@ -150,7 +135,7 @@ fn h1_h3_what_hostile_members_tell_is_bounded_checked_and_named() {
 fn v3_bytes_that_a_member_keeps_by_its_word_alone_are_placed_nowhere() {
     let (alpha, beta) = with_history();
     let enemy = Enemy::paired(&alpha);
-    let (line, _) = enemy.member_speaking(1, 2);
+    let (line, _) = enemy.member(1);
     let lies =
         [("small", &b"promised"[..], 8), ("large", b"promised as well", 1 << 30), ("f", b"old", 1 << 50)];
     let asked = answering(enemy.content(1), move |what| {
@@ -204,7 +189,7 @@ fn h4_what_is_kept_is_told_to_members_alone() {
             }
         }
     };
-    let mut line = enemy.link_speaking(1, 2);
+    let mut line = enemy.link(1);
     let directory = line.offers()[0].directory;
     assert_eq!(ask(1, directory), (Some(ContentError::NotHeld), Vec::new()), "it is no member yet");
     assert_eq!(ask(1, DirectoryId([7; 16])), (Some(ContentError::NotHeld), Vec::new()));
@@ -267,7 +252,7 @@ fn honest(what: &ContentWhat) -> Vec<u8> {
 fn s1_what_appears_or_is_edited_while_a_version_is_fetched_is_not_replaced() {
     let (alpha, beta) = with_lost_history();
     let enemy = Enemy::paired(&alpha);
-    let (line, _) = enemy.member_speaking(1, 2);
+    let (line, _) = enemy.member(1);
     let (here, there) = (alpha.root().to_owned(), beta.root().to_owned());
     // While it is asked for the bytes the user goes on, and that is found, and arrives at others.
     let asked = answering(enemy.content(1), move |what| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use file_sync_core::context::Context;
 use file_sync_core::message::{Entries, Entry, MESSAGE_BYTES_MAX, Member, Message};
 use file_sync_core::path::SyncPath;
-use file_sync_core::register::Register;
+use file_sync_core::register::{Register, Settled};
 use file_sync_core::version::{Actor, ContentHash, DeviceId, DirectoryId, Signature, Time, Value, Version};
 use file_sync_wire::content::{
     ContentError, ContentFrame, ContentPiece, ContentRequest, ContentWhat, decode_content_frame,
@@ -171,6 +171,60 @@ fn h5_versions_in_anothers_name_are_taken_by_nobody() {
                     from-beta-after-forgery \"after-forgery\"";
     holds(&alpha.root(), expected);
     println!("hostile: {n_forged} versions in others' names, none taken");
+}
+
+/// What a member says to be gone goes if somebody who had seen it wrote what stands there instead.
+#[test]
+fn h5_nobody_drops_a_version_by_saying_that_it_was_replaced() {
+    let (alpha, beta) = sharing();
+    for name in ["said", "beside", "renamed"] {
+        alpha.user().write(name, "alpha's", JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    let enemy = Enemy::paired(&alpha);
+    let (mut line, directory) = enemy.member(1);
+    let mut heard = std::collections::BTreeMap::new();
+    while heard.len() < 3 {
+        let told = line.until(|message| match message {
+            Message::Entries(entries) => Some(entries.entries),
+            _ => None,
+        });
+        heard.extend(told.into_iter().map(|entry| (entry.path.to_string(), entry.register)));
+    }
+    let said = |name: &str, versions: Vec<Version>, settled: Vec<Settled>| {
+        let register = Register::from_parts(versions, heard[name].context().clone(), settled);
+        Entry { path: path(name), register, holds: true }
+    };
+    let its_own = enemy.version(&directory, &path("beside"), 1, file(b"its own", 7));
+    let renamed = Settled { version: heard["renamed"].versions()[0].clone(), copy: Some(path("away")) };
+    let lies = vec![
+        said("said", Vec::new(), Vec::new()),
+        said("beside", vec![its_own], Vec::new()),
+        said("renamed", Vec::new(), vec![renamed]),
+    ];
+    let last = line.announce(directory, 0, lies);
+    line.barrier(1);
+    eventually(PATIENCE, || {
+        let told = problems(&alpha);
+        let n_told = told.matches("nobody is known to have done so").count();
+        if n_told == 3 { Ok(()) } else { Err(told) }
+    });
+    others_go_on(&alpha, &beta, "after-lies");
+    for device in [&alpha, &beta] {
+        for name in ["said", "beside", "renamed"] {
+            assert_eq!(device.user().read(name), b"alpha's", "{name}");
+        }
+    }
+    // What it has seen it may replace, in its own name.
+    let replaced = vec![heard["said"].versions()[0].dot];
+    let actor = Actor { device: enemy.id(), epoch: 1 };
+    let version = Version { replaced, ..unsigned(actor, 2, DIRECTORY) };
+    let version = enemy.replacing(&directory, &path("said"), version);
+    line.announce(directory, last, vec![said("said", vec![version], Vec::new())]);
+    eventually(PATIENCE, || {
+        let is_there = [&alpha, &beta].iter().all(|device| device.root().join("said").is_dir());
+        if is_there { Ok(()) } else { Err(problems(&alpha)) }
+    });
 }
 
 #[test]

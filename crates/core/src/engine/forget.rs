@@ -138,7 +138,7 @@ impl Engine {
     fn is_about_something(&self, path: &SyncPath) -> bool {
         let settles = |origin: &SyncPath| {
             let settled = self.tree.get(origin).map(|node| node.register.settled()).unwrap_or_default();
-            settled.iter().any(|settled| settled.copy == *path)
+            settled.iter().any(|settled| settled.copy.as_ref() == Some(path))
         };
         // The directory may be wanted again by what somebody still does below it, and then as it was.
         let has_below = self.tree.below(path).next().is_some();

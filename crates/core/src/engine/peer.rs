@@ -325,14 +325,16 @@ impl Engine {
             return Lost::Nothing; // It says nothing.
         }
         let lost = self.lost_by(&register);
-        let refusal = self.refusal(&from, &path, &register, lost);
-        if let Some(peer) = self.peers.get_mut(&from) {
-            if let Some(refusal) = refusal {
+        let taken = self.taken(&from, &path, register, lost);
+        let Some(peer) = self.peers.get_mut(&from) else { return Lost::Nothing };
+        let register = match taken {
+            Ok(register) => register,
+            Err(refusal) => {
                 peer.refuse(path, number, refusal);
                 return Lost::Nothing;
             }
-            peer.is_taken_in(&path);
-        }
+        };
+        peer.is_taken_in(&path);
         if self.has_forgotten_replacement(&from, &path, &register) {
             self.number(&path);
         }
@@ -545,7 +547,7 @@ pub(super) fn only_by(
     let settled: Vec<_> =
         register.settled().iter().filter(|settled| is_lost(&settled.version.dot)).cloned().collect();
     // What it had settled replaced what it replaced all the same. What was written elsewhere replaced nothing here.
-    let is_copy = |settled: &&Settled| is_copy_of(&settled.copy, path);
+    let is_copy = |settled: &&Settled| settled.copy.as_ref().is_some_and(|copy| is_copy_of(copy, path));
     let settled_here = settled.iter().filter(is_copy).map(|settled| &settled.version);
     let said: Vec<&Version> =
         versions.iter().chain(settled_here).filter(|version| !version.is_foreign()).collect();

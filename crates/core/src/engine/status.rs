@@ -186,6 +186,10 @@ impl Engine {
             message: match refusal {
                 Refusal::TooLong => "a remote has too many versions of it: not taken in",
                 Refusal::Untrue => "a remote speaks of versions that this device never made: not taken in",
+                Refusal::Unproved => {
+                    "a remote says that what is here was replaced, deleted or moved, and nobody is known to have done so: \
+                     not taken in"
+                }
                 Refusal::TooMuch => {
                     "a remote has announced more than there is memory for: not taken in; restart the server with a \
                      higher --announced-max, or remove that remote"

@@ -73,8 +73,9 @@ impl Tree {
         let landed = self.landed(path);
         let mut shown: BTreeMap<SyncPath, BTreeMap<Dot, &Version>> = BTreeMap::new();
         for settled in node.register.settled() {
-            if is_copy_of(&settled.copy, path) && settled.version.value.is_present() {
-                shown.entry(settled.copy.clone()).or_default().insert(settled.version.dot, &settled.version);
+            let Some(copy) = settled.copy.as_ref().filter(|copy| is_copy_of(copy, path)) else { continue };
+            if settled.version.value.is_present() {
+                shown.entry(copy.clone()).or_default().insert(settled.version.dot, &settled.version);
             }
         }
         for loser in &projection.losers {

@@ -74,7 +74,7 @@ mod tests {
 
     fn version(own: Dot, value: Value, changed: Changed, replaced: Vec<Dot>) -> Version {
         let (rank, base, signature) = (Time::default(), Content::Absent, Signature(None));
-        Version { dot: own, value, rank, replaced, base, changed, born_at: None, signature }
+        Version { dot: own, value, rank, replaced, heard: None, base, changed, born_at: None, signature }
     }
 
     const DIRECTORY: Value = Value::Directory { mode: 0o755 };

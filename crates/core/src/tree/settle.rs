@@ -12,6 +12,7 @@ use crate::path::SyncPath;
 use crate::projection::{Projection, hidden};
 use crate::register::Register;
 use crate::version::{Content, Dot, Version};
+use crate::witness;
 
 /// Versions that move from one path to others.
 type Moves = BTreeMap<SyncPath, Vec<Dot>>;
@@ -217,6 +218,7 @@ impl Tree {
         let mut register = self.register(path);
         let mut standing = self.standing(path);
         standing.retain(|version| Some(version.dot) != written);
+        let mut gone = Vec::new();
         loop {
             let hidden_now: BTreeSet<Dot> = hidden(&standing, register.settled()).into_iter().collect();
             let is_shown = |dot: &Dot| hidden_before.contains(dot) && !hidden_now.contains(dot);
@@ -224,10 +226,13 @@ impl Tree {
             if shown.is_empty() {
                 break;
             }
+            gone.extend(shown.iter().filter_map(|dot| register.get(dot).cloned()));
             // What they hid in turn would show next.
             standing.retain(|version| !shown.contains(&version.dot));
             register.remove(&shown);
         }
+        written.iter().for_each(|dot| register.attest(dot));
+        gone.into_iter().for_each(|version| witness::keep(path, version, &mut register));
         self.put_register(path, register);
     }
 }

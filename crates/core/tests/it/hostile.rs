@@ -18,7 +18,17 @@ fn version(counter: u64, value: Value, base: Content) -> Version {
     let actor = Actor { device: DeviceId([9; 32]), epoch: 1 };
     let (rank, signature) = (Time { seconds: 5, nanoseconds: 0 }, Signature(None));
     let dot = Dot { actor, counter };
-    Version { dot, value, rank, replaced: Vec::new(), base, changed: Changed::ALL, born_at: None, signature }
+    Version {
+        dot,
+        value,
+        rank,
+        replaced: Vec::new(),
+        heard: None,
+        base,
+        changed: Changed::ALL,
+        born_at: None,
+        signature,
+    }
 }
 
 fn written(counter: u64) -> Version {
@@ -26,7 +36,7 @@ fn written(counter: u64) -> Version {
 }
 
 fn settled(counter: u64, copy: &SyncPath) -> Register {
-    let settled = Settled { version: written(counter), copy: copy.clone() };
+    let settled = Settled { version: written(counter), copy: Some(copy.clone()) };
     Register::from_parts(vec![written(counter + 1000)], Context::default(), vec![settled])
 }
 

@@ -134,7 +134,7 @@ fn hash_register(register: &Register, hasher: &mut DefaultHasher) {
     let hash_version = |version: &Version, hasher: &mut DefaultHasher| {
         (version.dot, &version.value, version.rank, &version.replaced, version.base, version.changed)
             .hash(hasher);
-        version.born_at.hash(hasher);
+        (&version.heard, &version.born_at).hash(hasher);
     };
     register.context().hash(hasher);
     register.versions().iter().for_each(|version| hash_version(version, hasher));

@@ -85,6 +85,7 @@ fn edit(path: &SyncPath, n: u64) -> Event {
         value: Value::Symlink { target: format!("{n}").into_bytes().into() },
         rank: Time::default(),
         replaced: (1..n).map(|counter| Dot { actor, counter }).collect(),
+        heard: None,
         base: Content::Absent,
         changed: Changed::ALL,
         born_at: None,

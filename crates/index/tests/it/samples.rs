@@ -47,6 +47,7 @@ pub fn version(dot: Dot, value: Value) -> Version {
         rank: value.mtime().unwrap_or_default(),
         value,
         replaced: Vec::new(),
+        heard: None,
         base: Content::Absent,
         changed: Changed::ALL,
         born_at: None,
@@ -93,7 +94,7 @@ pub fn odd_rows() -> Vec<Row> {
     let gone = version(dot(2, 5), Value::Absent { directory_mode: Some(0o755) });
     let wide =
         Context::from_parts(vec![(dot(1, 0).actor, 9), (dot(4, 0).actor, 77)], vec![dot(3, 12), dot(3, 13)]);
-    let settled = Settled { version: edit.clone(), copy: path(b"copy\xfe/of") };
+    let settled = Settled { version: edit.clone(), copy: Some(path(b"copy\xfe/of")) };
     let registers = [
         register(vec![edit.clone()]),
         register(vec![link.clone()]),

@@ -96,9 +96,7 @@ impl Link {
         }
     }
 
-    /// Fetches a page of what the remote keeps of a path. To be asked of nobody that speaks less than protocol
-    /// [`PROTOCOL_TELLING_KEPT`](file_sync_core::message::PROTOCOL_TELLING_KEPT). That the page answers the question is for
-    /// the caller to see.
+    /// Fetches a page of what the remote keeps of a path. That the page answers the question is for the caller to see.
     ///
     /// # Errors
     /// [`FetchError::NotHeld`] where the remote tells this device nothing of that directory.

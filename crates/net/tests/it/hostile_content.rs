@@ -1,6 +1,7 @@
 //! Content connections to a paired device that keeps to nothing.
 
 use bytes::Bytes;
+use file_sync_core::message::PROTOCOL_VERSION;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
 use file_sync_net::{FetchError, Link, NetEvent, Timing};
@@ -124,7 +125,11 @@ async fn h3_content_connections_are_counted_and_belong_to_a_link() {
         dialing.spawn(async move {
             let mut raw = Raw::connect_with(hostile, crate::raw::tcp(1, address).await).await.unwrap();
             let role = Role::Content { link: LINK };
-            let preamble = file_sync_wire::preamble::Preamble { protocol_min: 1, protocol_max: 1, role };
+            let preamble = file_sync_wire::preamble::Preamble {
+                protocol_min: PROTOCOL_VERSION,
+                protocol_max: PROTOCOL_VERSION,
+                role,
+            };
             raw.send(&file_sync_wire::preamble::encode_preamble(&preamble)).await;
             (raw.answer().await, raw)
         });

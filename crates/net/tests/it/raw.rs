@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use file_sync_core::message::PROTOCOL_VERSION;
 use file_sync_core::message::{Hello, Message};
 use file_sync_wire::content::{
     ContentFrame, ContentPiece, ContentRequest, decode_content_frame, encode_content_frame,
@@ -107,7 +108,12 @@ impl Raw {
 
     pub(crate) async fn asking(home: &Home, to: SocketAddr, role: Role) -> Raw {
         let mut raw = Raw::connect(home, to).await;
-        raw.send(&encode_preamble(&Preamble { protocol_min: 1, protocol_max: 1, role })).await;
+        raw.send(&encode_preamble(&Preamble {
+            protocol_min: PROTOCOL_VERSION,
+            protocol_max: PROTOCOL_VERSION,
+            role,
+        }))
+        .await;
         raw
     }
 

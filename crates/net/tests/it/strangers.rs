@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use file_sync_core::message::PROTOCOL_VERSION;
 use file_sync_net::{NetEvent, Timing};
 use file_sync_wire::preamble::{PairRole, Preamble, Role, encode_preamble};
 use rustls::pki_types::PrivateKeyDer;
@@ -139,7 +140,12 @@ async fn h2_one_address_does_not_keep_others_out() {
         let stream = tcp(2, device.address()).await;
         if let Ok(mut raw) = Raw::connect_with(config(&home), stream).await {
             let role = Role::Control { link: 1, incarnation: 1 };
-            raw.send(&encode_preamble(&Preamble { protocol_min: 1, protocol_max: 1, role })).await;
+            raw.send(&encode_preamble(&Preamble {
+                protocol_min: PROTOCOL_VERSION,
+                protocol_max: PROTOCOL_VERSION,
+                role,
+            }))
+            .await;
             if raw.answer().await.is_some() {
                 break;
             }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use file_sync_core::message::PROTOCOL_TELLING_KEPT;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId, Time, Value};
 use file_sync_index::Directory;
@@ -77,9 +76,6 @@ impl House {
         };
         if !self.is_up_in(device, directory) {
             return Err("the directory is not offered to it".to_owned());
-        }
-        if connected.protocol < PROTOCOL_TELLING_KEPT {
-            return Err("its file-sync is older, and does not tell".to_owned());
         }
         Ok(connected.link.clone())
     }

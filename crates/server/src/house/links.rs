@@ -36,8 +36,6 @@ const PEEK_UNREAD_PAUSE: Duration = Duration::from_millis(100);
 /// A remote that is connected.
 pub(super) struct Connected {
     pub(super) link: Link,
-    /// The newest protocol version that it speaks.
-    pub(super) protocol: u32,
     outbox: Outbox,
     /// What it offers to this device; none until it has said.
     pub(super) offers: Option<Vec<Offer>>,
@@ -54,11 +52,10 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    fn new(link: Link, protocol: u32) -> Connected {
+    fn new(link: Link) -> Connected {
         let outbox = Outbox::new(link.clone());
         Connected {
             link,
-            protocol,
             outbox,
             offers: None,
             barrier_asked: 0,
@@ -148,7 +145,7 @@ impl House {
 
     fn on_up(&mut self, device: DeviceId, link: Link, hello: Hello) {
         self.on_down(device);
-        self.links.insert(device, Connected::new(link, hello.protocol));
+        self.links.insert(device, Connected::new(link));
         self.remember_addresses(&device, hello.addresses);
         self.send_offers(&device);
         for directory in self.room_ids(|_| true) {

@@ -98,6 +98,7 @@ mod tests {
             value: Value::Directory { mode: 0o755 },
             rank: Time { seconds: 1, nanoseconds: 2 },
             replaced: Vec::new(),
+            heard: None,
             base: Content::Absent,
             changed: Changed::ALL,
             born_at: None,

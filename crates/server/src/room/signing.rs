@@ -102,6 +102,7 @@ mod tests {
             value: Value::Directory { mode: 0o755 },
             rank: Time::default(),
             replaced: Vec::new(),
+            heard: None,
             base: Content::Absent,
             changed: Changed::ALL,
             born_at: None,

@@ -52,6 +52,7 @@ fn version(actor: Actor, counter: u64) -> Version {
         value: Value::Directory { mode: 0o755 },
         rank: Time::default(),
         replaced: Vec::new(),
+        heard: None,
         base: Content::Absent,
         changed: Changed::ALL,
         born_at: None,

@@ -104,6 +104,7 @@ fn many_deletes(actor_epoch: u64, n: u64) -> Register {
         value: Value::ABSENT,
         rank: Time::default(),
         replaced: Vec::new(),
+        heard: None,
         base: Content::Absent,
         changed: Changed::ALL,
         born_at: None,

@@ -111,13 +111,26 @@ impl Generator {
         KeptPlace { path: self.path(), at: self.time() }
     }
 
+    fn heard(&mut self) -> Option<Box<Context>> {
+        let highest = self.many(3, Generator::dot).into_iter().map(|dot| (dot.actor, dot.counter)).collect();
+        let heard = Context::from_parts(highest, self.many(3, Generator::dot));
+        Some(Box::new(heard)).filter(|heard| !heard.is_empty())
+    }
+
     pub fn version(&mut self) -> Version {
+        let version = self.version_of_layout_1();
+        Version { heard: if self.coin() { self.heard() } else { None }, ..version }
+    }
+
+    /// A version whose author had heard of nothing that it does not replace.
+    pub fn version_of_layout_1(&mut self) -> Version {
         let value = self.value();
         Version {
             dot: self.dot(),
             rank: if self.coin() { value.mtime().unwrap_or_default() } else { self.time() },
             value,
             replaced: self.many(4, Generator::dot),
+            heard: None,
             base: match self.below(4) {
                 0 => Content::Absent,
                 1 => Content::Directory,
@@ -134,7 +147,7 @@ impl Generator {
         let highest = self.many(4, Generator::dot).into_iter().map(|dot| (dot.actor, dot.counter));
         let context = Context::from_parts(highest.collect(), self.many(4, Generator::dot));
         let versions = self.many(4, Generator::version);
-        let settled = self.many(3, |g| Settled { version: g.version(), copy: g.path() });
+        let settled = self.many(3, |g| Settled { version: g.version(), copy: g.coin().then(|| g.path()) });
         Register::from_parts(versions, context, settled)
     }
 

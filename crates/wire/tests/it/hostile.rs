@@ -55,9 +55,15 @@ fn h1_hostile_paths_do_not_decode() {
     ];
     for (path, error) in cases {
         assert_eq!(decode_message(&batch(path, &good)), Err(WireError::Path(error.clone())), "{path:?}");
-        let settled = field(4, &[field(1, &[small(2, 1), field(3, &[])].concat()), field(2, path)].concat());
-        assert_eq!(decode_message(&batch(b"a", &settled)), Err(WireError::Path(error.clone())), "{path:?}");
+        // What was settled may be shown nowhere, and what was written may have been so here.
         if !path.is_empty() {
+            let settled =
+                field(4, &[field(1, &[small(2, 1), field(3, &[])].concat()), field(2, path)].concat());
+            assert_eq!(
+                decode_message(&batch(b"a", &settled)),
+                Err(WireError::Path(error.clone())),
+                "{path:?}"
+            );
             let born = version(&[field(3, &[]), field(12, path)]);
             assert_eq!(decode_message(&batch(b"a", &born)), Err(WireError::Path(error)), "{path:?}");
         }

@@ -99,6 +99,7 @@ fn a_fresh_file_costs_less_than_200_bytes_with_its_signature() {
             value: Value::File { content: ContentHash([1; 32]), length: 4096, mode: 0o644, mtime },
             rank: mtime,
             replaced: vec![],
+            heard: None,
             base: Content::Absent,
             changed: Changed::ALL,
             born_at: None,
@@ -153,10 +154,42 @@ fn the_signed_layout_never_changes() {
     let mut generator = Generator::seeded(42);
     let mut hasher_input = Vec::new();
     for _ in 0..50 {
-        let version = generator.version();
+        let version = generator.version_of_layout_1();
         let path = generator.path();
         hasher_input.extend(signed_bytes(&DirectoryId([3; 16]), &path, &version));
     }
     let digest = ContentHash::of(&hasher_input).to_string();
     assert_eq!(digest, "92c8948f4ef21a25def3121d79c0cca1d5b978734ed30c1bd49736fdcf4ec71d");
+    let (version, path) = (of_layout_2(), SyncPath::parse(b"a/b").expect("a good path"));
+    let digest = ContentHash::of(&signed_bytes(&DirectoryId([3; 16]), &path, &version)).to_string();
+    assert_eq!(digest, "cae3d94fd525e618581463d532156f658ebe5439bbe5ebb07a81deabdc525dcb");
+}
+
+fn of_layout_2() -> Version {
+    let mut generator = Generator::seeded(42);
+    let mut version = generator.version_of_layout_1();
+    let actor = |device: u8| Actor { device: DeviceId([device; 32]), epoch: 7 };
+    let foreign = vec![Dot { actor: actor(6), counter: 9 }];
+    version.heard = Some(Box::new(Context::from_parts(vec![(actor(4), 5), (actor(5), 8)], foreign)));
+    version
+}
+
+#[test]
+fn h5_what_an_author_had_heard_of_is_signed() {
+    let (version, path) = (of_layout_2(), SyncPath::parse(b"a/b").expect("a good path"));
+    let heard = version.heard.clone().expect("it has heard of something");
+    let bytes_of = |heard: Context| {
+        let heard = Some(heard).filter(|heard| !heard.is_empty()).map(Box::new);
+        signed_bytes(&DirectoryId([3; 16]), &path, &Version { heard, ..version.clone() })
+    };
+    let more = |born: Option<Dot>, foreign: Option<Dot>| {
+        let mut heard = (*heard).clone();
+        born.into_iter().for_each(|dot| heard.insert_born(dot));
+        foreign.into_iter().for_each(|dot| heard.insert_foreign(dot));
+        heard
+    };
+    let dot = Dot { actor: Actor { device: DeviceId([9; 32]), epoch: 1 }, counter: 1 };
+    let all = [Context::default(), more(None, None), more(Some(dot), None), more(None, Some(dot))];
+    let texts: std::collections::BTreeSet<Vec<u8>> = all.into_iter().map(bytes_of).collect();
+    assert_eq!(texts.len(), 4);
 }

@@ -103,6 +103,8 @@ pub(in crate::engine) enum Refusal {
     TooMuch,
     /// It speaks of versions of this device that it never made.
     Untrue,
+    /// It takes for gone what nobody is known to have replaced.
+    Unproved,
 }
 
 impl Peer {

@@ -7,6 +7,7 @@ use crate::path::SyncPath;
 use crate::register::Register;
 use crate::size::entry_bytes_max;
 use crate::version::{DeviceId, Dot, Version};
+use crate::witness::{Unproved, believed};
 
 /// An entry that would get longer than this is not taken in, so that all that is can be passed on.
 const ENTRY_BYTES_MAX: usize = 2 << 20;
@@ -52,20 +53,26 @@ impl Engine {
         EPOCH_PAUSE_MS + self.tree.n_paths() as u64
     }
 
-    pub(super) fn refusal(
+    /// What of a remote's register is taken in, or why it is not.
+    pub(super) fn taken(
         &self,
         from: &DeviceId,
         path: &SyncPath,
-        register: &Register,
+        register: Register,
         lost: Lost,
-    ) -> Option<Refusal> {
+    ) -> Result<Register, Refusal> {
         if lost == Lost::OnItsWord && self.epochs_pace.due_ms(self.epoch_pause_ms()) > self.now.monotonic_ms {
-            return Some(Refusal::Untrue);
+            return Err(Refusal::Untrue);
         }
-        if self.would_be_too_long(path, register) {
-            return Some(Refusal::TooLong);
+        let known = self.tree.get(path).map(|node| &node.register);
+        let register = match self.config.only_author {
+            Some(_) => register, // What the author says, or follows from what it wrote, by now.
+            None => believed(path, register, known).map_err(|Unproved| Refusal::Unproved)?,
+        };
+        if self.would_be_too_long(path, &register) {
+            return Err(Refusal::TooLong);
         }
-        self.would_be_too_much(from, path, register).then_some(Refusal::TooMuch)
+        if self.would_be_too_much(from, path, &register) { Err(Refusal::TooMuch) } else { Ok(register) }
     }
 
     /// True for a register by which its sender would have made this directory take more than three quarters of what all

@@ -150,6 +150,7 @@ impl Engine {
             },
             rank: local.stat.mtime,
             replaced: Vec::new(),
+            heard: None,
             base: Content::Absent,
             changed: Changed::ALL,
             born_at: None,
