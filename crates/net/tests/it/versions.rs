@@ -10,14 +10,14 @@ fn speaking(protocols: std::ops::RangeInclusive<u32>) -> Device {
 
 #[tokio::test]
 async fn devices_without_a_common_version_say_so_on_both_sides() {
-    let (mut old, mut new) = (speaking(1..=1), speaking(2..=3));
+    let (mut old, mut new) = (speaking(3..=3), speaking(4..=5));
     old.trusts(&new);
     new.trusts(&old);
     let proxy = Proxy::to(new.address()).unwrap();
     old.dials(&new, proxy.address());
     for device in [&mut old, &mut new] {
         let reason = device.refused().await;
-        assert!(reason.contains("dialing device speaks 1 to 1, the listening one 2 to 3"), "{reason}");
+        assert!(reason.contains("dialing device speaks 3 to 3, the listening one 4 to 5"), "{reason}");
         assert!(reason.contains("update file-sync on the dialing device"), "{reason}");
     }
     // It keeps trying, since the other may be updated, and tells its user once.
@@ -37,7 +37,7 @@ async fn devices_without_a_common_version_say_so_on_both_sides() {
 
 #[tokio::test]
 async fn the_newer_listener_names_itself_when_it_is_the_old_one() {
-    let (mut old, mut new) = (speaking(1..=1), speaking(2..=3));
+    let (mut old, mut new) = (speaking(3..=3), speaking(4..=5));
     old.trusts(&new);
     new.trusts(&old);
     new.dials(&old, old.address());
@@ -47,7 +47,7 @@ async fn the_newer_listener_names_itself_when_it_is_the_old_one() {
 
 #[tokio::test]
 async fn devices_with_a_common_version_link() {
-    let (mut old, mut new) = (speaking(1..=2), speaking(2..=3));
+    let (mut old, mut new) = (speaking(3..=4), speaking(4..=5));
     old.trusts(&new);
     new.trusts(&old);
     old.dials(&new, new.address());
