@@ -70,8 +70,6 @@ pub struct Tree {
     stale: BTreeSet<SyncPath>,
     /// Whose disk this is; what it has written itself is not weighed.
     own: Option<DeviceId>,
-    /// Nobody else's word counts here: what this device's versions do not name as replaced, nobody takes for replaced.
-    pub(crate) is_sole_author: bool,
     /// What others have made this tree take, in bytes of memory.
     announced_bytes: usize,
 }
@@ -328,15 +326,7 @@ impl Tree {
                 || is_made(Mistake::AllTakenForSeen)
         };
         let seen: Vec<&Version> = register.versions().iter().filter(is_seen).collect();
-        let context = register.context();
-        let highest =
-            context.highest().iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter });
-        let is_unseen =
-            |dot: &&Dot| register.get(dot).is_some() && !seen.iter().any(|version| version.dot == **dot);
-        let dealt_with = context.foreign().iter().filter(|dot| !is_unseen(dot)).copied();
-        let earlier = highest.chain(dealt_with);
-        let earlier: Vec<Dot> = if self.is_sole_author { earlier.collect() } else { Vec::new() };
-        let replaced = replaced::replaced(&seen, act.changed, &earlier);
+        let replaced = replaced::replaced(&seen, act.changed);
         let n_kept = usize::from(is_made(Mistake::SeenDotKept));
         let seen: Vec<Dot> = seen.into_iter().map(|version| version.dot).skip(n_kept).collect();
         let value = complete(act.value, act.changed, act.before, &projection.value);

@@ -547,23 +547,16 @@ pub(super) fn only_by(
     let settled: Vec<_> =
         register.settled().iter().filter(|settled| is_lost(&settled.version.dot)).cloned().collect();
     // What it had settled replaced what it replaced all the same. What was written elsewhere replaced nothing here.
-    let is_copy = |settled: &&Settled| settled.copy.as_ref().is_some_and(|copy| is_copy_of(copy, path));
-    let settled_here = settled.iter().filter(is_copy).map(|settled| &settled.version);
+    let is_here = |settled: &&Settled| settled.copy.as_ref().is_none_or(|copy| is_copy_of(copy, path));
+    let settled_here = settled.iter().filter(is_here).map(|settled| &settled.version);
     let said: Vec<&Version> =
         versions.iter().chain(settled_here).filter(|version| !version.is_foreign()).collect();
-    let replaced = || said.iter().flat_map(|version| &version.replaced).filter(|dot| is_by(dot));
-    let highest = replaced().map(|dot| (dot.actor, dot.counter)).collect();
-    // Among them what it had settled here before it deleted or edited that: of the dots that it names of one life, the
-    // lowest and the highest stand for those between.
-    let named = replaced().filter(|dot| is_lost(dot));
-    let is_between = |dot: &&Dot| {
-        said.iter().any(|version| {
-            let of_life = || version.replaced.iter().filter(|named| named.actor == dot.actor);
-            of_life().any(|low| low.counter <= dot.counter)
-                && of_life().any(|high| dot.counter <= high.counter)
-        })
-    };
-    let between = register.context().foreign().iter().filter(|dot| is_lost(dot)).filter(is_between);
-    let foreign = named.chain(between).copied().collect();
+    let replaced = said.iter().flat_map(|version| version.replaced.iter().copied());
+    let heard = || said.iter().filter_map(|version| version.heard.as_deref());
+    let highest: Vec<Dot> = replaced.chain(heard().flat_map(Context::born)).filter(is_by).collect();
+    // Among them what it had settled here before it deleted or edited that.
+    let gone = heard().flat_map(Context::foreign).copied();
+    let foreign = highest.iter().copied().chain(gone).filter(is_lost).collect();
+    let highest = highest.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
     Register::from_parts(versions, Context::from_parts(highest, foreign), settled)
 }

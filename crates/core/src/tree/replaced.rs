@@ -15,10 +15,7 @@ const ACTORS_MAX: usize = 256;
 /// A value carries on what led to the bytes that it replaces, back to a delete or to nothing. A change of metadata alone
 /// names the writes of its bytes only: neither other changes of metadata, which who replaces the bytes need not have
 /// seen, nor a delete that they outlived.
-///
-/// Where the author's word alone counts, nothing else says that what the author wrote in earlier lives was replaced:
-/// `earlier` is all that is known of these at the path, what was settled there and deleted too, and named whatever it is.
-pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[Dot]) -> Vec<Dot> {
+pub(super) fn replaced(seen: &[&Version], changed: Changed) -> Vec<Dot> {
     let mut ranges = Ranges::default();
     for version in seen {
         let is_write = version.value.is_present() && version.changed.content;
@@ -26,7 +23,6 @@ pub(super) fn replaced(seen: &[&Version], changed: Changed, earlier: &[Dot]) -> 
             ranges.name(&version.dot);
         }
     }
-    earlier.iter().for_each(|dot| ranges.name(dot));
     let of_values = seen.iter().filter(|version| version.value.is_present());
     of_values.flat_map(|version| &version.replaced).for_each(|dot| ranges.carry(dot));
     ranges.ends()
@@ -81,7 +77,7 @@ mod tests {
     const METADATA: Changed = Changed { content: false, mode: true, mtime: false };
 
     fn check(seen: &Version, changed: Changed, expected: &[Dot]) {
-        assert_eq!(replaced(&[seen], changed, &[]), expected);
+        assert_eq!(replaced(&[seen], changed), expected);
     }
 
     #[test]
@@ -107,21 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn s1_a_sole_author_names_all_that_is_known_of_earlier_lives() {
-        let deleted = version(dot(1, 9), Value::ABSENT, Changed::ALL, vec![dot(2, 2)]);
-        let earlier = [dot(2, 2), dot(1, 9)];
-        assert_eq!(replaced(&[&deleted], Changed::ALL, &earlier), [dot(1, 9), dot(2, 2)]);
-        assert_eq!(replaced(&[&deleted], METADATA, &earlier), [dot(2, 2), dot(1, 9)]);
-    }
-
-    #[test]
     fn of_many_lives_those_seen_are_named_and_the_newest_carried_on() {
         let life = |epoch: u64| Dot { actor: Actor { epoch, ..dot(1, 0).actor }, counter: epoch };
         let mut seen = version(life(0), DIRECTORY, Changed::ALL, Vec::new());
         for epoch in 1..1_000 {
-            seen = version(life(epoch), DIRECTORY, Changed::ALL, replaced(&[&seen], Changed::ALL, &[]));
+            seen = version(life(epoch), DIRECTORY, Changed::ALL, replaced(&[&seen], Changed::ALL));
         }
-        let named = replaced(&[&seen], Changed::ALL, &[]);
+        let named = replaced(&[&seen], Changed::ALL);
         let newest: Vec<Dot> = (0..ACTORS_MAX as u64).map(|age| life(999 - age)).collect();
         assert_eq!(named, newest);
     }
