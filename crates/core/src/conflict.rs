@@ -66,7 +66,9 @@ pub fn is_copy_of(copy: &SyncPath, path: &SyncPath) -> bool {
 
 /// True if a version written at `born_at` may have become a conflict copy's own at `copy`, also by way of other copies.
 pub fn may_have_landed(copy: &SyncPath, born_at: &SyncPath) -> bool {
-    has_stamp(copy) && (copy.parent() == born_at.parent() || (copy.depth() == 1 && is_near_limit(born_at)))
+    copy != born_at
+        && has_stamp(copy)
+        && (copy.parent() == born_at.parent() || (copy.depth() == 1 && is_near_limit(born_at)))
 }
 
 /// The paths of which something may have been shown at `copy`, nearest first: its name without one or more stamps.

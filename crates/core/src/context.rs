@@ -45,7 +45,7 @@ impl Context {
         if is_foreign { self.has_foreign(dot) } else { self.has_born(dot) }
     }
 
-    /// The foreign dots.
+    /// The foreign dots, in order.
     pub fn foreign(&self) -> &[Dot] {
         &self.foreign
     }

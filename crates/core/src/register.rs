@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::version::{Dot, Version};
-use crate::witness;
 
 /// What is known of one path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -59,6 +58,11 @@ impl Register {
     /// What was settled from here, ordered by dot and copy.
     pub fn settled(&self) -> &[Settled] {
         &self.settled
+    }
+
+    /// True if a version with this dot was settled from here.
+    pub(crate) fn has_settled(&self, dot: &Dot) -> bool {
+        self.settled.binary_search_by(|settled| settled.version.dot.cmp(dot)).is_ok()
     }
 
     /// True if nothing was ever written here.
@@ -140,14 +144,6 @@ impl Register {
         }
         version.born_at.get_or_insert_with(|| here.clone());
         Some(version)
-    }
-
-    /// Notes with a version just written what its author had heard of here that is gone, and that it does not name as
-    /// replaced.
-    pub(crate) fn attest(&mut self, dot: &Dot) {
-        if let Ok(index) = self.versions.binary_search_by_key(dot, |version| version.dot) {
-            self.versions[index].heard = witness::gone_beside(&self.versions[index], self);
-        }
     }
 
     /// The same register by another causal context, which also has all that it holds.

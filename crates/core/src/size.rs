@@ -94,6 +94,9 @@ pub fn place_bytes(path_bytes: usize) -> usize {
 fn version_bytes(version: &Version) -> usize {
     let target_bytes = if let Value::Symlink { target } = &version.value { target.len() } else { 0 };
     let born_at_bytes = version.born_at.as_ref().map_or(0, |path| path.as_bytes().len());
-    let n_heard = version.heard.as_ref().map_or(0, |heard| heard.highest().len() + heard.foreign().len());
+    let n_heard = version
+        .heard
+        .as_ref()
+        .map_or(0, |heard| heard.gone.highest().len() + heard.gone.foreign().len() + heard.beside.len());
     VERSION_BYTES + target_bytes + born_at_bytes + DOT_BYTES * (1 + version.replaced.len() + n_heard)
 }

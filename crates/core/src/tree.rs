@@ -18,6 +18,7 @@ use crate::record::Record;
 use crate::register::Register;
 use crate::size::{announced_bytes, place_bytes};
 use crate::version::{Changed, Content, DeviceId, Dot, Signature, Time, Value, Version};
+use crate::witness;
 
 /// Everything about one path.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -256,7 +257,7 @@ impl Tree {
         self.announced_bytes = (self.announced_bytes + after).saturating_sub(before);
         self.changed.insert(path.clone());
         self.refresh(path);
-        self.remove_unhidden(path, &hidden_before, None);
+        self.remove_unhidden(path, &hidden_before);
         if is_made(Mistake::ConflictWritten) {
             self.file_losers_away(path);
         }
@@ -266,7 +267,7 @@ impl Tree {
     /// What the path shows, of all that stands there: its own versions, and others' values shown at this name.
     pub fn project(&self, path: &SyncPath) -> Projection {
         let node = self.nodes.get(path);
-        let standing = self.standing_with(path, node);
+        let standing = self.standing_with(path, node.map(|node| &node.register));
         match node {
             Some(node) => project(path, &standing, node.visible_children > 0, node.register.settled()),
             None => project(path, &standing, false, &[]),
@@ -286,14 +287,14 @@ impl Tree {
 
     /// All that stands at a path: its own versions, then others' values shown at this name.
     pub(crate) fn standing(&self, path: &SyncPath) -> Vec<&Version> {
-        self.standing_with(path, self.nodes.get(path))
+        self.standing_with(path, self.nodes.get(path).map(|node| &node.register))
     }
 
-    fn standing_with<'a>(&'a self, path: &SyncPath, node: Option<&'a Node>) -> Vec<&'a Version> {
+    fn standing_with<'a>(&'a self, path: &SyncPath, register: Option<&'a Register>) -> Vec<&'a Version> {
         let landed = self.landed(path).into_values();
-        let Some(node) = node else { return landed.collect() };
-        let is_others = |version: &&Version| node.register.get(&version.dot).is_none();
-        node.register.versions().iter().chain(landed.filter(is_others)).collect()
+        let Some(register) = register else { return landed.collect() };
+        let is_others = |version: &&Version| register.get(&version.dot).is_none();
+        register.versions().iter().chain(landed.filter(is_others)).collect()
     }
 
     /// True if anything is known of a path, or shown there.
@@ -341,10 +342,13 @@ impl Tree {
             born_at: None,
             signature: Signature(None),
         };
-        register.write(&seen, version);
-        register.attest(&act.dot);
+        let before = register.clone();
+        register.remove(&seen);
+        // What the user has just written does not count: it hides whatever was hidden by what it replaced.
+        self.take_unhidden(&act.path, &mut register, &hidden_before);
+        let heard = witness::heard(&before, &register, &version.replaced);
+        register.write(&[], Version { heard, ..version });
         self.put_register(&act.path, register);
-        self.remove_unhidden(&act.path, &hidden_before, Some(act.dot));
     }
 
     /// True if the path shows a conflict copy that nobody has edited, moved, deleted or resolved yet.

@@ -276,6 +276,17 @@ impl Changed {
     pub const ALL: Changed = Changed { content: true, mode: true, mtime: true };
 }
 
+/// What an author had heard of at a path, beside what his version replaces.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Heard {
+    /// What was gone, or is by this version: of each actor all up to the highest dot born here, if the version does not name
+    /// just these as replaced; and all dots born elsewhere.
+    pub gone: Context,
+    /// What stood there all the same, of the dots born here that are up to one of those, or between two that the version
+    /// replaces; or was settled as a conflict copy. In order.
+    pub beside: Vec<Dot>,
+}
+
 /// One user's write at one path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Version {
@@ -288,9 +299,9 @@ pub struct Version {
     /// The dots that the author had seen at this path and replaced, and what led to those, in order: of each actor the
     /// lowest and the highest.
     pub replaced: Vec<Dot>,
-    /// What else its author had heard of at this path that stands there no more; none: nothing. It replaces nothing by
-    /// that, and proves that others may take it for gone: see [`crate::witness`].
-    pub heard: Option<Box<Context>>,
+    /// What else its author had heard of at this path; none: nothing. It replaces nothing by that, and bears witness to
+    /// it.
+    pub heard: Option<Box<Heard>>,
     /// The content that was at the path before, as its author saw it.
     pub base: Content,
     /// What differs from that.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! register := n(versions) version* context n(settled) (version b(copy, or nothing))*
-//! version  := dot tags base-tags value [time: rank] [n dot*: replaced] [n dot* n dot*: heard] [32: base] [b: born at] [64: signature]
+//! version  := dot tags base-tags value [time: rank] [n dot*: replaced] [n dot* n dot* n dot*: heard] [32: base] [b: born at] [64: signature]
 //! tags     := kind | content<<3 | mode<<4 | mtime<<5 (what changed) | rank is the mtime<<6 | signed<<7
 //! base-tags:= kind | born elsewhere<<3 | replaced some<<4 | heard some<<5
 //! kind     := 0 absent · 1 absent, was a directory · 2 file · 3 directory · 4 symlink
@@ -26,7 +26,9 @@ use file_sync_core::engine::Doubt;
 use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use file_sync_core::record::{Record, Stat};
 use file_sync_core::register::{Register, Settled};
-use file_sync_core::version::{Actor, Changed, Content, ContentHash, Dot, Signature, Time, Value, Version};
+use file_sync_core::version::{
+    Actor, Changed, Content, ContentHash, Dot, Heard, Signature, Time, Value, Version,
+};
 
 const ABSENT: u8 = 0;
 const ABSENT_DIRECTORY: u8 = 1;
@@ -247,7 +249,8 @@ fn put_version<E>(
         put_dots(out, replaced, number_of)?;
     }
     if let Some(heard) = heard {
-        put_heard(out, heard, number_of)?;
+        put_dots_of(out, &heard.gone, number_of)?;
+        put_dots(out, &heard.beside, number_of)?;
     }
     if matches!(base, Content::File(_) | Content::Symlink(_)) {
         out.extend_from_slice(&base.hash().0);
@@ -286,10 +289,10 @@ fn put_context<E>(
         return Ok(());
     }
     out.push(1);
-    put_heard(out, context, number_of)
+    put_dots_of(out, context, number_of)
 }
 
-fn put_heard<E>(
+fn put_dots_of<E>(
     out: &mut Vec<u8>,
     context: &Context,
     number_of: &mut impl FnMut(&Actor) -> Result<i64, E>,
@@ -376,7 +379,11 @@ impl<'a> Reader<'a> {
         let value = self.value(tags & KIND)?;
         let rank = if is_set(tags, 6) { value.mtime().ok_or(Malformed)? } else { self.time()? };
         let replaced = if is_set(base_tags, 4) { self.dots(actor_of)? } else { Vec::new() };
-        let heard = if is_set(base_tags, 5) { Some(Box::new(self.heard(actor_of)?)) } else { None };
+        let heard = if is_set(base_tags, 5) {
+            Some(Box::new(Heard { gone: self.dots_of_context(actor_of)?, beside: self.dots(actor_of)? }))
+        } else {
+            None
+        };
         let base = self.content(base_tags & KIND)?;
         let born_at = if is_set(base_tags, 3) { Some(self.path()?) } else { None };
         let signature = Signature(if is_set(tags, 7) { Some(self.array()?) } else { None });
@@ -413,12 +420,12 @@ impl<'a> Reader<'a> {
     fn context(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Context> {
         match self.byte()? {
             0 => Ok(Context::default()),
-            1 => self.heard(actor_of),
+            1 => self.dots_of_context(actor_of),
             _ => Err(Malformed),
         }
     }
 
-    fn heard(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Context> {
+    fn dots_of_context(&mut self, actor_of: &impl Fn(i64) -> Option<Actor>) -> Decoded<Context> {
         let highest = self.dots(actor_of)?.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
         Ok(Context::from_parts(highest, self.dots(actor_of)?))
     }

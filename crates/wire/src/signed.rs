@@ -4,8 +4,9 @@
 //! where the version was born (u32 length, bytes); its dot (device 32 bytes, epoch u64, counter u64); the value (a
 //! byte of kind: 0 absent, 1 absent and a directory before, 2 file, 3 directory, 4 symlink; then mode u16 for 1 and
 //! 3, hash 32 bytes, length u64, mode u16, mtime for 2, u32 length and target for 4); rank; the replaced dots (u32
-//! count, dots), and, under the domain `file-sync version 2` and a NUL, where its author had heard of anything else that
-//! was gone, that: of each actor the highest dot, then the dots born elsewhere (both as before, in order); the base (a byte of kind: 0 absent, 1 directory, 2 file, 3 symlink; then 32 bytes of hash for 2 and
+//! count, dots), and, under the domain `file-sync version 2` and a NUL, where its author had heard of anything else,
+//! that: of each actor the highest dot that was gone, the dots born elsewhere that were, and the dots that stood beside them
+//! (each as before, in order); the base (a byte of kind: 0 absent, 1 directory, 2 file, 3 symlink; then 32 bytes of hash for 2 and
 //! 3); a byte of what changed (1 content, 2 mode, 4 mtime). A time is i64 seconds and u32 nanoseconds. No two versions
 //! have the same bytes, since every part's length is known or comes before it. This layout must never change: versions
 //! are kept and relayed for years.
@@ -29,8 +30,9 @@ pub fn signed_bytes(directory: &DirectoryId, path: &SyncPath, version: &Version)
     push_time(&mut bytes, version.rank);
     push_dots(&mut bytes, &version.replaced);
     if let Some(heard) = &version.heard {
-        push_dots(&mut bytes, &heard.born().collect::<Vec<_>>());
-        push_dots(&mut bytes, heard.foreign());
+        push_dots(&mut bytes, &heard.gone.born().collect::<Vec<_>>());
+        push_dots(&mut bytes, heard.gone.foreign());
+        push_dots(&mut bytes, &heard.beside);
     }
     push_base(&mut bytes, &version.base);
     let changed = version.changed;

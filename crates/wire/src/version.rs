@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use file_sync_core::context::Context;
 use file_sync_core::path::{PATH_BYTES_MAX, SyncPath};
 use file_sync_core::version::{
-    Actor, Changed, Content, ContentHash, DeviceId, Dot, Signature, Time, Value, Version,
+    Actor, Changed, Content, ContentHash, DeviceId, Dot, Heard, Signature, Time, Value, Version,
 };
 
 use crate::WireError;
@@ -70,9 +70,7 @@ pub(crate) fn encode_version(version: &Version, actors: &mut ActorTable) -> prot
         Content::Symlink(hash) => (3, hash.0.to_vec()),
     };
     let Changed { content, mode, mtime } = version.changed;
-    let heard = version.heard.as_deref();
-    let (heard, foreign) = heard.map(|heard| (heard.born().collect(), heard.foreign())).unwrap_or_default();
-    let heard: Vec<Dot> = heard;
+    let Heard { gone, beside } = version.heard.as_deref().cloned().unwrap_or_default();
     let implied_rank = version.value.mtime().unwrap_or_default();
     proto::Version {
         actor: actors.index(&version.dot.actor),
@@ -81,8 +79,9 @@ pub(crate) fn encode_version(version: &Version, actors: &mut ActorTable) -> prot
         rank: (version.rank != implied_rank)
             .then_some(proto::Time { seconds: version.rank.seconds, nanoseconds: version.rank.nanoseconds }),
         replaced: actors.flat(&version.replaced),
-        heard: actors.flat(&heard),
-        heard_foreign: actors.flat(foreign),
+        heard: actors.flat(&gone.born().collect::<Vec<_>>()),
+        heard_foreign: actors.flat(gone.foreign()),
+        beside: actors.flat(&beside),
         base,
         base_hash,
         changed: u32::from(content) | u32::from(mode) << 1 | u32::from(mtime) << 2,
@@ -148,11 +147,17 @@ fn decode_heard(
     encoded: &proto::Version,
     actors: &[Actor],
     budget: &mut Budget,
-) -> Result<Option<Box<Context>>, WireError> {
-    let heard = decode_flat(actors, &encoded.heard, budget)?;
-    let foreign = decode_flat(actors, &encoded.heard_foreign, budget)?;
-    let heard = heard.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
-    Ok(Some(Context::from_parts(heard, foreign)).filter(|heard| !heard.is_empty()).map(Box::new))
+) -> Result<Option<Box<Heard>>, WireError> {
+    if encoded.heard.is_empty() && encoded.heard_foreign.is_empty() && encoded.beside.is_empty() {
+        return Ok(None);
+    }
+    let highest = decode_flat(actors, &encoded.heard, budget)?;
+    let highest = highest.into_iter().map(|dot| (dot.actor, dot.counter)).collect();
+    let gone = Context::from_parts(highest, decode_flat(actors, &encoded.heard_foreign, budget)?);
+    let mut beside = decode_flat(actors, &encoded.beside, budget)?;
+    beside.sort_unstable();
+    beside.dedup();
+    Ok(Some(Box::new(Heard { gone, beside })))
 }
 
 fn decode_value(encoded: Option<&proto::version::Value>) -> Result<Value, WireError> {

@@ -552,7 +552,7 @@ pub(super) fn only_by(
     let said: Vec<&Version> =
         versions.iter().chain(settled_here).filter(|version| !version.is_foreign()).collect();
     let replaced = said.iter().flat_map(|version| version.replaced.iter().copied());
-    let heard = || said.iter().filter_map(|version| version.heard.as_deref());
+    let heard = || said.iter().filter_map(|version| Some(&version.heard.as_deref()?.gone));
     let highest: Vec<Dot> = replaced.chain(heard().flat_map(Context::born)).filter(is_by).collect();
     // Among them what it had settled here before it deleted or edited that.
     let gone = heard().flat_map(Context::foreign).copied();

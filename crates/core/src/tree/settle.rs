@@ -12,7 +12,6 @@ use crate::path::SyncPath;
 use crate::projection::{Projection, hidden};
 use crate::register::Register;
 use crate::version::{Content, Dot, Version};
-use crate::witness;
 
 /// Versions that move from one path to others.
 type Moves = BTreeMap<SyncPath, Vec<Dot>>;
@@ -167,7 +166,7 @@ impl Tree {
             adopted.push((copy, settled.collect()));
         }
         self.put_register(origin, register);
-        self.remove_unhidden(origin, &hidden_before, None);
+        self.remove_unhidden(origin, &hidden_before);
         for (copy, versions) in adopted {
             let mut register = self.register(copy);
             versions.into_iter().for_each(|version| register.adopt(version));
@@ -207,32 +206,40 @@ impl Tree {
         hidden_here.into_iter().filter(|dot| hidden_there.contains(dot) && is_meant(dot)).collect()
     }
 
-    /// Removes versions that were not shown because another had replaced their bytes, and that would be shown now
-    /// that the user has dealt with that other: who saw the replacement has no use for what it replaced.
-    ///
-    /// What the user has just written does not count: it hides whatever was hidden by what it replaced.
-    pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot], written: Option<Dot>) {
-        if hidden_before.is_empty() || is_made(Mistake::HiddenComesBack) {
-            return;
-        }
+    /// Removes from a path what was not shown because of what somebody has dealt with since, and keeps it as a witness.
+    pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot]) {
         let mut register = self.register(path);
-        let mut standing = self.standing(path);
-        standing.retain(|version| Some(version.dot) != written);
-        let mut gone = Vec::new();
+        self.take_unhidden(path, &mut register, hidden_before)
+            .into_iter()
+            .for_each(|gone| register.retire(gone));
+        self.put_register(path, register);
+    }
+
+    /// Takes versions from a path's register that were not shown because another had replaced their bytes, and that would be
+    /// shown now that the user has dealt with that other: who saw the replacement has no use for what it replaced.
+    pub(super) fn take_unhidden(
+        &self,
+        path: &SyncPath,
+        register: &mut Register,
+        hidden_before: &[Dot],
+    ) -> Vec<Version> {
+        let mut taken = Vec::new();
+        if hidden_before.is_empty() || is_made(Mistake::HiddenComesBack) {
+            return taken;
+        }
+        let before = register.clone();
+        let mut standing = self.standing_with(path, Some(&before));
         loop {
             let hidden_now: BTreeSet<Dot> = hidden(&standing, register.settled()).into_iter().collect();
             let is_shown = |dot: &Dot| hidden_before.contains(dot) && !hidden_now.contains(dot);
             let shown: Vec<Dot> = standing.iter().map(|version| version.dot).filter(is_shown).collect();
             if shown.is_empty() {
-                break;
+                return taken;
             }
-            gone.extend(shown.iter().filter_map(|dot| register.get(dot).cloned()));
+            taken.extend(shown.iter().filter_map(|dot| register.get(dot).cloned()));
             // What they hid in turn would show next.
             standing.retain(|version| !shown.contains(&version.dot));
             register.remove(&shown);
         }
-        written.iter().for_each(|dot| register.attest(dot));
-        gone.into_iter().for_each(|version| witness::keep(path, version, &mut register));
-        self.put_register(path, register);
     }
 }
