@@ -43,10 +43,16 @@ pub(crate) fn believed(
         return Ok(register);
     }
     let mut witnesses = Witnesses::of(path, &register)?;
-    if !going.all(|version| witnesses.account_for(&version.dot)) || !witnesses.account_for_all() {
+    let context = witnesses.context();
+    // A delete that all have followed may have been forgotten since by others, who write there as if nothing had been (D3):
+    // of deletes it is enough that their actor has written there later.
+    let is_accounted_for = |version: &Version| {
+        let is_delete = !version.value.is_present();
+        (is_delete && context.has(&version.dot, version.is_foreign())) || witnesses.account_for(&version.dot)
+    };
+    if !going.all(is_accounted_for) || !witnesses.account_for_all() {
         return Err(Unproved);
     }
-    let context = witnesses.context();
     Ok(if context == *register.context() { register } else { register.with_context(context) })
 }
 
@@ -68,8 +74,8 @@ pub(crate) fn heard(before: &Register, after: &Register, replaced: &[Dot]) -> Op
     };
     context.born().filter(|dot| !named.has(dot)).for_each(&mut note);
     for version in all_of(before).filter(|version| !version.is_foreign()) {
-        let replaced = version.replaced.iter().filter(|dot| !context.has_foreign(dot) && !named.has(dot));
-        replaced.copied().for_each(&mut note);
+        let known = version.replaced.iter().chain([&version.dot]);
+        known.filter(|dot| !context.has_foreign(dot) && !named.has(dot)).copied().for_each(&mut note);
         version.heard.iter().flat_map(|heard| heard.gone.born()).for_each(&mut note);
     }
     // Where only a lower dot is not named, all up to the highest that is known is.
@@ -126,14 +132,16 @@ impl<'a> Witnesses<'a> {
     }
 
     fn is_rightly_gone(&mut self, version: &Version) -> bool {
-        if self.has_heard_gone(&version.dot, version.is_foreign()) {
-            return true;
-        }
-        if !version.changed.content {
-            let foreign = version.is_foreign();
-            return !version.replaced.is_empty()
-                && version.replaced.iter().all(|dot| self.has_heard_gone(dot, foreign));
-        }
+        let is_foreign = version.is_foreign();
+        // A change of metadata alone names the writes of its bytes.
+        let are_writes_gone = !version.changed.content
+            && !version.replaced.is_empty()
+            && version.replaced.iter().all(|dot| self.has_heard_gone(dot, is_foreign));
+        are_writes_gone || self.has_heard_gone(&version.dot, is_foreign) || self.are_bytes_replaced(version)
+    }
+
+    /// True if somebody replaced equal bytes that this version's author had not heard to be replaced.
+    fn are_bytes_replaced(&mut self, version: &Version) -> bool {
         let own = Claims::of(version);
         self.n_comparisons += self.claims.len();
         self.n_comparisons <= COMPARISONS_MAX
@@ -163,9 +171,8 @@ impl<'a> Witnesses<'a> {
 
     /// True if all that stood beside what its authors had seen is accounted for.
     fn account_for_all(&mut self) -> bool {
-        let besides: Vec<&Heard> =
-            self.claims.iter().filter_map(|claims| claims.version.heard.as_deref()).collect();
-        besides.into_iter().flat_map(|heard| &heard.beside).all(|dot| self.account_for(dot))
+        let heard: Vec<&Heard> = self.claims.iter().filter_map(Claims::heard).collect();
+        heard.into_iter().flat_map(|heard| &heard.beside).all(|dot| self.account_for(dot))
     }
 
     /// What is borne out of all that the register says that it has heard of.
@@ -173,12 +180,12 @@ impl<'a> Witnesses<'a> {
         let context = self.register.context();
         let mut highest: BTreeMap<Actor, u64> = BTreeMap::new();
         let mut foreign: BTreeSet<Dot> = BTreeSet::new();
-        for Claims { version, named, .. } in &self.claims {
+        for claims @ Claims { version, named } in &self.claims {
             if version.is_foreign() {
                 foreign.insert(version.dot);
                 continue;
             }
-            let heard = version.heard.as_deref();
+            let heard = claims.heard();
             let born = named.highest().chain(heard.into_iter().flat_map(|heard| heard.gone.born()));
             for dot in born.chain([version.dot]) {
                 let counter = highest.entry(dot.actor).or_default();
@@ -200,14 +207,18 @@ struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     fn of(version: &'a Version) -> Claims<'a> {
-        // What was written elsewhere speaks of what was there.
         let replaced: &[Dot] = if version.is_foreign() { &[] } else { &version.replaced };
         let foreign = version.heard.as_ref().map(|heard| heard.gone.foreign()).unwrap_or_default();
         Claims { version, named: Ranges::of(replaced, foreign) }
     }
 
+    /// What its author had heard of here: what was written elsewhere speaks of what was there.
+    fn heard(&self) -> Option<&'a Heard> {
+        self.version.heard.as_deref().filter(|_| !self.version.is_foreign())
+    }
+
     fn has_heard_gone(&self, dot: &Dot, is_foreign: bool) -> bool {
-        let heard = self.version.heard.as_deref().filter(|_| !self.version.is_foreign());
+        let heard = self.heard();
         let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();
         let is_named = !is_foreign && self.named.has(dot);
         (is_named || heard.is_some_and(|heard| heard.gone.has(dot, is_foreign)))
@@ -252,4 +263,200 @@ fn is_plain(register: &Register) -> bool {
 /// What stands in a register, and what was settled from there.
 fn all_of(register: &Register) -> impl Iterator<Item = &Version> {
     register.versions().iter().chain(register.settled().iter().map(|settled| &settled.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Act, Tree};
+    use crate::version::{Changed, Content, DeviceId, Signature, Time, Value};
+
+    const TOUCH: Changed = Changed { content: false, mode: false, mtime: true };
+
+    fn dot(device: u8, counter: u64) -> Dot {
+        Dot { actor: Actor { device: DeviceId([device; 32]), epoch: 1 }, counter }
+    }
+
+    fn path(text: &str) -> SyncPath {
+        SyncPath::parse(text.as_bytes()).expect("a good path")
+    }
+
+    fn text(bytes: &str) -> Value {
+        Value::Symlink { target: bytes.as_bytes().into() }
+    }
+
+    fn version(dot: Dot, value: Value) -> Version {
+        let (rank, changed, signature) = (Time::default(), Changed::ALL, Signature(None));
+        let (replaced, base) = (Vec::new(), Content::Absent);
+        Version { dot, value, rank, replaced, heard: None, base, changed, born_at: None, signature }
+    }
+
+    fn written(dot: Dot) -> Version {
+        version(dot, text(&format!("{dot:?}")))
+    }
+
+    fn replacing(dot: Dot, replaced: &[Dot]) -> Version {
+        Version { replaced: replaced.to_vec(), ..written(dot) }
+    }
+
+    fn heard_of(heard: &[Dot]) -> Context {
+        Context::from_parts(heard.iter().map(|dot| (dot.actor, dot.counter)).collect(), Vec::new())
+    }
+
+    fn register(versions: Vec<Version>, heard: &[Dot]) -> Register {
+        Register::from_parts(versions, heard_of(heard), Vec::new())
+    }
+
+    fn settling(versions: Vec<Version>, heard: &[Dot], settled: Vec<(Version, Option<&str>)>) -> Register {
+        let settled = settled.into_iter().map(|(version, copy)| Settled { version, copy: copy.map(path) });
+        Register::from_parts(versions, heard_of(heard), settled.collect())
+    }
+
+    /// What is known here after a remote's word of it.
+    fn after(own: &Register, said: Register) -> Result<Register, Unproved> {
+        let mut known = own.clone();
+        known.merge(&believed(&path("f"), said, Some(own))?);
+        Ok(known)
+    }
+
+    fn act(tree: &mut Tree, dot: Dot, before: Content, value: Value) {
+        let rank = Time { seconds: dot.counter as i64, nanoseconds: 0 };
+        tree.act(Act { path: path("f"), before, value, changed: Changed::ALL, rank, dot });
+    }
+
+    fn known(tree: &Tree) -> Register {
+        tree.get(&path("f")).expect("something is known of it").register.clone()
+    }
+
+    #[test]
+    fn h5_a_bare_context_takes_nothing_away() {
+        let touched = Version { changed: TOUCH, replaced: vec![dot(1, 3)], ..written(dot(1, 4)) };
+        let all = [
+            written(dot(1, 3)),
+            touched,
+            version(dot(1, 3), Value::ABSENT),
+            version(dot(1, 3), Value::Directory { mode: 0o755 }),
+        ];
+        for held in all {
+            let own = register(vec![held.clone()], &[]);
+            assert_eq!(after(&own, register(Vec::new(), &[held.dot])), Err(Unproved), "{held:?}");
+            assert_eq!(after(&own, register(vec![written(dot(2, 1))], &[held.dot])), Err(Unproved));
+            // Nor does saying that it went with what had replaced it, or to a name that is no copy's.
+            for copy in [None, Some("g"), Some("f.sync-conflict-1")] {
+                let said = settling(Vec::new(), &[held.dot], vec![(held.clone(), copy)]);
+                assert_eq!(after(&own, said).is_ok(), copy == Some("f.sync-conflict-1"), "{held:?} {copy:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn h5_who_had_seen_a_version_replaces_it_and_who_had_heard_that_it_is_gone_bears_witness() {
+        let own = register(vec![written(dot(1, 3))], &[]);
+        let heard = Heard { gone: heard_of(&[dot(1, 3)]), beside: Vec::new() };
+        let hearing = Version { heard: Some(Box::new(heard)), ..written(dot(2, 1)) };
+        for newer in [replacing(dot(2, 1), &[dot(1, 3)]), hearing] {
+            let known = after(&own, register(vec![newer.clone()], &[dot(1, 3)])).expect("it is proved");
+            assert_eq!(known.versions(), [newer]);
+        }
+    }
+
+    #[test]
+    fn h5_a_later_version_of_the_same_actor_is_no_witness_by_itself() {
+        let own = register(vec![written(dot(1, 3))], &[]);
+        assert_eq!(after(&own, register(vec![written(dot(1, 7))], &[])), Err(Unproved));
+        assert_eq!(
+            after(&own, register(vec![replacing(dot(2, 1), &[dot(1, 7)])], &[dot(1, 7)])),
+            Err(Unproved)
+        );
+    }
+
+    #[test]
+    fn h5_what_stood_beside_cannot_be_left_out() {
+        let beside = Heard { gone: heard_of(&[dot(1, 7)]), beside: vec![dot(1, 3)] };
+        let newer = Version { heard: Some(Box::new(beside)), ..replacing(dot(2, 1), &[dot(1, 7)]) };
+        let stranger = Register::default();
+        assert_eq!(after(&stranger, register(vec![newer.clone()], &[])), Err(Unproved));
+        let whole = register(vec![newer.clone(), written(dot(1, 3))], &[]);
+        assert_eq!(after(&stranger, whole).expect("nothing is left out").versions().len(), 2);
+        let copy = Some("f.sync-conflict-1");
+        let settled = settling(vec![newer], &[dot(1, 7)], vec![(written(dot(1, 3)), copy)]);
+        assert!(after(&stranger, settled).is_ok());
+    }
+
+    #[test]
+    fn h5_what_nobody_bears_witness_to_does_not_keep_out_what_comes_later() {
+        let mut own = register(vec![written(dot(1, 3))], &[]);
+        let said = register(vec![written(dot(1, 3))], &[dot(1, 9), dot(2, u64::MAX)]);
+        own = after(&own, said).expect("it takes nothing away");
+        assert_eq!(own.context().highest(), [(dot(1, 0).actor, 3)]);
+        own.merge(&register(vec![written(dot(2, 5))], &[]));
+        assert_eq!(own.versions().len(), 2);
+    }
+
+    #[test]
+    fn h5_who_has_replaced_bytes_before_does_not_replace_them_again() {
+        let first = version(dot(1, 1), text("x"));
+        let second = Version { base: text("x").content(), ..replacing(dot(2, 2), &[dot(1, 1)]) };
+        let reverted = Version { replaced: vec![dot(2, 2), dot(1, 1)], ..version(dot(3, 3), text("x")) };
+        let own = register(vec![reverted.clone()], &[]);
+        for settled in [vec![(reverted.clone(), None)], vec![(reverted, None), (second.clone(), None)]] {
+            assert_eq!(after(&own, settling(vec![second.clone()], &[dot(3, 3)], settled)), Err(Unproved));
+        }
+        // Of equal bytes that it had not heard of it is known to have replaced the bytes.
+        let own = register(vec![version(dot(3, 3), text("x"))], &[]);
+        let said = settling(vec![second], &[dot(3, 3)], vec![(version(dot(3, 3), text("x")), None)]);
+        assert_eq!(after(&own, said).expect("its bytes were replaced").versions().len(), 1);
+        assert!(!register(vec![first], &[]).is_empty());
+    }
+
+    #[test]
+    fn h5_what_was_written_elsewhere_stands_at_copies_names_only() {
+        let landed = Version { born_at: Some(path("d/f")), ..written(dot(1, 3)) };
+        let at = ["d/f.sync-conflict-1", "d/g", "f.sync-conflict-1", "d/f"];
+        for (at, is_good) in at.into_iter().zip([true, false, false, false]) {
+            let said = register(vec![landed.clone()], &[]);
+            assert_eq!(believed(&path(at), said, None).is_ok(), is_good, "{at}");
+        }
+        let copy = path("d/f.sync-conflict-1");
+        let itself = Version { born_at: Some(copy.clone()), ..written(dot(1, 3)) };
+        assert_eq!(believed(&copy, register(vec![itself], &[]), None), Err(Unproved));
+    }
+
+    #[test]
+    fn h5_an_author_names_what_led_to_a_delete_that_it_writes_over() {
+        let mut tree = Tree::default();
+        act(&mut tree, dot(1, 1), Content::Absent, text("a"));
+        let old = known(&tree);
+        act(&mut tree, dot(2, 2), text("a").content(), Value::ABSENT);
+        act(&mut tree, dot(3, 3), Content::Absent, text("b"));
+        let now = known(&tree);
+        assert_eq!(now.versions()[0].replaced, [dot(2, 2)]);
+        assert_eq!(after(&old, now.clone()), Ok(now));
+        // Where nothing was deleted, nothing needs to be said.
+        let mut plain = Tree::default();
+        act(&mut plain, dot(1, 1), Content::Absent, text("a"));
+        act(&mut plain, dot(1, 2), text("a").content(), text("b"));
+        act(&mut plain, dot(2, 1), text("b").content(), text("c"));
+        assert_eq!(known(&plain).versions()[0].heard, None);
+    }
+
+    /// What one actor says of ten thousands of others is dealt with in no time, and refused where it is a liar's.
+    #[test]
+    fn h3_thousands_of_claims_are_borne() {
+        let others = |epoch: u64| Dot { actor: Actor { epoch, ..dot(2, 0).actor }, counter: 1 };
+        let many: Vec<Dot> = (0..20_000).rev().map(others).collect();
+        let foreign = Register::from_parts(
+            vec![replacing(dot(1, 1), &many)],
+            Context::from_parts(Vec::new(), many.clone()),
+            Vec::new(),
+        );
+        let start = std::time::Instant::now();
+        assert!(believed(&path("f"), foreign, None).is_ok());
+        let heard = Heard { gone: Context::default(), beside: many.iter().rev().copied().collect() };
+        let beside = Version { heard: Some(Box::new(heard)), ..written(dot(1, 1)) };
+        let crowd = (2..5_000).map(|counter| written(dot(3, counter)));
+        let liar = register(crowd.chain([beside]).collect(), &[]);
+        assert_eq!(believed(&path("f"), liar, None), Err(Unproved));
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
 }

@@ -10,7 +10,7 @@ use file_sync_core::message::{
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::{Register, Settled};
 use file_sync_core::version::{
-    Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Signature, Time, Value, Version,
+    Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Heard, Signature, Time, Value, Version,
 };
 use file_sync_wire::kept::{KeptPage, KeptPlace, KeptVersion};
 
@@ -111,10 +111,12 @@ impl Generator {
         KeptPlace { path: self.path(), at: self.time() }
     }
 
-    fn heard(&mut self) -> Option<Box<Context>> {
+    fn heard(&mut self) -> Option<Box<Heard>> {
         let highest = self.many(3, Generator::dot).into_iter().map(|dot| (dot.actor, dot.counter)).collect();
-        let heard = Context::from_parts(highest, self.many(3, Generator::dot));
-        Some(Box::new(heard)).filter(|heard| !heard.is_empty())
+        let gone = Context::from_parts(highest, self.many(3, Generator::dot));
+        let beside: std::collections::BTreeSet<Dot> = self.many(3, Generator::dot).into_iter().collect();
+        let heard = Heard { gone, beside: beside.into_iter().collect() };
+        (heard != Heard::default()).then(|| Box::new(heard))
     }
 
     pub fn version(&mut self) -> Version {

@@ -5,7 +5,7 @@ use file_sync_core::message::{Entries, Entry, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::register::Register;
 use file_sync_core::version::{
-    Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Signature, Time, Value, Version,
+    Actor, Changed, Content, ContentHash, DeviceId, DirectoryId, Dot, Heard, Signature, Time, Value, Version,
 };
 use file_sync_wire::kept::{KeptVersion, decode_kept_page, encode_kept_page};
 use file_sync_wire::{
@@ -162,7 +162,7 @@ fn the_signed_layout_never_changes() {
     assert_eq!(digest, "92c8948f4ef21a25def3121d79c0cca1d5b978734ed30c1bd49736fdcf4ec71d");
     let (version, path) = (of_layout_2(), SyncPath::parse(b"a/b").expect("a good path"));
     let digest = ContentHash::of(&signed_bytes(&DirectoryId([3; 16]), &path, &version)).to_string();
-    assert_eq!(digest, "cae3d94fd525e618581463d532156f658ebe5439bbe5ebb07a81deabdc525dcb");
+    assert_eq!(digest, "ebdc8ffc12701065a3dac8354dfaae4f78ac976c980410aff33f46873d319484");
 }
 
 fn of_layout_2() -> Version {
@@ -170,26 +170,25 @@ fn of_layout_2() -> Version {
     let mut version = generator.version_of_layout_1();
     let actor = |device: u8| Actor { device: DeviceId([device; 32]), epoch: 7 };
     let foreign = vec![Dot { actor: actor(6), counter: 9 }];
-    version.heard = Some(Box::new(Context::from_parts(vec![(actor(4), 5), (actor(5), 8)], foreign)));
+    let gone = Context::from_parts(vec![(actor(4), 5), (actor(5), 8)], foreign);
+    version.heard = Some(Box::new(Heard { gone, beside: vec![Dot { actor: actor(4), counter: 3 }] }));
     version
 }
 
 #[test]
 fn h5_what_an_author_had_heard_of_is_signed() {
     let (version, path) = (of_layout_2(), SyncPath::parse(b"a/b").expect("a good path"));
-    let heard = version.heard.clone().expect("it has heard of something");
-    let bytes_of = |heard: Context| {
-        let heard = Some(heard).filter(|heard| !heard.is_empty()).map(Box::new);
+    let heard = *version.heard.clone().expect("it has heard of something");
+    let bytes_of = |heard: Option<Heard>| {
+        let heard = heard.map(Box::new);
         signed_bytes(&DirectoryId([3; 16]), &path, &Version { heard, ..version.clone() })
     };
-    let more = |born: Option<Dot>, foreign: Option<Dot>| {
-        let mut heard = (*heard).clone();
-        born.into_iter().for_each(|dot| heard.insert_born(dot));
-        foreign.into_iter().for_each(|dot| heard.insert_foreign(dot));
-        heard
-    };
     let dot = Dot { actor: Actor { device: DeviceId([9; 32]), epoch: 1 }, counter: 1 };
-    let all = [Context::default(), more(None, None), more(Some(dot), None), more(None, Some(dot))];
+    let (mut born, mut foreign, mut beside) = (heard.clone(), heard.clone(), heard.clone());
+    born.gone.insert_born(dot);
+    foreign.gone.insert_foreign(dot);
+    beside.beside.push(dot);
+    let all = [None, Some(heard), Some(born), Some(foreign), Some(beside)];
     let texts: std::collections::BTreeSet<Vec<u8>> = all.into_iter().map(bytes_of).collect();
-    assert_eq!(texts.len(), 4);
+    assert_eq!(texts.len(), 5);
 }

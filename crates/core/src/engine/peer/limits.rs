@@ -64,14 +64,14 @@ impl Engine {
         if lost == Lost::OnItsWord && self.epochs_pace.due_ms(self.epoch_pause_ms()) > self.now.monotonic_ms {
             return Err(Refusal::Untrue);
         }
+        if self.would_be_too_long(path, &register) {
+            return Err(Refusal::TooLong);
+        }
         let known = self.tree.get(path).map(|node| &node.register);
         let register = match self.config.only_author {
             Some(_) => register, // What the author says, or follows from what it wrote, by now.
             None => believed(path, register, known).map_err(|Unproved| Refusal::Unproved)?,
         };
-        if self.would_be_too_long(path, &register) {
-            return Err(Refusal::TooLong);
-        }
         if self.would_be_too_much(from, path, &register) { Err(Refusal::TooMuch) } else { Ok(register) }
     }
 
