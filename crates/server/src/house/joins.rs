@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use file_sync_core::message::{Message, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::Root;
+use file_sync_disk::{Root, RootError};
 use file_sync_index::{Directory, Mode, Role};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -331,6 +331,7 @@ impl House {
 
 /// Makes a directory if it is missing, and refuses one in which nothing could be done.
 fn make_usable(path: &Path) -> Result<(), Refusal> {
+    check_kind(path)?;
     std::fs::create_dir_all(path)
         .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
     check_access(path, Access::READ_OK | MAKING)
@@ -338,6 +339,7 @@ fn make_usable(path: &Path) -> Result<(), Refusal> {
 
 /// Refuses what [`make_usable`] would refuse, as far as that can be told without making anything.
 fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
+    check_kind(path)?;
     match path.ancestors().find(|above| above.exists()) {
         Some(there) if there == path && !path.is_dir() => Ok(()), // Said when it is opened.
         Some(above) if !above.is_dir() => {
@@ -347,6 +349,18 @@ fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
         Some(there) if there == path => check_access(path, Access::READ_OK | MAKING),
         Some(above) => check_access(above, MAKING),
         None => Ok(()),
+    }
+}
+
+/// Refuses a place on a file system that keeps no files.
+fn check_kind(path: &Path) -> Result<(), Refusal> {
+    let Some(above) = path.ancestors().find(|above| above.is_dir()) else { return Ok(()) };
+    match Root::check_kind(above) {
+        Err(error @ RootError::SystemsOwn { .. }) if above == path => Err(Refusal::new(error.to_string())),
+        Err(error @ RootError::SystemsOwn { .. }) => {
+            Err(Refusal::new(format!("cannot make {}: {error}", path.display())))
+        }
+        _ => Ok(()), // What else is wrong is said when it is used.
     }
 }
 
