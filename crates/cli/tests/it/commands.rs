@@ -338,6 +338,17 @@ fn results_go_to_stdout_and_the_rest_to_stderr() {
 }
 
 #[test]
+fn hints_are_no_part_of_a_result() {
+    let alpha = Device::start("alpha");
+    for args in [&["status"][..], &["status", "-q"]] {
+        let output = alpha.run(args);
+        let said = text(&output.stdout);
+        assert!(said.ends_with("\nno remotes\n\nno directories\n"), "{args:?}: {said}");
+        assert_eq!(text(&output.stderr), "", "{args:?}: nobody is at a terminal");
+    }
+}
+
+#[test]
 fn demo_ends_with_equal_trees_and_leaves_nothing() {
     let alpha = Device::start("alpha");
     let temporary = alpha.beside("temporary");
