@@ -161,6 +161,7 @@ impl House {
                     Goal::Join(_) => {
                         join.is_made |= !join.path.exists();
                         make_usable(&join.path)?; // Before the remote counts on this device.
+                        self.note_joining(&directory, true);
                     }
                     Goal::Preview(..) => could_be_made_usable(&join.path)?,
                 }
@@ -221,6 +222,13 @@ impl House {
         }
     }
 
+    /// True while a remote has been asked to let this device take part, and it has not begun to.
+    pub(super) fn is_being_joined(&self, directory: &DirectoryId) -> bool {
+        let is_asked =
+            |join: &Join| matches!(join.goal, Goal::Join(_)) && join.stage == Stage::Asked(*directory);
+        self.joins.iter().any(is_asked)
+    }
+
     fn joined_row(&self, directory: &DirectoryId) -> Option<Directory> {
         self.rooms.get(directory).map(|resident| resident.room.row.clone())
     }
@@ -249,6 +257,7 @@ impl House {
                 join.goal.refuse(refusal);
             }
             Ok(()) => {
+                self.note_joining(&directory, false);
                 join.stage = Stage::Started(directory);
                 self.joins.push(join);
             }
