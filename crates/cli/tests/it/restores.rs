@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, eventually, files_below, holds, join,
-    offer, paired, settle, sharing,
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, directory_becomes, disconnected, eventually,
+    files_below, holds, join, offer, paired, settle, sharing,
 };
 
 fn path_of(device: &Device, name: &str) -> String {
@@ -301,4 +301,25 @@ fn restore_to_a_place_takes_one_files_version_and_no_directory() {
     let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "d"), "--to", out.to_str().expect("UTF-8")]);
     assert!(refusal.contains("d was a directory"), "{refusal}");
     assert!(!out.exists());
+}
+
+/// More than the engine is asked about at once: also the last of them is seen to have gone, and put back.
+#[test]
+fn v3_of_many_files_what_was_deleted_a_moment_ago_comes_back_at_once() {
+    const N_FILES: usize = 2_500;
+    let alpha = Device::start("alpha");
+    offer(&alpha, &[]);
+    let name = |index: usize| format!("d/{index:04}");
+    for index in 0..N_FILES {
+        alpha.user().write(name(index), format!("bytes {index}"), JANUARY);
+        alpha.user().write(format!("twins/{index}"), format!("bytes {index}"), JANUARY);
+    }
+    directory_becomes(&alpha, "files", 2 * N_FILES);
+    for (first, last) in [(N_FILES - 1, N_FILES), (1_000, 1_090), (0, 1)] {
+        (first..last).for_each(|index| alpha.user().remove(name(index)));
+        alpha.ok(["restore", &path_of(&alpha, "d")]);
+        for index in first..last {
+            assert_eq!(alpha.user().read(name(index)), format!("bytes {index}").as_bytes());
+        }
+    }
 }
