@@ -14,7 +14,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Seen, Stat};
 use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_disk::Root;
-use file_sync_index::{Act, DirectoryReader};
+use file_sync_index::{Act, ActsAfter, DirectoryReader};
 use tokio::sync::oneshot;
 
 use super::disk_worker::DiskJob;
@@ -113,6 +113,20 @@ impl Editor {
         acts.map_err(|error| Refusal::new(error.to_string()))
     }
 
+    /// The same, from where an earlier listing has come to; with where this one has come to, if it lists as many.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn acts_after(
+        &self,
+        path: &SyncPath,
+        after: Option<ActsAfter>,
+        limit: usize,
+    ) -> Result<(Vec<Act>, Option<ActsAfter>), Refusal> {
+        let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts_after(path, after, limit);
+        acts.map_err(|error| Refusal::new(error.to_string()))
+    }
+
     /// True unless what is listed as kept has gone from the store, or is of another length by now.
     pub(crate) fn is_in_store(&self, name: &str, stat: &Stat) -> bool {
         match self.root.kept_stat(name) {
@@ -122,14 +136,15 @@ impl Editor {
         }
     }
 
-    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: since a
-    /// time.
+    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: at one
+    /// of these times.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(crate) fn moves(&self, since: Time) -> Result<BTreeSet<(String, Time)>, Refusal> {
+    pub(crate) fn moves(&self, times: &BTreeSet<Time>) -> Result<BTreeSet<(String, Time)>, Refusal> {
+        let Some(first) = times.first() else { return Ok(BTreeSet::new()) };
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let moves = reader.whys(Deed::MovedHere.word(), since);
+        let moves = reader.whys(Deed::MovedHere.word(), *first, |(_, at)| times.contains(at));
         moves.map_err(|error| Refusal::new(error.to_string()))
     }
 
