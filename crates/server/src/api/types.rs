@@ -185,7 +185,7 @@ pub struct DirectoryStatus {
     pub read_only: bool,
     /// What it is doing.
     pub state: State,
-    /// Regular files and symlinks here.
+    /// Regular files and symlinks here, also those that only this device has, as one that may not send.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
