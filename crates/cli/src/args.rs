@@ -195,7 +195,7 @@ pub struct Server {
     /// Contact nothing but the remotes it was told of (accepted; discovery comes in a later version)
     #[arg(long)]
     pub no_discovery: bool,
-    /// What this device is called [default: the host's name]
+    /// What this device is called, from now on [default: as before, and at first the host's name]
     #[arg(long, value_name = "DEVICE")]
     pub name: Option<RemoteName>,
     /// How much memory what remotes announce may take, as 512M or 4G [default: half of this machine's, at least 1G]

@@ -1,6 +1,6 @@
 //! What a file system can do, tried out in the engine's own directory of a root, beside a server that may work there.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -18,6 +18,35 @@ const SHARED: [(u64, &str); 6] = [
     (0x0102_1997, "9P"),
     (0x00c3_6400, "Ceph"),
 ];
+
+/// `f_type` of those in which a system shows itself, and that keep no user's files.
+const SYSTEMS_OWN: [(u64, &str); 14] = [
+    (0x9fa0, "proc"),
+    (0x6265_6572, "sysfs"),
+    (0x0027_e0eb, "cgroup"),
+    (0x6367_7270, "cgroup2"),
+    (0x1cd1, "devpts"),
+    (0x6462_6720, "debugfs"),
+    (0x7472_6163, "tracefs"),
+    (0x7363_6673, "securityfs"),
+    (0x6265_6570, "configfs"),
+    (0xcafe_4a11, "bpf"),
+    (0x6165_676c, "pstore"),
+    (0x1980_0202, "mqueue"),
+    (0xde5e_81e4, "efivarfs"),
+    (0x4249_4e4d, "binfmt_misc"),
+];
+
+/// The kind of the file system that something is on, if that keeps no user's files.
+pub(crate) fn systems_own(fd: BorrowedFd<'_>) -> Result<Option<&'static str>, Errno> {
+    let kind = rustix::fs::fstatfs(fd)?.f_type as u64;
+    Ok(named(&SYSTEMS_OWN, kind))
+}
+
+fn named(kinds: &[(u64, &'static str)], kind: u64) -> Option<&'static str> {
+    // Some architectures have it in 32 bits, with a sign.
+    kinds.iter().find(|(magic, _)| *magic == kind & 0xffff_ffff).map(|(_, name)| *name)
+}
 
 /// What a root's file system can do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +125,7 @@ fn try_in(probe: &OwnedFd) -> Result<Abilities, Errno> {
         keeps_modes,
         tells_cases_apart,
         time_step_ns: time_step(file.as_fd())?,
-        shared: SHARED.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name),
+        shared: named(&SHARED, kind),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
     })

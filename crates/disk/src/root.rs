@@ -14,6 +14,7 @@ use file_sync_core::version::DirectoryId;
 use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
+use crate::abilities::systems_own;
 use crate::at::{self, LISTED, Met};
 use crate::marker::{Marker, MarkerError};
 use crate::stage::Stage;
@@ -32,6 +33,25 @@ pub enum RootError {
     NotADirectory {
         /// Where.
         path: PathBuf,
+    },
+    /// It is on a file system in which the system shows itself.
+    #[error("{}: this is the system's own ({kind}), where no files can be kept; choose a directory on a disk", path.display())]
+    SystemsOwn {
+        /// Where.
+        path: PathBuf,
+        /// The file system's kind.
+        kind: &'static str,
+    },
+    /// The file system makes no directory.
+    #[error(
+        "{}: {source}, so it cannot be made; if its directory is still there, its file system takes no new ones: choose another",
+        path.display()
+    )]
+    NotMade {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
     },
     /// It may not be entered or written to.
     #[error("{}: {source}; check its permissions and that it is not mounted read-only", path.display())]
@@ -122,6 +142,7 @@ impl Root {
     /// When it is no directory, may not be written to, is open already, or its `.file-sync` is not usable.
     pub fn offer(path: &Path, fresh_id: DirectoryId) -> Result<(Root, DirectoryId), RootError> {
         let fd = open_root(path)?;
+        check_kind(path, fd.as_fd())?;
         let own = open_own(path, fd.as_fd(), true)?;
         lock(path, own.as_fd())?;
         let marker = match Marker::read(own.as_fd()) {
@@ -135,6 +156,14 @@ impl Root {
             Err(error) => return Err(marker_error(path, error)),
         };
         Ok((Root::assemble(path, fd, own, marker)?, marker.id))
+    }
+
+    /// Refuses a directory of the system's own, in which nothing can be kept.
+    ///
+    /// # Errors
+    /// When it is one, is no directory or cannot be opened.
+    pub fn check_kind(path: &Path) -> Result<(), RootError> {
+        check_kind(path, open_root(path)?.as_fd())
     }
 
     /// Opens a directory that is known to have this id.
@@ -290,6 +319,13 @@ fn open_root(path: &Path) -> Result<OwnedFd, RootError> {
     rustix::fs::open(path, LISTED, Mode::empty()).map_err(|errno| root_error(path, errno))
 }
 
+fn check_kind(path: &Path, root: BorrowedFd<'_>) -> Result<(), RootError> {
+    match systems_own(root).map_err(|errno| root_error(path, errno))? {
+        Some(kind) => Err(RootError::SystemsOwn { path: path.to_owned(), kind }),
+        None => Ok(()),
+    }
+}
+
 fn open_own(path: &Path, root: BorrowedFd<'_>, may_make: bool) -> Result<OwnedFd, RootError> {
     let own = path.join(".file-sync");
     if may_make {
@@ -313,6 +349,10 @@ fn open_or_make(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<Owne
     match rustix::fs::mkdirat(parent, name, Mode::from_bits_truncate(0o700)) {
         Ok(()) => rustix::fs::fsync(parent).map_err(|errno| root_error(path, errno))?,
         Err(Errno::EXIST) => {}
+        // Of a directory that is open these say nothing of what is missing.
+        Err(errno @ (Errno::NOENT | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL)) => {
+            return Err(RootError::NotMade { path: path.to_owned(), source: errno.into() });
+        }
         Err(errno) => return Err(root_error(path, errno)),
     }
     at::open_beneath(parent, name, LISTED).map_err(|errno| own_error(path, errno))

@@ -59,15 +59,21 @@ pub(crate) fn put_act(
     Ok(())
 }
 
-/// The acts at a path, at what lies below it, and at the directories above; the newest first, at most `limit`.
+/// Where a listing of acts has come to: what follows is older.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActsAfter(i64);
+
+/// The acts at a path, at what lies below it, and at the directories above; the newest first, at most `limit`, from where an
+/// earlier listing has come to. With where this one has come to, if it lists as many.
 ///
-/// Reads the whole table: nobody asks often, and an index would cost every act.
+/// Reads the table from there to the last that is listed: nobody asks often, and an index would cost every act.
 pub(crate) fn acts(
     connection: &Connection,
     actors: &Actors,
     path: &SyncPath,
+    after: Option<ActsAfter>,
     limit: usize,
-) -> rusqlite::Result<Vec<Act>> {
+) -> rusqlite::Result<(Vec<Act>, Option<ActsAfter>)> {
     let (above, below) = paths::places_to(connection, path)?;
     let places = vec!["(?, ?)"; above.len()].join(", ");
     let is_at =
@@ -77,19 +83,22 @@ pub(crate) fn acts(
              SELECT ? UNION SELECT parents.id FROM parents JOIN below ON parents.parent = below.id
              WHERE parents.id <> 0
          )
-         SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by FROM acts
-         WHERE parent IN below {is_at} ORDER BY id DESC LIMIT ?"
+         SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by, id FROM acts
+         WHERE (parent IN below {is_at}) AND id < ? ORDER BY id DESC LIMIT ?"
     );
     let mut statement = connection.prepare(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let above = above.into_iter().flat_map(|(parent, name)| [Value::Integer(parent), Value::Blob(name)]);
     let below = below.map_or(Value::Null, Value::Integer);
-    let values: Vec<Value> = std::iter::once(below).chain(above).chain([limit.into()]).collect();
+    let end = after.map_or(i64::MAX, |ActsAfter(id)| id);
+    let values: Vec<Value> = std::iter::once(below).chain(above).chain([end.into(), limit.into()]).collect();
+    let mut last = None;
     let acts = statement.query_map(params_from_iter(values), |row| {
         let by = match row.get::<_, Option<i64>>(8)? {
             Some(number) => Some(actors.device(number).ok_or_else(|| Malformed.in_column(8))?),
             None => None,
         };
+        last = Some(ActsAfter(row.get(9)?));
         Ok(Act {
             at: Time { seconds: row.get(0)?, nanoseconds: row.get(1)? },
             path: stored_path(connection, row.get(2)?, row.get_ref(3)?.as_blob()?)?,
@@ -100,14 +109,17 @@ pub(crate) fn acts(
             by,
         })
     })?;
-    acts.collect()
+    let acts = acts.collect::<rusqlite::Result<Vec<Act>>>()?;
+    let is_full = i64::try_from(acts.len()).is_ok_and(|n_acts| n_acts >= limit);
+    Ok((acts, last.filter(|_| is_full)))
 }
 
-/// What was done in a word, at all paths since a time: why, and when.
+/// Of what was done in a word, at all paths since a time, why, and when: what `is_asked` of it.
 pub(crate) fn whys(
     connection: &Connection,
     what: &str,
     since: Time,
+    is_asked: impl Fn(&(String, Time)) -> bool,
 ) -> rusqlite::Result<BTreeSet<(String, Time)>> {
     connection
         .prepare_cached(
@@ -116,6 +128,7 @@ pub(crate) fn whys(
         .query_map(params![what, since.seconds], |row| {
             Ok((row.get(0)?, Time { seconds: row.get(1)?, nanoseconds: row.get(2)? }))
         })?
+        .filter(|why| why.as_ref().map_or(true, &is_asked))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::{Act, KeptAt, acts, each_kept, kept_after, whys};
+use crate::log::{Act, ActsAfter, KeptAt, acts, each_kept, kept_after, whys};
 use crate::open::{self, DIRECTORY};
 use crate::state;
 
@@ -90,17 +90,35 @@ impl DirectoryReader {
     /// # Errors
     /// When the database cannot be read.
     pub fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, IndexError> {
-        open::at_one_moment(&self.connection, &self.path, |connection| {
-            acts(connection, &Actors::read(connection)?, path, limit)
-        })
+        self.acts_after(path, None, limit).map(|(acts, _)| acts)
     }
 
-    /// Of what was done in a word, at all paths since a time, why, and when.
+    /// The same, from where an earlier listing has come to; with where this one has come to, if it lists as many.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn whys(&self, what: &str, since: Time) -> Result<BTreeSet<(String, Time)>, IndexError> {
-        whys(&self.connection, what, since).map_err(|error| IndexError::sql(&self.path, error))
+    pub fn acts_after(
+        &self,
+        path: &SyncPath,
+        after: Option<ActsAfter>,
+        limit: usize,
+    ) -> Result<(Vec<Act>, Option<ActsAfter>), IndexError> {
+        open::at_one_moment(&self.connection, &self.path, |connection| {
+            acts(connection, &Actors::read(connection)?, path, after, limit)
+        })
+    }
+
+    /// Of what was done in a word, at all paths since a time, why, and when: what `is_asked` of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn whys(
+        &self,
+        what: &str,
+        since: Time,
+        is_asked: impl Fn(&(String, Time)) -> bool,
+    ) -> Result<BTreeSet<(String, Time)>, IndexError> {
+        whys(&self.connection, what, since, is_asked).map_err(|error| IndexError::sql(&self.path, error))
     }
 
     /// Gives every committed chunk list to `each`, with the hash of its content.

@@ -12,6 +12,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// What it calls itself to remotes.
     pub name: String,
+    /// True if it was given, and is remembered; else the one that was given last counts before it.
+    pub is_name_given: bool,
     /// How much memory what remotes announce may take, of all directories together, in bytes.
     pub announced_bytes_max: u64,
     /// How much room the kept versions of a directory may take.

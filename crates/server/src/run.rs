@@ -58,12 +58,15 @@ pub enum StartError {
     },
 }
 
+/// Under which the home's database has what the device was called last.
+const NAME: &str = "name";
+
 /// Runs a server until `shutdown`.
 ///
 /// # Errors
 /// When it cannot start; nothing in the home is changed for the worse by trying.
 pub async fn run(
-    config: ServerConfig,
+    mut config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
     let lock = HomeLock::take(&config.home)?;
@@ -72,6 +75,7 @@ pub async fn run(
     let (commands_tx, commands) = mpsc::channel(64);
 
     let mut home = HomeIndex::open(&config.home)?;
+    settle_name(&mut config, &mut home)?;
     let identity = Arc::new(Identity::load_or_create(&config.home)?);
     make_private(config.home.join("directories"))?;
     let incarnation = crate::room::random(&config.home).map_err(system_error)?;
@@ -109,6 +113,17 @@ pub async fn run(
     house.stop().await;
     // A request that is still being answered is given up with the process.
     let _ = tokio::time::timeout(std::time::Duration::from_millis(1500), api).await;
+    Ok(())
+}
+
+/// A name that was given is remembered; where none is, the one that was given last counts.
+fn settle_name(config: &mut ServerConfig, home: &mut HomeIndex) -> Result<(), IndexError> {
+    match home.setting(NAME)? {
+        Some(name) if !config.is_name_given => config.name = name,
+        Some(name) if name == config.name => {}
+        _ if config.is_name_given => home.set_setting(NAME, &config.name)?,
+        _ => {}
+    }
     Ok(())
 }
 

@@ -13,10 +13,11 @@ use crate::stopping::Stopping;
 /// # Errors
 /// When it cannot start.
 pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
+    let is_name_given = arguments.name.is_some();
     let name = arguments.name.map_or_else(host_name, String::from);
     let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
     let (listen, kept_max) = (arguments.listen, arguments.kept_max);
-    let config = ServerConfig { home, listen, name, announced_bytes_max, kept_max };
+    let config = ServerConfig { home, listen, name, is_name_given, announced_bytes_max, kept_max };
     let mut stopping = Stopping::watch()?;
     let stop = async move {
         let why = stopping.asked().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use file_sync_server::api::types::Status;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::status_text::text;
+use super::status_text::{hints, text};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -19,7 +19,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(watch: bool, client: &Client, console: Console) -> Result<(), Failure> {
     let status: Status = client.get("/v1/status").await?;
     if !watch {
-        return console.result(&status, |status| text(status, console));
+        console.result(&status, |status| text(status, console))?;
+        hints(&status).for_each(|hint| console.hint(hint));
+        return Ok(());
     }
     // Heard from before anything is printed: who has seen output may interrupt.
     let mut interrupt = signal(SignalKind::interrupt())

@@ -19,16 +19,22 @@ pub fn text(status: &Status, console: Console) -> String {
     );
     text.push('\n');
     if status.remotes.is_empty() {
-        text.push_str("no remotes; pair with another device: file-sync remote invite\n");
+        text.push_str("no remotes\n");
     }
     text.push_str(&remotes_table(&status.remotes));
     if status.directories.is_empty() {
-        text.push_str(
-            "\nno directories; offer one with: file-sync file up DIR, join one with: file-sync sync up\n",
-        );
+        text.push_str("\nno directories\n");
     }
     status.directories.iter().for_each(|directory| text.push_str(&directory_text(directory, console)));
     text
+}
+
+/// What may be done next where there is nothing yet.
+pub fn hints(status: &Status) -> impl Iterator<Item = &'static str> {
+    let pair = "pair with another device: file-sync remote invite";
+    let offer = "offer a directory with: file-sync file up DIR, join one with: file-sync sync up";
+    let pair = status.remotes.is_empty().then_some(pair);
+    pair.into_iter().chain(status.directories.is_empty().then_some(offer))
 }
 
 fn directory_text(directory: &DirectoryStatus, console: Console) -> String {

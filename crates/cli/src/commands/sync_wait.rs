@@ -33,7 +33,11 @@ pub async fn run(
 /// # Errors
 /// When nothing can be called so.
 pub(super) fn request(typed: Option<&Path>, timeout: Duration) -> Result<SyncWait, Failure> {
-    Ok(SyncWait { target: typed.map(target).transpose()?, timeout_ms: milliseconds(timeout) })
+    Ok(SyncWait {
+        target: typed.map(target).transpose()?,
+        timeout_ms: milliseconds(timeout),
+        tells_late: false,
+    })
 }
 
 pub(super) fn text(waited: &Waited) -> String {
@@ -54,12 +58,19 @@ pub(super) fn text(waited: &Waited) -> String {
         };
         format!("not waited for: {who} may lack changes of {directory}\n")
     });
+    let behind = waited.behind.iter().map(|behind| {
+        let (remote, directory) = (shown(&behind.remote), shown(&behind.directory));
+        format!("waited for in vain: {remote} may lack changes of {directory}\n")
+    });
     let result = match waited.remotes {
+        _ if !waited.in_sync => {
+            "not in sync with all connected remotes; `file-sync status` says more\n".to_owned()
+        }
         0 => "no connected remote takes part: nothing to wait for\n".to_owned(),
         1 => "in sync with the one connected remote\n".to_owned(),
         n_remotes => format!("in sync with {n_remotes} connected remotes\n"),
     };
-    paused.chain(absent).chain(away).chain([result]).collect()
+    paused.chain(absent).chain(away).chain(behind).chain([result]).collect()
 }
 
 /// Waits.

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use file_sync_server::api::command::Conflicts;
+use file_sync_server::api::command::{Conflicts, SyncWait};
 use file_sync_server::api::types::{Reading, Status, Verified, VerifiedDirectory, Waited};
 use serde::Serialize;
 
 use super::meanwhile::meanwhile;
 use super::status_text::{counted, progress, size};
-use super::sync_wait::wait;
 use super::{shown, shown_path, sync_wait};
 use crate::client::Client;
 use crate::console::Console;
@@ -18,11 +17,9 @@ use crate::failure::Failure;
 /// What `verify --json` prints.
 #[derive(Serialize)]
 struct Verification {
-    /// All connected members that take part have said within the time that they have all, and this device has theirs.
-    in_sync: bool,
-    /// Which did, and which were not asked.
+    /// Which connected members have all, and which were not asked.
     #[serde(flatten)]
-    waited: Option<Waited>,
+    waited: Waited,
     #[serde(flatten)]
     verified: Verified,
 }
@@ -37,19 +34,15 @@ pub async fn run(
     client: &Client,
     console: Console,
 ) -> Result<(), Failure> {
-    let request = sync_wait::request(typed.as_deref(), timeout)?;
-    let waited = match wait(&request, client).await {
-        Ok(waited) => Some(waited),
-        Err(Failure::TimedOut(_)) => None,
-        Err(failure) => return Err(failure),
-    };
+    let request = SyncWait { tells_late: true, ..sync_wait::request(typed.as_deref(), timeout)? };
+    let waited = client.post_patiently("/v1/syncs/wait", &request).await?;
     console.hint("reading every file again");
     let verified = read_again(&Conflicts { target: request.target }, client, console).await?;
-    let verification = Verification { in_sync: waited.is_some(), waited, verified };
+    let verification = Verification { waited, verified };
     console.result(&verification, text)?;
     match wrong(&verification) {
         Some(wrong) => Err(Failure::refused(wrong)),
-        None if !verification.in_sync => Err(Failure::TimedOut(
+        None if !verification.waited.in_sync => Err(Failure::TimedOut(
             "not all connected remotes were in sync in time; run it again, or see `file-sync status`"
                 .to_owned(),
         )),
@@ -77,11 +70,7 @@ fn progress_line(status: &Status) -> String {
 
 fn text(verification: &Verification) -> String {
     let directories = verification.verified.directories.iter().map(directory_text);
-    let remotes = match &verification.waited {
-        None => "not in sync with all connected remotes; `file-sync status` says more\n".to_owned(),
-        Some(waited) => sync_wait::text(waited),
-    };
-    directories.chain([remotes]).collect()
+    directories.chain([sync_wait::text(&verification.waited)]).collect()
 }
 
 fn directory_text(directory: &VerifiedDirectory) -> String {

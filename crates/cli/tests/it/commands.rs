@@ -338,6 +338,35 @@ fn results_go_to_stdout_and_the_rest_to_stderr() {
 }
 
 #[test]
+fn hints_are_no_part_of_a_result() {
+    let alpha = Device::start("alpha");
+    for args in [&["status"][..], &["status", "-q"]] {
+        let output = alpha.run(args);
+        let said = text(&output.stdout);
+        assert!(said.ends_with("\nno remotes\n\nno directories\n"), "{args:?}: {said}");
+        assert_eq!(text(&output.stderr), "", "{args:?}: nobody is at a terminal");
+    }
+}
+
+#[test]
+fn a_device_keeps_its_name_until_it_is_told_another() {
+    let mut alpha = Device::start("alpha");
+    let name = |device: &Device| device.status()["device"]["name"].clone();
+    // What `begin_under` adds is the program and `server --no-discovery --no-web --name NAME --listen ADDRESS`.
+    let unnamed = ["sh", "-c", r#"exec "$0" "$1" "$2" "$3" "$6" "$7""#].map(Into::into);
+    for said in ["alpha", "another"] {
+        alpha.stop();
+        alpha.name = said.to_owned();
+        alpha.begin();
+        assert_eq!(name(&alpha), said);
+        alpha.stop();
+        alpha.begin_under(&unnamed);
+        alpha.await_ready();
+        assert_eq!(name(&alpha), said, "it is remembered");
+    }
+}
+
+#[test]
 fn demo_ends_with_equal_trees_and_leaves_nothing() {
     let alpha = Device::start("alpha");
     let temporary = alpha.beside("temporary");

@@ -29,11 +29,17 @@ fn modes_receive_only_keeps_local_changes_local_and_lists_them() {
     beta.user().write("new", "local file", FEBRUARY);
     settle(&[&alpha, &beta]);
     directory_becomes(&beta, "local_changes", 2);
+    let counted = |device: &Device| ["files", "bytes"].map(|figure| device.directory()[figure].clone());
+    assert_eq!(counted(&beta), [json!(3), json!(26)], "what is here, as it is here");
+    assert_eq!(counted(&alpha), [json!(2), json!(12)]);
     holds(&alpha.root(), "f \"before\"\ng \"before\"");
     holds(&beta.root(), "f \"local edit\"\ng \"before\"\nnew \"local file\"");
     alpha.user().write("g", "edited by alpha", MARCH);
     settle(&[&alpha, &beta]);
     holds(&beta.root(), "f \"local edit\"\ng \"edited by alpha\"\nnew \"local file\"");
+    beta.user().remove("g");
+    beta.user().remove("new");
+    directory_becomes(&beta, "files", 1);
 }
 
 #[test]

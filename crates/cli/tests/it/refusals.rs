@@ -86,6 +86,20 @@ fn file_up_refuses_paths_that_cannot_be_offered() {
 }
 
 #[test]
+fn what_is_the_systems_own_is_neither_offered_nor_joined_into() {
+    let (alpha, beta) = offering();
+    for (path, named) in [("/proc", "(proc)"), ("/proc/self/task", "(proc)"), ("/sys", "(sysfs)")] {
+        refused(&beta, &["file", "up", path, "--name", "other"], named);
+    }
+    for path in ["/proc", "/proc/new"] {
+        refused(&beta, &["sync", "up", "alpha:docs", path], "(proc)");
+        refused(&beta, &["sync", "up", "alpha:docs", path, "--dry-run"], "(proc)");
+    }
+    let members = &alpha.json(["file", "ls"])["directories"][0]["members"];
+    assert_eq!(members, &serde_json::json!([]), "nobody counts as a member");
+}
+
+#[test]
 fn file_up_refuses_a_parent_of_what_is_offered() {
     let (alpha, _beta) = paired();
     fs::create_dir_all(alpha.beside("outer/inner")).expect("a directory");

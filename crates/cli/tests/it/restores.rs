@@ -1,11 +1,14 @@
 //! A restore in the moment after its user's own act, which is not noted yet: what it says is what it has done.
 
+use file_sync_core::path::SyncPath;
+use file_sync_core::version::{ContentHash, Time};
+use file_sync_index::{Act, Batch, DirectoryIndex};
 use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, eventually, files_below, holds, join,
-    offer, paired, settle, sharing,
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, directory_becomes, disconnected, eventually,
+    files_below, holds, join, offer, paired, settle, sharing,
 };
 
 fn path_of(device: &Device, name: &str) -> String {
@@ -301,4 +304,69 @@ fn restore_to_a_place_takes_one_files_version_and_no_directory() {
     let refusal = alpha.refused(1, ["restore", &path_of(&alpha, "d"), "--to", out.to_str().expect("UTF-8")]);
     assert!(refusal.contains("d was a directory"), "{refusal}");
     assert!(!out.exists());
+}
+
+/// More than the engine is asked about at once: also the last of them is seen to have gone, and put back.
+#[test]
+fn v3_of_many_files_what_was_deleted_a_moment_ago_comes_back_at_once() {
+    const N_FILES: usize = 2_500;
+    let alpha = Device::start("alpha");
+    offer(&alpha, &[]);
+    let name = |index: usize| format!("d/{index:04}");
+    for index in 0..N_FILES {
+        alpha.user().write(name(index), format!("bytes {index}"), JANUARY);
+        alpha.user().write(format!("twins/{index}"), format!("bytes {index}"), JANUARY);
+    }
+    directory_becomes(&alpha, "files", 2 * N_FILES);
+    for (first, last) in [(N_FILES - 1, N_FILES), (1_000, 1_090), (0, 1)] {
+        (first..last).for_each(|index| alpha.user().remove(name(index)));
+        alpha.ok(["restore", &path_of(&alpha, "d")]);
+        for index in first..last {
+            assert_eq!(alpha.user().read(name(index)), format!("bytes {index}").as_bytes());
+        }
+    }
+}
+
+/// Puts more acts on record than are looked at all together, all of long ago.
+fn many_acts(device: &Device) {
+    let directories = device.home().join("directories");
+    let databases = std::fs::read_dir(directories).expect("it is there").flatten().map(|entry| entry.path());
+    let database = databases.into_iter().find(|path| path.extension().is_some_and(|name| name == "db"));
+    let mut index = DirectoryIndex::open(&database.expect("a database")).expect("nobody has it open");
+    let act = |number: u64| Act {
+        at: Time { seconds: JANUARY, nanoseconds: number as u32 },
+        path: SyncPath::parse(format!("d/{}", number % 50).as_bytes()).expect("a path"),
+        before: Some(ContentHash::of(&number.to_le_bytes())),
+        after: None,
+        what: "deleted".to_owned(),
+        why: String::new(),
+        by: None,
+    };
+    let acts = (0..210_000).map(act).collect();
+    index.commit(&Batch { acts, ..Batch::default() }).expect("committed");
+    index.close(true).expect("closed");
+}
+
+#[test]
+fn l3_a_directory_comes_back_whatever_has_been_done_below_it() {
+    let (alpha, mut beta) = sharing();
+    beta.user().write("d/early", "early", JANUARY);
+    beta.user().write("d/late", "late", JANUARY);
+    settle(&[&alpha, &beta]);
+    beta.user().remove("d/early");
+    settle(&[&alpha, &beta]);
+    beta.stop();
+    many_acts(&beta);
+    beta.begin();
+    settle(&[&alpha, &beta]);
+    beta.user().remove("d/late");
+    settle(&[&alpha, &beta]);
+    beta.ok(["restore", &path_of(&beta, "d")]);
+    let both = "d/\nd/early \"early\"\nd/late \"late\"";
+    check(&[&alpha, &beta], both);
+    beta.user().remove_all("d");
+    settle(&[&alpha, &beta]);
+    // As it was before the first deletion, long after all those acts.
+    beta.ok(["restore", &path_of(&beta, "d"), "--at", "1h"]);
+    check(&[&alpha, &beta], both);
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::device::Device;
 use crate::trouble::Mount;
 use crate::world::{
@@ -108,6 +110,40 @@ fn l6_a_copied_root_at_another_inode_infers_no_deletion_at_its_first_scan() {
     beta.user().remove("f");
     beta.begin();
     check(&[&alpha, &beta], FILES);
+}
+
+#[test]
+fn why_says_of_a_lost_root_that_it_is_lost_and_nothing_of_what_is_below_it() {
+    let (alpha, mut beta) = with_files();
+    let why = |device: &Device, path: &str| {
+        device.json(["why", device.root().join(path).to_str().expect("a root in UTF-8")])
+    };
+    assert_eq!(why(&beta, "f")["reason"], "in-step");
+    let (root, away) = (beta.root(), beta.beside("away"));
+    let is_lost = |device: &Device, what: &str| {
+        for path in ["f", "d/g", "d", ""] {
+            let why = why(device, path);
+            assert_eq!((&why["reason"], &why["disk"]), (&"root-lost".into(), &Value::Null), "{path}");
+            assert!(why["explanation"].to_string().contains(what), "{why}");
+        }
+    };
+    // At once: nobody has looked yet.
+    fs::rename(&root, &away).expect("a rename");
+    is_lost(&beta, "no such directory");
+    fs::create_dir(&root).expect("an empty mount point");
+    is_lost(&beta, "no .file-sync/marker");
+    let file = root.join("f");
+    let asked = ["why", file.to_str().expect("a root in UTF-8")];
+    assert!(beta.ok(asked).contains("on the disk      cannot be told"));
+    directory_becomes(&beta, "state", "error");
+    is_lost(&beta, "no .file-sync/marker");
+    beta.stop();
+    beta.begin();
+    assert!(beta.refused(1, asked).contains("no .file-sync/marker"));
+    fs::remove_dir(&root).expect("an empty directory");
+    fs::rename(&away, &root).expect("a rename");
+    check(&[&alpha, &beta], FILES);
+    assert_eq!(why(&beta, "f")["reason"], "in-step");
 }
 
 #[test]

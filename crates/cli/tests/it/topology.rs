@@ -2,11 +2,16 @@
 //!
 //! Promise checked here, beside others: S4.
 
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+
 use crate::device::{Device, text};
 use crate::world::{
     APRIL, FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, copy_name, disconnected, equal,
 };
-use crate::world::{eventually, holds, introduce, join, mentions, offer, settle, steady, trio};
+use crate::world::{eventually, holds, introduce, join, mentions, offer, paired, settle, steady, trio};
 
 /// Alpha offers, all are paired with all and both others joined.
 fn mesh() -> (Device, Device, Device) {
@@ -415,4 +420,44 @@ fn d3_who_leaves_a_directory_that_is_not_at_work_is_a_member_no_more() {
     join(&beta, &alpha, &[]);
     beta.user().write("g", "g", JANUARY);
     check(&[&alpha, &beta, &gamma], "f \"f\"\ng \"g\"");
+}
+
+/// Until the offering device knows of no member.
+fn becomes_memberless(alpha: &Device) {
+    eventually(PATIENCE, || {
+        let listed = alpha.json(["file", "ls"]);
+        if listed["directories"][0]["members"] == json!([]) { Ok(()) } else { Err(listed.to_string()) }
+    });
+}
+
+#[test]
+fn d3_a_join_that_fails_where_it_was_let_in_leaves_no_member_there() {
+    let (alpha, mut beta) = paired();
+    offer(&alpha, &[]);
+    alpha.user().write("f", "bytes", JANUARY);
+    std::fs::create_dir(beta.root()).expect("a directory");
+    std::fs::write(beta.root().join(".file-sync"), "in the way").expect("a file");
+    let root = beta.root();
+    let joining = ["sync", "up", "alpha:docs", root.to_str().expect("UTF-8")];
+    let refusal = beta.refused(1, joining);
+    assert!(refusal.contains("must be a plain directory"), "{refusal}");
+    becomes_memberless(&alpha);
+    std::fs::remove_dir_all(&root).expect("it is there");
+    // Where it ends before it has heard that it was let in, it says so when they meet again.
+    alpha.freeze();
+    let mut client = beta.command().args(joining).stderr(Stdio::null()).spawn().expect("the client starts");
+    // The question goes out as soon as there is a place for the directory.
+    eventually(PATIENCE, || if root.exists() { Ok(()) } else { Err("nothing is made") });
+    steady(Duration::from_millis(300), || root.exists());
+    beta.kill();
+    assert!(!client.wait().expect("a child").success());
+    alpha.thaw();
+    eventually(PATIENCE, || {
+        let listed = alpha.json(["file", "ls"]);
+        if listed["directories"][0]["members"] == json!(["beta"]) { Ok(()) } else { Err(listed.to_string()) }
+    });
+    beta.begin();
+    becomes_memberless(&alpha);
+    join(&beta, &alpha, &[]);
+    check(&[&alpha, &beta], "f \"bytes\"");
 }

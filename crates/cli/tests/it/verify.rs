@@ -52,9 +52,9 @@ fn p2_disk_index_and_remotes_that_agree_are_said_to() {
     let said = alpha.ok(["verify"]);
     assert!(said.starts_with("docs: 3 files as recorded, 10 bytes read\n"), "{said}");
     assert!(said.ends_with("in sync with the one connected remote\n"), "{said}");
-    let found = beta.json(["verify", "docs"]);
-    assert_eq!((&found["in_sync"], &found["remotes"]), (&json!(true), &json!(1)));
-    let directory = &found["directories"][0];
+    let in_time = beta.json(["verify", "docs"]);
+    assert_eq!((&in_time["in_sync"], &in_time["remotes"]), (&json!(true), &json!(1)));
+    let directory = &in_time["directories"][0];
     assert_eq!((&directory["files"], &directory["bytes"]), (&json!(3), &json!(10)));
     assert_eq!((&directory["damaged"], &directory["errors"]), (&json!([]), &json!([])));
     let refusal = alpha.refused(1, ["verify", "nowhere"]);
@@ -72,9 +72,14 @@ fn p2_disk_index_and_remotes_that_agree_are_said_to() {
     std::fs::rename(alpha.beside("marker"), alpha.root().join(".file-sync/marker")).expect("a rename");
     // Where all is well here and a member only does not answer in time, that is what the exit code says.
     beta.freeze();
-    let output = alpha.run(["verify", "--timeout", "2s"]);
+    let output = alpha.run(["verify", "--timeout", "2s", "--json"]);
     beta.thaw();
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let late: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let fields = |document: &serde_json::Value| document.as_object().map(|all| all.keys().cloned().collect());
+    assert_eq!(fields(&late), fields(&in_time) as Option<Vec<String>>, "a script finds the same fields");
+    assert_eq!((&late["in_sync"], &late["remotes"]), (&json!(false), &json!(1)));
+    assert_eq!(late["behind"], json!([{"remote": "beta", "directory": "docs"}]));
     // A member that is away is named, and no reason to fail.
     drop(beta);
     eventually(PATIENCE, || {

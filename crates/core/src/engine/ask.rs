@@ -175,6 +175,23 @@ impl Engine {
         self.tree.record(path)
     }
 
+    /// The files and symlinks below a path that are on the disk, as far as it was noted; but for those that rules have made
+    /// nobody's affair, of which nothing is noted. Goes through at most `limit` paths, those after `after` (itself a path
+    /// below, or the path); and says which was the last of them, or none if there was none.
+    pub fn on_disk_below(
+        &self,
+        path: &SyncPath,
+        after: &SyncPath,
+        limit: usize,
+    ) -> (Vec<SyncPath>, Option<SyncPath>) {
+        let below = self.tree.after(Some(after)).take_while(|(below, _)| path.is_ancestor_of(below));
+        let some: Vec<_> = below.take(limit).collect();
+        let is_there = |below: &SyncPath| self.on_disk(below).is_some_and(|record| record.content.is_bytes());
+        let recorded = some.iter().filter(|(_, node)| node.record.is_some()).map(|(below, _)| *below);
+        let there = recorded.filter(|below| is_there(below) && !self.is_frozen(below)).cloned().collect();
+        (there, some.last().map(|(last, _)| (*last).clone()))
+    }
+
     /// The permission bits that a directory had which is gone, as far as its delete tells.
     pub fn mode_of_gone(&self, path: &SyncPath) -> Option<u16> {
         let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();

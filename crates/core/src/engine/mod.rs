@@ -380,15 +380,6 @@ impl Engine {
         }
     }
 
-    /// The files and symlinks below a path that are on the disk, as far as it was noted; but for those that rules have made
-    /// nobody's affair, of which nothing is noted.
-    pub fn on_disk_below(&self, path: &SyncPath) -> Vec<SyncPath> {
-        let recorded =
-            self.tree.below(path).filter(|(_, node)| node.record.is_some()).map(|(below, _)| below);
-        let is_there = |below: &SyncPath| self.on_disk(below).is_some_and(|record| record.content.is_bytes());
-        recorded.filter(|below| is_there(below) && !self.is_frozen(below)).cloned().collect()
-    }
-
     /// True of what rules have made nobody's affair, or what is left alone: what is noted of it may be long out of date.
     pub fn is_nobodys(&self, path: &SyncPath) -> bool {
         self.is_frozen(path)

@@ -6,6 +6,7 @@ use super::peer::Refusal;
 use super::{Engine, Mode, RootState};
 use crate::effect::{Trouble, TroubleKind};
 use crate::path::SyncPath;
+use crate::record::Record;
 use crate::version::{Content, ContentHash, Value};
 
 /// What a directory is doing.
@@ -41,7 +42,7 @@ pub struct Problem {
 pub struct Status {
     /// What it is doing.
     pub state: State,
-    /// Regular files and symlinks.
+    /// Regular files and symlinks on this disk, also those that it alone has.
     pub files: u64,
     /// Bytes of the regular files.
     pub bytes: u64,
@@ -80,10 +81,11 @@ impl Engine {
         let Totals { files, bytes, conflicts, root_hash } = self.totals();
         let is_gone_here = |path: &&SyncPath| self.is_gone_here(path) && self.tree.is_shown_copy(path);
         let n_gone_here = self.local_changes.keys().filter(is_gone_here).count() as u64;
+        let (files_local, bytes_local) = self.local_figures();
         let mut status = Status {
             state: self.state(),
-            files,
-            bytes,
+            files: files.saturating_add_signed(files_local),
+            bytes: bytes.saturating_add_signed(bytes_local),
             need_files: 0,
             need_bytes: 0,
             conflicts: conflicts.saturating_sub(n_gone_here) + self.local_copies().count() as u64,
@@ -131,12 +133,20 @@ impl Engine {
         for (path, node) in self.tree.iter() {
             conflicts += u64::from(self.tree.is_shown_copy(path));
             hash_value(&mut hasher, path, &self.tree.shown(path, node));
-            if let Some(record) = &node.record {
-                files += u64::from(record.content.is_bytes());
-                bytes += if matches!(record.content, Content::File(_)) { record.stat.size } else { 0 };
-            }
+            let (of_files, of_bytes) = figures(node.record.as_ref());
+            (files, bytes) = (files + of_files, bytes + of_bytes);
         }
         Totals { files, bytes, conflicts, root_hash: ContentHash(*hasher.finalize().as_bytes()) }
+    }
+
+    /// How many files and bytes more there are on this disk, or fewer, than the tree has of it: where it differs, and that is
+    /// sent to nobody.
+    fn local_figures(&self) -> (i64, i64) {
+        let differences = self.local_changes.iter().map(|(path, local)| {
+            let (here, recorded) = (figures(local.as_ref()), figures(self.tree.record(path)));
+            (here.0.cast_signed() - recorded.0.cast_signed(), here.1.cast_signed() - recorded.1.cast_signed())
+        });
+        differences.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     /// What it is doing: as [`Engine::status`] says, without counting.
@@ -225,6 +235,15 @@ impl Engine {
         self.root != RootState::Proved
             || self.refused().next().is_some()
             || self.told_troubles().next().is_some()
+    }
+}
+
+/// How many files and symlinks, and bytes of files, a record stands for.
+fn figures(record: Option<&Record>) -> (u64, u64) {
+    match record.map(|record| (record.content, record.stat.size)) {
+        Some((Content::File(_), size)) => (1, size),
+        Some((Content::Symlink(_), _)) => (1, 0),
+        Some((Content::Directory | Content::Absent, _)) | None => (0, 0),
     }
 }
 

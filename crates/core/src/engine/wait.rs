@@ -67,12 +67,18 @@ impl Engine {
         self.waits.retain(|wait| wait.id != id);
     }
 
-    /// The remotes that take part and whose disks have not followed this device's yet, as far as they have said.
-    pub fn behind(&self) -> Vec<DeviceId> {
-        let is_behind = |peer: &Peer| {
-            peer.is_attached() && !peer.sends_only && peer.applied_ours < self.commits.committed
-        };
-        self.peers.iter().filter(|(_, peer)| is_behind(peer)).map(|(device, _)| *device).collect()
+    /// The remotes that take part and whose disks have not followed this device's yet, as far as they have said, or that do
+    /// not say what a wait asks of them.
+    pub fn behind(&self, id: WaitId) -> Vec<DeviceId> {
+        let wait = self.waits.iter().find(|wait| wait.id == id && wait.sequence.is_some());
+        let is_behind = |peer: &Peer| !peer.sends_only && peer.applied_ours < self.commits.committed;
+        let is_silent =
+            |device: &DeviceId| wait.is_some_and(|wait| matches!(wait.checks.get(device), None | Some(None)));
+        let peers = self.peers.iter().filter(|(_, peer)| peer.is_attached());
+        peers
+            .filter(|(device, peer)| is_behind(peer) || is_silent(device))
+            .map(|(device, _)| *device)
+            .collect()
     }
 
     /// Has the whole disk looked at; returns the walk that has to have ended then.

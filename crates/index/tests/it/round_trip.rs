@@ -295,6 +295,16 @@ fn p3_acts_are_found_at_a_path_below_it_and_at_what_is_above() {
     assert_eq!(at("x", 9), ["x/d/e/f"]);
     assert_eq!(at("nowhere/f", 9), [""; 0]);
     assert_eq!(at(&vec!["d"; 1500].join("/"), 9), ["d"]);
+    let (mut by_pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.acts_after(&samples::path("d"), after, 2).expect("read");
+        by_pages.extend(page.0);
+        after = page.1;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(by_pages, reader.acts(&samples::path("d"), 9).expect("read"));
     let all = reader.acts(&SyncPath::root(), 3).expect("read");
     assert_eq!(all.iter().map(|act| act.path.to_string()).collect::<Vec<_>>(), ["x/d/e/f", "d/ee", "d/e/g"]);
 }

@@ -183,6 +183,9 @@ pub struct SyncWait {
     pub target: Option<Target>,
     /// For how long, in milliseconds. Whoever answers keeps this time and refuses with [`Reason::TimedOut`].
     pub timeout_ms: u64,
+    /// True if what has come of it is to be told at that time, too, instead.
+    #[serde(default)]
+    pub tells_late: bool,
 }
 
 /// `conflicts`, `sync held`, `verify`.

@@ -185,7 +185,7 @@ pub struct DirectoryStatus {
     pub read_only: bool,
     /// What it is doing.
     pub state: State,
-    /// Regular files and symlinks here.
+    /// Regular files and symlinks here, also those that only this device has, as one that may not send.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -447,9 +447,13 @@ pub struct DirectoryDone {
     pub path: ShownPath,
 }
 
-/// `sync wait`, when there is nothing left to wait for.
+/// `sync wait`, when there is nothing left to wait for; as a part of `verify`, also when time is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
+    /// True if all that were waited for have said within the time that they have all, and this device has theirs.
+    pub in_sync: bool,
+    /// Who has not said so.
+    pub behind: Vec<Absent>,
     /// How many remotes were connected and waited for; 0: there was nobody.
     pub remotes: u64,
     /// Names of directories that are paused here, so that they were not waited for.
@@ -462,7 +466,7 @@ pub struct Waited {
     pub waited_ms: u64,
 }
 
-/// A member that was not waited for in a directory.
+/// A member that was not waited for in a directory, or in vain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absent {
     /// The remote's name here.

@@ -10,6 +10,7 @@ use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
 use file_sync_wire::kept::KeptVersion;
 
+use super::decisive::{self, Asking};
 use super::elsewhere::{OfRemote, Other};
 use super::went::{Asked, Going, Goings, Gone, goings};
 use crate::api::command::Refusal;
@@ -18,8 +19,6 @@ use crate::room::{Bytes, Editor};
 
 /// What a device's clock may be ahead of this one's, in seconds, before what it kept counts as kept earlier than it was.
 const CLOCKS_DIFFER: i64 = 60;
-/// The latest acts that are looked at: by them it is known when something was replaced here.
-const ACTS_MAX: usize = 200_000;
 
 /// A version that is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +89,8 @@ impl Listed {
     }
 }
 
-/// The versions of a path that are to be had, those that members have told of among them, and what went when.
+/// The versions of a path that are to be had, those that members have told of among them, and what went when: all of it, or
+/// what decides.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -99,18 +99,23 @@ pub(super) fn list(
     path: &SyncPath,
     told: Vec<OfRemote>,
     now: Time,
+    asking: Asking,
 ) -> Result<Listed, Refusal> {
-    let acts = editor.acts(path, ACTS_MAX)?;
+    let kept = editor.versions(path)?;
+    let (acts, is_cut) = decisive::acts(editor, path, asking, || {
+        let kept = kept.iter().map(|kept| (kept.path.clone(), kept.content.hash()));
+        let told = told.iter().map(|(_, told)| (told.place.path.clone(), told.value.content().hash()));
+        kept.chain(told).collect()
+    })?;
     let is_there = |kept: &Kept| editor.is_in_store(&kept.name, &kept.stat);
-    let mut versions = gather(editor.versions(path)?, &is_there, &acts, told);
+    let mut versions = gather(kept, &is_there, &acts, told);
     let is_of_many = acts.iter().any(|act| path.is_ancestor_of(&act.path));
-    let since = acts.iter().map(|act| act.at).min().filter(|_| is_of_many);
-    let moves = since.map(|since| editor.moves(since)).transpose()?.unwrap_or_default();
+    let times = acts.iter().map(|act| act.at).filter(|_| is_of_many).collect();
+    let moves = editor.moves(&times)?;
     let holder = |content: &ContentHash, path: &SyncPath| editor.holder(content, path);
     let goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
     sort(&mut versions);
     let present = editor.on_disk(path).map(|record| record.content);
-    let is_cut = acts.len() >= ACTS_MAX;
     Ok(Listed { versions, goings, present, is_cut })
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use file_sync_core::message::{Message, Page, Terms};
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::Root;
+use file_sync_disk::{Root, RootError};
 use file_sync_index::{Directory, Mode, Role};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -161,6 +161,7 @@ impl House {
                     Goal::Join(_) => {
                         join.is_made |= !join.path.exists();
                         make_usable(&join.path)?; // Before the remote counts on this device.
+                        self.note_joining(&directory, true);
                     }
                     Goal::Preview(..) => could_be_made_usable(&join.path)?,
                 }
@@ -221,6 +222,13 @@ impl House {
         }
     }
 
+    /// True while a remote has been asked to let this device take part, and it has not begun to.
+    pub(super) fn is_being_joined(&self, directory: &DirectoryId) -> bool {
+        let is_asked =
+            |join: &Join| matches!(join.goal, Goal::Join(_)) && join.stage == Stage::Asked(*directory);
+        self.joins.iter().any(is_asked)
+    }
+
     fn joined_row(&self, directory: &DirectoryId) -> Option<Directory> {
         self.rooms.get(directory).map(|resident| resident.room.row.clone())
     }
@@ -249,6 +257,7 @@ impl House {
                 join.goal.refuse(refusal);
             }
             Ok(()) => {
+                self.note_joining(&directory, false);
                 join.stage = Stage::Started(directory);
                 self.joins.push(join);
             }
@@ -331,6 +340,7 @@ impl House {
 
 /// Makes a directory if it is missing, and refuses one in which nothing could be done.
 fn make_usable(path: &Path) -> Result<(), Refusal> {
+    check_kind(path)?;
     std::fs::create_dir_all(path)
         .map_err(|error| Refusal::new(format!("cannot make {}: {error}", path.display())))?;
     check_access(path, Access::READ_OK | MAKING)
@@ -338,6 +348,7 @@ fn make_usable(path: &Path) -> Result<(), Refusal> {
 
 /// Refuses what [`make_usable`] would refuse, as far as that can be told without making anything.
 fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
+    check_kind(path)?;
     match path.ancestors().find(|above| above.exists()) {
         Some(there) if there == path && !path.is_dir() => Ok(()), // Said when it is opened.
         Some(above) if !above.is_dir() => {
@@ -347,6 +358,18 @@ fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
         Some(there) if there == path => check_access(path, Access::READ_OK | MAKING),
         Some(above) => check_access(above, MAKING),
         None => Ok(()),
+    }
+}
+
+/// Refuses a place on a file system that keeps no files.
+fn check_kind(path: &Path) -> Result<(), Refusal> {
+    let Some(above) = path.ancestors().find(|above| above.is_dir()) else { return Ok(()) };
+    match Root::check_kind(above) {
+        Err(error @ RootError::SystemsOwn { .. }) if above == path => Err(Refusal::new(error.to_string())),
+        Err(error @ RootError::SystemsOwn { .. }) => {
+            Err(Refusal::new(format!("cannot make {}: {error}", path.display())))
+        }
+        _ => Ok(()), // What else is wrong is said when it is used.
     }
 }
 

@@ -287,6 +287,7 @@ impl House {
             Message::Attach(ref attach) => {
                 let directory = attach.directory;
                 self.remember_joined(&device, attach);
+                self.leave_if_unjoined(attach);
                 self.pass_to_engine(device, directory, message);
             }
             Message::Entries(entries) => {

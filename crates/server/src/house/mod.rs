@@ -4,6 +4,7 @@
 //! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
 
 mod choose;
+mod decisive;
 mod elsewhere;
 mod files;
 mod history;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use file_sync_core::path::SyncPath;
-use file_sync_core::version::{ContentHash, DeviceId};
+use file_sync_core::version::{ContentHash, DeviceId, Time};
 use file_sync_index::Directory;
 
 use super::House;
 use super::choose::{Chosen, choose, is_given, not_asked};
+use super::decisive::Asking;
 use super::elsewhere::{self, Other, Told};
 use super::history::{self, Listed, Version, short, shown};
 use super::restore_plan::{Aim, Fetched, Plan, as_wanted};
@@ -68,7 +69,7 @@ impl House {
 
 impl Seeker {
     async fn history(self) -> Result<History, Refusal> {
-        let (listed, untold) = self.versions().await?;
+        let (listed, untold) = self.versions(Asking::All).await?;
         let held = self.held().await?;
         let newer = listed.newer(&self.path);
         let newer = newer.map(|(content, at)| Unhad { id: short(&content), replaced: rfc3339(at) });
@@ -89,13 +90,13 @@ impl Seeker {
     }
 
     /// All that is to be had, and who may have more.
-    async fn versions(&self) -> Result<(Listed, Vec<Untold>), Refusal> {
+    async fn versions(&self, asking: Asking) -> Result<(Listed, Vec<Untold>), Refusal> {
         let told = tokio::select! {
             told = elsewhere::ask(&self.others, self.row.directory, &self.path) => told,
             () = self.beside.stopped() => return Err(is_ending()),
         };
         let Told { versions, untold } = told;
-        Ok((self.listed(versions).await?, untold))
+        Ok((self.listed(versions, asking).await?, untold))
     }
 
     /// What lies there has been deleted here, and that is held.
@@ -117,9 +118,9 @@ impl Seeker {
         format!("{rejecting}{}", not_asked(untold))
     }
 
-    async fn listed(&self, told: Vec<elsewhere::OfRemote>) -> Result<Listed, Refusal> {
+    async fn listed(&self, told: Vec<elsewhere::OfRemote>, asking: Asking) -> Result<Listed, Refusal> {
         let (editor, path) = (self.editor.clone(), self.path.clone());
-        blocking(move || history::list(&editor, &path, told, clock::now().wall)).await
+        blocking(move || history::list(&editor, &path, told, clock::now().wall, asking)).await
     }
 
     async fn restore_for(
@@ -150,10 +151,12 @@ impl Seeker {
         }
         let expect = self.editor.on_disk(&self.path);
         let mut untold = Vec::new();
-        let mut listed = self.listed(Vec::new()).await?;
+        let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
+        let asking = since.map_or(Asking::Last, Asking::After);
+        let mut listed = self.listed(Vec::new(), asking).await?;
         // Others are asked unless it is clear already which one is meant.
         if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
-            (listed, untold) = self.versions().await?;
+            (listed, untold) = self.versions(asking).await?;
         }
         let held = self.held().await?;
         let Chosen { versions, missing, later, told, moved } =
@@ -249,7 +252,7 @@ impl Seeker {
     /// failed.
     async fn found_elsewhere(&self, done: &mut Done) -> Result<Vec<Version>, Refusal> {
         let rotten = std::mem::take(&mut done.rotten);
-        let (listed, untold) = self.versions().await?;
+        let (listed, untold) = self.versions(Asking::Last).await?;
         let mut found = Vec::new();
         for mut version in rotten {
             let content = version.content.hash();

@@ -1,8 +1,8 @@
 //! `sync down`, `ls`, `pause`, `resume`, and what remotes offer.
 
-use file_sync_core::message::{Member, Members, Message};
+use file_sync_core::message::{Attach, Member, Members, Message};
 use file_sync_core::version::DirectoryId;
-use file_sync_index::{Directory, Role};
+use file_sync_index::{Directory, IndexError, Role};
 
 use super::files::done;
 use super::{House, refused};
@@ -68,6 +68,46 @@ impl House {
         let (own, key) = (self.context.identity.device_id(), self.context.identity.public_key());
         let member = Member { number, active: false, key };
         Some(std::iter::once((own, member)).collect())
+    }
+
+    /// Notes that a remote is asked to let this device take part, or that this has come about: a remote for whom it has not
+    /// is to hear so.
+    pub(super) fn note_joining(&mut self, directory: &DirectoryId, is_under_way: bool) {
+        let noted = self.was_offered(directory).and_then(|was_offered| {
+            let noted = if is_under_way && !was_offered { "1" } else { "0" };
+            self.home.set_setting(&joining_key(directory), noted)
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "should the joining fail, its members may not hear that");
+        }
+    }
+
+    /// Who offered a directory and stopped that is a member still, and stays one.
+    fn was_offered(&self, directory: &DirectoryId) -> Result<bool, IndexError> {
+        self.home.directory(directory).map(|row| row.is_some_and(|row| row.role == Role::Offered))
+    }
+
+    /// A remote takes this device for a member. If it let it in for a join that came to nothing, this is one that has left.
+    pub(super) fn leave_if_unjoined(&mut self, attach: &Attach) {
+        let (directory, own) = (&attach.directory, self.context.identity.device_id());
+        let is_here = self.rooms.contains_key(directory) || self.dormant.contains_key(directory);
+        let Some(member) = attach.members.get(&own).filter(|member| member.active) else { return };
+        if is_here || self.is_being_joined(directory) {
+            return;
+        }
+        match self.leave_unjoined(directory, member.number.saturating_add(1)) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "a remote does not hear that a join came to nothing"),
+        }
+    }
+
+    fn leave_unjoined(&mut self, directory: &DirectoryId, number: u64) -> Result<(), IndexError> {
+        let is_unjoined = self.home.setting(&joining_key(directory))?.as_deref() == Some("1");
+        let has_left = self.left_as(directory).is_some_and(|left| left >= number);
+        if !is_unjoined || has_left || self.was_offered(directory)? {
+            return Ok(());
+        }
+        self.home.set_setting(&left_key(directory), &number.to_string())
     }
 
     /// The number under which this device was no member of a directory any more when it last left it.
@@ -146,6 +186,10 @@ impl House {
         offers.sort_by(|a, b| (&a.remote, &a.name).cmp(&(&b.remote, &b.name)));
         Ok(RemoteOfferList { offers })
     }
+}
+
+fn joining_key(directory: &DirectoryId) -> String {
+    format!("joining:{directory}")
 }
 
 fn left_key(directory: &DirectoryId) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use file_sync_core::engine::WaitId;
+use file_sync_core::engine::{Engine, WaitId};
 use file_sync_core::version::{DeviceId, DirectoryId};
 
 use super::House;
@@ -22,6 +22,7 @@ pub(super) struct ApiWait {
     /// Who took part when it began, and in what.
     remotes: BTreeSet<(DirectoryId, DeviceId)>,
     paused: Vec<String>,
+    tells_late: bool,
     reply: Option<Reply<Waited>>,
 }
 
@@ -55,7 +56,8 @@ impl House {
         let left = directories.iter().copied().filter(|id| self.rooms.contains_key(id) || dormant(id));
         let left: BTreeSet<DirectoryId> = left.collect();
         let left_now = left.clone();
-        let wait = ApiWait { directories, left, deadline, started, remotes, paused, reply: Some(reply) };
+        let (tells_late, reply) = (request.tells_late, Some(reply));
+        let wait = ApiWait { directories, left, deadline, started, remotes, paused, tells_late, reply };
         self.waits.insert(id, wait);
         for directory in left_now {
             self.with_engine(&directory, |engine| engine.wait(clock::now(), id));
@@ -83,35 +85,44 @@ impl House {
         };
         let over: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_over(wait)).map(|(id, _)| *id).collect();
         for id in over {
-            let Some(wait) = self.waits.remove(&id) else { continue };
+            let Some(mut wait) = self.waits.remove(&id) else { continue };
+            if let Some(reply) = wait.reply.take() {
+                answer(reply, self.outcome(id, &wait));
+            }
             for directory in &wait.left {
                 if let Some(resident) = self.rooms.get(directory) {
                     resident.room.engine().cancel_wait(id);
                 }
             }
-            let Some(reply) = wait.reply else { continue };
-            let waited_ms = u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let result = if wait.left.is_empty() {
-                let absent =
-                    self.members_in(&wait.directories, file_sync_core::engine::Engine::not_taking_part);
-                let mut away = self.members_in(&wait.directories, file_sync_core::engine::Engine::away);
-                away.retain(|away| !absent.contains(away));
-                let remotes = self.n_waited_for(&wait.remotes);
-                Ok(Waited { remotes, paused: wait.paused, absent, away, waited_ms })
-            } else {
-                Err(Refusal::timed_out(self.what_is_missing(&wait.left)))
-            };
-            answer(reply, result);
         }
     }
 
+    fn outcome(&self, id: WaitId, wait: &ApiWait) -> Result<Waited, Refusal> {
+        let in_sync = wait.left.is_empty();
+        if !in_sync && !wait.tells_late {
+            return Err(Refusal::timed_out(self.what_is_missing(id, &wait.left)));
+        }
+        let absent = self.members_in(&wait.directories, Engine::not_taking_part);
+        let mut away = self.members_in(&wait.directories, Engine::away);
+        away.retain(|away| !absent.contains(away));
+        Ok(Waited {
+            in_sync,
+            behind: self.members_in(&wait.left, |engine| engine.behind(id)),
+            remotes: self.n_waited_for(&wait.remotes),
+            paused: wait.paused.clone(),
+            absent,
+            away,
+            waited_ms: u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
     /// What a wait ends with that has not seen everything in sync.
-    fn what_is_missing(&self, left: &BTreeSet<DirectoryId>) -> String {
+    fn what_is_missing(&self, id: WaitId, left: &BTreeSet<DirectoryId>) -> String {
         let mut is_elsewhere = false;
         let shown = left.iter().filter_map(|directory| {
             let name = self.directory_name(directory)?;
             let room = self.rooms.get(directory).map(|resident| &resident.room);
-            let behind = room.map(|room| room.engine().behind()).unwrap_or_default();
+            let behind = room.map(|room| room.engine().behind(id)).unwrap_or_default();
             let behind: Vec<String> = behind.iter().map(|device| self.name_of(device)).collect();
             is_elsewhere |= !behind.is_empty();
             Some(if behind.is_empty() { name } else { format!("{name} (waiting for {})", behind.join(", ")) })
@@ -133,7 +144,7 @@ impl House {
     fn members_in(
         &self,
         directories: &BTreeSet<DirectoryId>,
-        which: fn(&file_sync_core::engine::Engine) -> Vec<DeviceId>,
+        which: impl Fn(&Engine) -> Vec<DeviceId>,
     ) -> Vec<Absent> {
         let rooms = self.rooms.values().map(|resident| &resident.room);
         let rooms = rooms.filter(|room| !room.row.paused && directories.contains(&room.id()));

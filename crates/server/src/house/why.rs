@@ -25,10 +25,14 @@ impl House {
     pub(super) fn why(&self, path: &LocalPath, reply: Reply<Why>) {
         let names = self.names();
         self.edit(path, reply, move |editor, row, path| {
-            let disk = editor.root.look(&path);
+            // What is below the root that was opened tells nothing of what is at the path now.
+            let lost = editor.root.prove().err();
             let kept = editor.versions(&path)?.iter().filter(|kept| kept.path == path).count() as u64;
             let Explanation { record, value, versions, copy_of, reason, untold, away } =
                 editor.explain(&path);
+            let reason = lost.map_or(reason, |error| Reason::RootLost(error.to_string()));
+            let disk = if matches!(reason, Reason::RootLost(_)) { None } else { editor.root.look(&path).ok() };
+            let is_gone = disk == Some(None);
             let name = |device: &DeviceId| names.get(device).cloned().unwrap_or_else(|| device.short());
             let is_any = !versions.is_empty();
             let standing = versions.iter().map(|version| StandingVersion {
@@ -37,17 +41,18 @@ impl House {
                 item: of_value(&version.value),
                 shown_at: version.shown_at.as_ref().map(ShownPath::from),
             });
-            let is_unknown = !is_any && record.is_none() && matches!(disk, Ok(None));
+            let is_unknown = !is_any && record.is_none() && is_gone;
             let conflict = conflict(&path, copy_of.as_ref(), &versions);
             let held = matches!(reason, Reason::Held(_));
             let (word, explanation) = match reason {
+                reason @ Reason::RootLost(_) => said(&reason, &path),
                 _ if path.is_root() => {
                     ("root", "it is the directory's root; `file-sync status` says how it is".to_owned())
                 }
                 Reason::InStep if is_unknown => {
                     ("unknown", "nothing is there, and no version of it is known".to_owned())
                 }
-                Reason::InStep if record.is_none() && matches!(disk, Ok(None)) => (
+                Reason::InStep if record.is_none() && is_gone => (
                     "in-step",
                     "it was deleted or moved elsewhere, and that is followed; `file-sync history` lists what is to be had of it, here and at others".to_owned(),
                 ),
@@ -60,7 +65,7 @@ impl House {
             Ok(Why {
                 directory: row.name,
                 path: (&path).into(),
-                disk: disk.ok().map(|seen| of_seen(seen.as_ref(), record.as_ref())),
+                disk: disk.map(|seen| of_seen(seen.as_ref(), record.as_ref())),
                 index: of_record(record.as_ref()),
                 wanted: of_value(&value),
                 versions: standing.collect(),

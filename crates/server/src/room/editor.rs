@@ -14,7 +14,7 @@ use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Seen, Stat};
 use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_disk::Root;
-use file_sync_index::{Act, DirectoryReader};
+use file_sync_index::{Act, ActsAfter, DirectoryReader};
 use tokio::sync::oneshot;
 
 use super::disk_worker::DiskJob;
@@ -29,6 +29,8 @@ pub(crate) const KEPT_IS_OTHER: &str = "what is kept here of that version has go
 const DIRECTORY_MODE: u16 = 0o700;
 /// The most that is changed in one batch.
 const OPS_MAX: usize = 1_000;
+/// The most that the engine is asked about at once.
+const LISTED_MAX: usize = 1_000;
 
 /// What a user's acts need of a directory. Everything here blocks.
 pub(crate) struct Editor {
@@ -111,6 +113,20 @@ impl Editor {
         acts.map_err(|error| Refusal::new(error.to_string()))
     }
 
+    /// The same, from where an earlier listing has come to; with where this one has come to, if it lists as many.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn acts_after(
+        &self,
+        path: &SyncPath,
+        after: Option<ActsAfter>,
+        limit: usize,
+    ) -> Result<(Vec<Act>, Option<ActsAfter>), Refusal> {
+        let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts_after(path, after, limit);
+        acts.map_err(|error| Refusal::new(error.to_string()))
+    }
+
     /// True unless what is listed as kept has gone from the store, or is of another length by now.
     pub(crate) fn is_in_store(&self, name: &str, stat: &Stat) -> bool {
         match self.root.kept_stat(name) {
@@ -120,14 +136,15 @@ impl Editor {
         }
     }
 
-    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: since a
-    /// time.
+    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: at one
+    /// of these times.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(crate) fn moves(&self, since: Time) -> Result<BTreeSet<(String, Time)>, Refusal> {
+    pub(crate) fn moves(&self, times: &BTreeSet<Time>) -> Result<BTreeSet<(String, Time)>, Refusal> {
+        let Some(first) = times.first() else { return Ok(BTreeSet::new()) };
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let moves = reader.whys(Deed::MovedHere.word(), since);
+        let moves = reader.whys(Deed::MovedHere.word(), *first, |(_, at)| times.contains(at));
         moves.map_err(|error| Refusal::new(error.to_string()))
     }
 
@@ -170,8 +187,21 @@ impl Editor {
         if !self.is_nobodys(path) && !self.is_as_noted(path) {
             return true;
         }
-        let below = if self.is_directory(path) { lock(&self.engine).on_disk_below(path) } else { Vec::new() };
-        below.iter().any(|below| self.has_gone(below))
+        self.is_directory(path) && self.has_lost_some(path)
+    }
+
+    /// True if something that was noted below a directory has gone. The engine is asked for some at a time, and is free while
+    /// they are looked at.
+    fn has_lost_some(&self, directory: &SyncPath) -> bool {
+        let mut after = directory.clone();
+        loop {
+            let (some, last) = lock(&self.engine).on_disk_below(directory, &after, LISTED_MAX);
+            if some.iter().any(|below| self.has_gone(below)) {
+                return true;
+            }
+            let Some(last) = last else { return false };
+            after = last;
+        }
     }
 
     /// True if the disk is as it was noted at a path, as far as what is there is a version's.
@@ -254,9 +284,12 @@ impl Editor {
     /// Which of these are still to be put in place, and which cannot be, as something is in the way. At the path of the others
     /// is what they hold.
     pub(crate) fn lacking(&self, wanted: &[Wanted]) -> (BTreeSet<SyncPath>, AllUnplaced) {
-        let mut unplaced = AllUnplaced::new();
-        let (_, to_place) = self.places(wanted, &mut BTreeSet::new(), &mut unplaced);
-        (to_place.into_iter().map(|wanted| wanted.path.clone()).collect(), unplaced)
+        let (mut lacking, mut unplaced) = (BTreeSet::new(), AllUnplaced::new());
+        for some in wanted.chunks(LISTED_MAX) {
+            let (_, to_place) = self.places(some, &mut BTreeSet::new(), &mut unplaced);
+            lacking.extend(to_place.into_iter().map(|wanted| wanted.path.clone()));
+        }
+        (lacking, unplaced)
     }
 
     /// Brings back one version of each path: all that can be. Those are returned that could not.

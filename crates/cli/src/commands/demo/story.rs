@@ -100,7 +100,7 @@ async fn settle(anna: &Device, ben: &Device) -> Result<(), Failure> {
     let timeout_ms = u64::try_from(WAIT_MAX.as_millis()).expect("twenty seconds fit");
     // Ben first: it is he who joins and resumes, and only then does anna have somebody to wait for.
     for device in [ben, anna] {
-        sync_wait::wait(&SyncWait { target: None, timeout_ms }, &device.client()).await?;
+        sync_wait::wait(&SyncWait { target: None, timeout_ms, tells_late: false }, &device.client()).await?;
     }
     Ok(())
 }
