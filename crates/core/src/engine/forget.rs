@@ -167,8 +167,8 @@ fn is_deleted_before(node: &Node, before: Time) -> bool {
         matches!(version.value, Value::Absent { .. }) && version.rank < before
     };
     node.record.is_none()
-        && !register.is_empty()
-        && register.settled().is_empty()
+        && !register.versions().is_empty()
+        && register.settled().iter().all(|settled| settled.copy.is_none())
         && register.context().foreign().is_empty()
         && register.versions().iter().all(is_old_delete)
 }

@@ -1,10 +1,11 @@
 //! What is committed is what is found again, and nothing else.
 
+use file_sync_core::context::Context;
 use file_sync_core::effect::Kept;
 use file_sync_core::engine::Incarnation;
 use file_sync_core::path::SyncPath;
-use file_sync_core::register::Register;
-use file_sync_core::version::Time;
+use file_sync_core::register::{Register, Settled};
+use file_sync_core::version::{Heard, Time, Version};
 use file_sync_index::{Act, Batch, DirectoryIndex, DirectoryReader, IndexError, KeptAt, Row};
 
 use crate::samples;
@@ -119,6 +120,24 @@ fn a_doubt_that_is_over_is_forgotten() {
     index.commit(&Batch { doubts, ..Batch::default() }).expect("committed");
     let left: Vec<_> = index.doubts().expect("read").into_keys().collect();
     assert_eq!(left, [second.0]);
+}
+
+#[test]
+fn h5_what_an_author_had_heard_of_is_found_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("d.db");
+    let mut row = samples::plain_row("f", 7);
+    let [version] = row.register.versions() else { panic!("a plain row has one version") };
+    let gone = Context::from_parts(vec![(samples::dot(8, 0).actor, 3)], vec![samples::dot(9, 4)]);
+    let heard = Some(Box::new(Heard { gone, beside: vec![samples::dot(8, 2)] }));
+    let version = Version { heard, ..version.clone() };
+    let retired = Settled { version: version.clone(), copy: None };
+    row.register = Register::from_parts(vec![version], Context::default(), vec![retired]);
+    let mut index = DirectoryIndex::create(&path).expect("created");
+    let batch = Batch { rows: vec![row.clone()], state: Some(samples::state(9)), ..Batch::default() };
+    index.commit(&batch).expect("committed");
+    index.close(true).expect("closed");
+    assert_eq!(rows_of(&mut DirectoryIndex::open(&path).expect("opened")), [row]);
 }
 
 #[test]
