@@ -444,6 +444,7 @@ impl Engine {
         if record.is_none() {
             self.reconsider_parent(path); // It may have waited to be empty.
         }
+        self.observer.may_have_edits = true;
         self.fallen_back.remove(path);
         self.damaged.remove(path);
         self.n_symlinks = self.n_symlinks + n_symlinks(record.as_ref()) - n_symlinks(self.tree.record(path));

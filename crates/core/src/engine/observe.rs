@@ -61,6 +61,8 @@ pub(super) struct Observer {
     n_batches: u64,
     hashing: BTreeMap<u64, Vec<(SyncPath, u64)>>,
     found: BTreeMap<SyncPath, Found>,
+    /// Something was found, or recorded, since the edits were last looked for among all that was found.
+    pub(super) may_have_edits: bool,
     missing: BTreeSet<SyncPath>,
     /// Missing, and when that was found no version said that it ought to be there: nobody is told that it is gone.
     pub(super) gone_elsewhere: BTreeSet<SyncPath>,

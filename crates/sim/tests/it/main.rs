@@ -10,6 +10,7 @@ mod observing;
 mod placing;
 mod real_disk;
 mod remotes;
+mod renames;
 mod scripts;
 mod seeds;
 mod waits;

@@ -264,6 +264,7 @@ impl Engine {
     ) {
         let other = self.inodes.get(&record.stat.inode).filter(|other| **other != path);
         let moved_from = other.and_then(|other| Some((other.clone(), self.tree.record(other)?.stat)));
+        self.observer.may_have_edits = true;
         self.observer
             .found
             .insert(path, Found { record, target, chunks, moved_from, at: self.now.monotonic_ms });

@@ -129,6 +129,9 @@ impl Engine {
             return;
         }
         let wait = !self.observer.missing.is_empty() && !self.is_pairing_over();
+        if wait && !self.observer.may_have_edits {
+            return;
+        }
         let mut transaction = Transaction::default();
         if wait {
             // What took the place of a directory waits with what is missing in it, which else would ask for it back.
@@ -139,6 +142,7 @@ impl Engine {
             };
             let edits: Vec<SyncPath> =
                 self.observer.found.iter().filter(is_edit).map(|(path, _)| path.clone()).collect();
+            self.observer.may_have_edits = !edits.is_empty(); // They may be held back below.
             for path in edits {
                 transaction.found.extend(self.observer.found.remove_entry(&path));
             }

@@ -7,6 +7,7 @@
 
 mod applied;
 mod doubts;
+mod hearing;
 mod implied;
 mod left;
 mod round;
@@ -25,9 +26,6 @@ use crate::record::Record;
 use crate::tree::Tree;
 use crate::version::{Content, DeviceId, Time, Value};
 
-/// How long removals wait for the rest of what a remote is saying.
-const HEARING_MS: u64 = 5_000;
-
 #[derive(Debug, Default)]
 pub(super) struct Planner {
     /// Paths to assess.
@@ -43,6 +41,8 @@ pub(super) struct Planner {
     deferred_since: Option<u64>,
     /// It took too long: nothing waits any more until all that was announced has been said.
     has_heard_enough: bool,
+    /// This device's number of the last change that was said in several parts; none yet while there is more to come.
+    heard_through: Option<u64>,
     is_applying: bool,
     /// The paths that the ops under way are at work on, and those whose registers say what a copy there is.
     applying: BTreeSet<SyncPath>,
@@ -176,18 +176,13 @@ impl Engine {
             && self.config.mode != Mode::SendOnly
     }
 
-    /// When what is deferred is taken up whatever remotes say, if nothing else is waited for.
-    pub(super) fn plan_deadline(&self) -> Option<u64> {
-        let may_take_up = self.may_change_disk() && !self.planner.is_applying;
-        self.planner.deferred_since.filter(|_| may_take_up).map(|since| since + HEARING_MS)
-    }
-
     pub(super) fn advance_plan(&mut self) {
         let stale = self.tree.take_stale();
         if !stale.is_empty() {
             self.totals.take();
         }
         self.planner.todo.extend(stale.into_iter().filter(|path| !path.is_root()));
+        self.note_parts();
         if self.config.mode == Mode::SendOnly {
             self.planner.todo.clear();
         }
@@ -465,26 +460,5 @@ impl Engine {
     fn is_loser(&self, path: &SyncPath) -> bool {
         let Some(record) = self.tree.record(path) else { return false };
         self.tree.project(path).losers.iter().any(|loser| loser.value.content() == record.content)
-    }
-
-    fn take_up_deferred(&mut self) {
-        let now = self.now.monotonic_ms;
-        let is_over = self.planner.deferred_since.is_some_and(|since| now >= since + HEARING_MS);
-        self.planner.has_heard_enough = self.is_hearing_more() && (self.planner.has_heard_enough || is_over);
-        if !self.is_hearing_more() || is_over {
-            let deferred = std::mem::take(&mut self.planner.deferred);
-            self.planner.todo.extend(deferred);
-            self.planner.deferred_since = None;
-        }
-    }
-
-    fn defer(&mut self, path: SyncPath) {
-        self.planner.deferred_since.get_or_insert(self.now.monotonic_ms);
-        self.planner.deferred.insert(path);
-    }
-
-    /// True while removals, and files that another path may be renamed to, wait for what a remote is about to say.
-    fn is_deferring(&self) -> bool {
-        self.is_hearing_more() && !self.planner.has_heard_enough
     }
 }

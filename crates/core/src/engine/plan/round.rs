@@ -111,6 +111,9 @@ impl Engine {
         }
         match (value, record) {
             (Value::Absent { .. }, None) => {}
+            (Value::Directory { .. }, None) if self.is_deferring() && self.may_be_moved_to(&path) => {
+                self.defer(path);
+            }
             (Value::Directory { mode }, None) => {
                 round.make.insert(path, mode);
             }
@@ -272,7 +275,9 @@ impl Engine {
                 round.structure.push(Op::MakeDirectory { path, mode, mtime });
             } else if round.structure.len() >= OPS_MAX {
                 self.planner.todo.insert(path);
-            } // Else it is assessed again when its parent is made.
+            } else {
+                self.await_parent(path);
+            }
         }
     }
 
@@ -286,11 +291,15 @@ impl Engine {
         while let Some((path, value)) = self.next_to_put(round, &mut put) {
             if self.is_parent_there(round, &path) {
                 self.put_file(round, path, value);
-            } // Else it is assessed again when its parent is made.
+            } else {
+                self.await_parent(path);
+            }
         }
         for (path, value) in put {
             if self.is_parent_there(round, &path) {
                 self.leave(round, path, &value);
+            } else {
+                self.await_parent(path);
             }
         }
     }
