@@ -132,26 +132,26 @@ impl<'a> Witnesses<'a> {
     }
 
     fn is_rightly_gone(&mut self, version: &Version) -> bool {
-        let is_foreign = version.is_foreign();
-        // A change of metadata alone names the writes of its bytes.
-        let are_writes_gone = !version.changed.content
-            && !version.replaced.is_empty()
-            && version.replaced.iter().all(|dot| self.has_heard_gone(dot, is_foreign));
-        are_writes_gone || self.has_heard_gone(&version.dot, is_foreign) || self.are_bytes_replaced(version)
+        self.has_heard_gone(&version.dot, version.is_foreign()) || self.is_replaced_unheard(version)
     }
 
-    /// True if somebody replaced equal bytes that this version's author had not heard to be replaced.
-    fn are_bytes_replaced(&mut self, version: &Version) -> bool {
+    /// True if somebody of whom a version's author had not heard replaced the same bytes: equal ones, or, of a change of
+    /// metadata alone, those that it was a change of.
+    fn is_replaced_unheard(&mut self, version: &Version) -> bool {
         let own = Claims::of(version);
-        self.n_comparisons += self.claims.len();
+        let of_bytes: Vec<Dot> = match (version.changed.content, &version.heard) {
+            (true, _) => Vec::new(),
+            (false, Some(heard)) if version.replaced.is_empty() => heard.gone.born().collect(),
+            (false, _) => version.replaced.clone(),
+        };
+        self.n_comparisons = self.n_comparisons.saturating_add(self.claims.len() * (1 + of_bytes.len()));
+        let others = self.claims.iter().filter(|other| other.version.born_at == version.born_at);
+        let unheard: Vec<_> = others.filter(|other| !own.had_heard_gone(&other.version.dot)).collect();
+        let is_gone = |dot: &Dot| unheard.iter().any(|other| other.had_heard_gone(dot));
+        let is_equal = |other: &Version| other.changed.content && other.base == version.value.content();
         self.n_comparisons <= COMPARISONS_MAX
-            && self.claims.iter().any(|other| {
-                let other = other.version;
-                other.changed.content
-                    && other.base == version.value.content()
-                    && other.born_at == version.born_at
-                    && !own.has_heard_gone(&other.dot, false)
-            })
+            && (unheard.iter().any(|other| is_equal(other.version))
+                || (!of_bytes.is_empty() && of_bytes.iter().all(is_gone)))
     }
 
     /// True if somebody had heard that a dot is gone.
@@ -207,9 +207,8 @@ struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     fn of(version: &'a Version) -> Claims<'a> {
-        let replaced: &[Dot] = if version.is_foreign() { &[] } else { &version.replaced };
         let foreign = version.heard.as_ref().map(|heard| heard.gone.foreign()).unwrap_or_default();
-        Claims { version, named: Ranges::of(replaced, foreign) }
+        Claims { version, named: Ranges::of(&version.replaced, foreign) }
     }
 
     /// What its author had heard of here: what was written elsewhere speaks of what was there.
@@ -217,12 +216,18 @@ impl<'a> Claims<'a> {
         self.version.heard.as_deref().filter(|_| !self.version.is_foreign())
     }
 
+    /// True if its author had heard that a dot is gone here.
     fn has_heard_gone(&self, dot: &Dot, is_foreign: bool) -> bool {
-        let heard = self.heard();
+        let is_foreign_gone = || self.heard().is_some_and(|heard| heard.gone.has_foreign(dot));
+        !self.version.is_foreign() && if is_foreign { is_foreign_gone() } else { self.had_heard_gone(dot) }
+    }
+
+    /// The same of a dot born where this version was.
+    fn had_heard_gone(&self, dot: &Dot) -> bool {
+        let heard = self.version.heard.as_deref();
         let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();
-        let is_named = !is_foreign && self.named.has(dot);
-        (is_named || heard.is_some_and(|heard| heard.gone.has(dot, is_foreign)))
-            && !heard.is_some_and(is_beside)
+        let is_gone = self.named.has(dot) || heard.is_some_and(|heard| heard.gone.has_born(dot));
+        is_gone && !heard.is_some_and(is_beside)
     }
 }
 
