@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -207,6 +208,20 @@ pub struct Server {
     /// day last, which `status` tells.
     #[arg(long, value_name = "PERCENT|SIZE", default_value = "10%", value_parser = crate::size::parse_kept_max)]
     pub kept_max: KeptMax,
+    /// How much may go to all remotes together each second, as 512K or 10M; at least 16K [default: no limit]
+    ///
+    /// Of contents; the messages that say what there is come to little beside them.
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse_rate)]
+    pub upload_max: Option<NonZeroU64>,
+    /// How much may come from all remotes together each second, likewise
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse_rate)]
+    pub download_max: Option<NonZeroU64>,
+    /// Let walking and hashing give way to everything else on the machine
+    ///
+    /// They take what processor time nobody else wants (nice 19), and of the disk what is left, where its scheduler looks at
+    /// priorities. What remotes are sent and what is put on the disk is not slowed down.
+    #[arg(long)]
+    pub low_priority: bool,
 }
 
 /// `file`.

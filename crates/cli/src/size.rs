@@ -1,6 +1,8 @@
 //! Sizes on the command line: `512M`, `4G`, or plain bytes.
 
-use file_sync_server::config::KeptMax;
+use std::num::NonZeroU64;
+
+use file_sync_server::config::{KeptMax, RatesMax};
 
 /// Reads a size in bytes; K, M, G and T are powers of 1,024.
 ///
@@ -18,6 +20,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "not a number; write it as 512M or 4G".to_owned())?;
     number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+}
+
+/// Reads how many bytes may go or come each second.
+///
+/// # Errors
+/// Says in one line what is wrong with it.
+pub fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let rate = NonZeroU64::new(parse_size(text)?).filter(|rate| rate.get() >= RatesMax::LOWEST);
+    rate.ok_or_else(|| format!("less than {}K a second", RatesMax::LOWEST >> 10))
 }
 
 /// Reads how much room kept versions may take: a percentage of the file system, or a size.
@@ -41,6 +52,10 @@ mod tests {
         }
         assert_eq!(parse_kept_max("25%"), Ok(KeptMax::Percent(25)));
         assert_eq!(parse_kept_max("2G"), Ok(KeptMax::Bytes(2 << 30)));
+        assert_eq!(parse_rate("10M").map(NonZeroU64::get), Ok(10 << 20));
+        for bad in ["0", "15K", "10M/s", "fast"] {
+            assert!(parse_rate(bad).is_err(), "{bad:?}");
+        }
         for bad in ["%", "101%", "-1%", "1.5%", "lots"] {
             assert!(parse_kept_max(bad).is_err(), "{bad:?}");
         }

@@ -147,7 +147,8 @@ impl<'a> Witnesses<'a> {
         self.n_comparisons = self.n_comparisons.saturating_add(self.claims.len() * (1 + of_bytes.len()));
         let others = self.claims.iter().filter(|other| other.version.born_at == version.born_at);
         let unheard: Vec<_> = others.filter(|other| !own.had_heard_gone(&other.version.dot)).collect();
-        let is_gone = |dot: &Dot| unheard.iter().any(|other| other.had_heard_gone(dot));
+        let is_gone =
+            |dot: &Dot| unheard.iter().any(|other| other.had_heard_gone(dot) || other.had_foreign_gone(dot));
         let is_equal = |other: &Version| other.changed.content && other.base == version.value.content();
         self.n_comparisons <= COMPARISONS_MAX
             && (unheard.iter().any(|other| is_equal(other.version))
@@ -218,11 +219,16 @@ impl<'a> Claims<'a> {
 
     /// True if its author had heard that a dot is gone here.
     fn has_heard_gone(&self, dot: &Dot, is_foreign: bool) -> bool {
-        let is_foreign_gone = || self.heard().is_some_and(|heard| heard.gone.has_foreign(dot));
-        !self.version.is_foreign() && if is_foreign { is_foreign_gone() } else { self.had_heard_gone(dot) }
+        !self.version.is_foreign()
+            && if is_foreign { self.had_foreign_gone(dot) } else { self.had_heard_gone(dot) }
     }
 
-    /// The same of a dot born where this version was.
+    /// The same where this version was born, of a dot that had come there from elsewhere.
+    fn had_foreign_gone(&self, dot: &Dot) -> bool {
+        self.version.heard.as_deref().is_some_and(|heard| heard.gone.has_foreign(dot))
+    }
+
+    /// The same of a dot that was born there too.
     fn had_heard_gone(&self, dot: &Dot) -> bool {
         let heard = self.version.heard.as_deref();
         let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();

@@ -55,6 +55,7 @@ fn start() -> ((DeviceId, Network), mpsc::Receiver<NetEvent>) {
         events,
         timing: Timing::default(),
         protocols: NetworkConfig::PROTOCOLS,
+        rates: RatesMax::default(),
     });
     ((identity.device_id(), network.unwrap()), receiver)
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::content::ContentPool;
 use crate::network::Shared;
+use crate::rates::Rates;
 use crate::stop::Stop;
 
 /// Messages that wait to be written before senders have to wait; each may be of the longest sort.
@@ -32,6 +33,7 @@ struct Inner {
     probe: Notify,
     content: ContentPool,
     stalled_after: Duration,
+    rates: Arc<Rates>,
 }
 
 /// What does not wait behind messages.
@@ -72,7 +74,9 @@ impl Link {
         let stop = Stop::new();
         let content = ContentPool::default();
         let probe = Notify::new();
-        let inner = Inner { id, device, dialed, nonce, outbox, urgent, stop, probe, content, stalled_after };
+        let rates = Arc::clone(&shared.rates);
+        let inner =
+            Inner { id, device, dialed, nonce, outbox, urgent, stop, probe, content, stalled_after, rates };
         (Link { inner: Arc::new(inner) }, Queues { outbox: outbox_rx, urgent: urgent_rx })
     }
 
@@ -137,6 +141,10 @@ impl Link {
     }
 
     /// How long something may take to move.
+    pub(crate) fn rates(&self) -> &Arc<Rates> {
+        &self.inner.rates
+    }
+
     pub(crate) fn stalled_after(&self) -> Duration {
         self.inner.stalled_after
     }

@@ -20,6 +20,7 @@ use crate::event::NetEvent;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::provider::ContentProvider;
+use crate::rates::{Rates, RatesMax};
 use crate::remote::Remote;
 use crate::stop::Stop;
 use crate::{accept, dial, socket, tls};
@@ -56,6 +57,8 @@ pub struct NetworkConfig {
     pub timing: Timing,
     /// Protocol versions spoken.
     pub protocols: RangeInclusive<u32>,
+    /// How fast contents may go and come.
+    pub rates: RatesMax,
 }
 
 impl NetworkConfig {
@@ -136,6 +139,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) announced: Vec<String>,
     pub(crate) stop: Stop,
+    pub(crate) rates: Arc<Rates>,
     /// Limit the threads that read contents.
     reads: [Arc<Semaphore>; READ_LIMITS],
     name: String,
@@ -178,6 +182,7 @@ impl Network {
             acceptor,
             announced: vec![local_address.to_string()],
             stop: Stop::new(),
+            rates: Arc::new(Rates::new(config.rates)),
             reads: std::array::from_fn(|_| Arc::new(Semaphore::new(READS_MAX))),
             name: config.name,
             local_address,
@@ -193,6 +198,11 @@ impl Network {
     /// Where it listens.
     pub fn local_address(&self) -> SocketAddr {
         self.shared.local_address
+    }
+
+    /// How fast contents go to all remotes, and come from them, of late: in bytes a second.
+    pub fn speeds(&self) -> (u64, u64) {
+        (self.shared.rates.upload.speed(), self.shared.rates.download.speed())
     }
 
     /// What this device announces of itself: where it listens, as `IP:PORT`; an unspecified IP means "where I come from".

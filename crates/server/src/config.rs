@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use file_sync_net::RatesMax;
+
 /// How to run one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -18,6 +20,10 @@ pub struct ServerConfig {
     pub announced_bytes_max: u64,
     /// How much room the kept versions of a directory may take.
     pub kept_max: KeptMax,
+    /// How fast contents may go and come.
+    pub rates: RatesMax,
+    /// True if reading and hashing gives way to everything else on the machine.
+    pub is_low_priority: bool,
 }
 
 /// How much room the kept versions of a directory may take (promise L3).

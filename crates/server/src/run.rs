@@ -95,8 +95,15 @@ pub async fn run(
         events: net_events_tx,
         timing: Timing::default(),
         protocols: NetworkConfig::PROTOCOLS,
+        rates: config.rates,
     })?;
-    let context = RoomContext { home: config.home.clone(), identity, incarnation, inputs: inputs_tx };
+    let context = RoomContext {
+        home: config.home.clone(),
+        identity,
+        incarnation,
+        inputs: inputs_tx,
+        is_low_priority: config.is_low_priority,
+    };
     let mut house = House::new(config, context, home, network, paired, provider);
     house.open_directories()?;
     for remote in remotes {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use file_sync_server::ServerConfig;
+use file_sync_server::config::RatesMax;
 
 use crate::args::Server;
 use crate::failure::Failure;
@@ -17,7 +18,18 @@ pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
     let name = arguments.name.map_or_else(host_name, String::from);
     let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
     let (listen, kept_max) = (arguments.listen, arguments.kept_max);
-    let config = ServerConfig { home, listen, name, is_name_given, announced_bytes_max, kept_max };
+    let rates = RatesMax { upload: arguments.upload_max, download: arguments.download_max };
+    let is_low_priority = arguments.low_priority;
+    let config = ServerConfig {
+        home,
+        listen,
+        name,
+        is_name_given,
+        announced_bytes_max,
+        kept_max,
+        rates,
+        is_low_priority,
+    };
     let mut stopping = Stopping::watch()?;
     let stop = async move {
         let why = stopping.asked().await;

@@ -1,6 +1,8 @@
 //! `status` as people read it.
 
-use file_sync_server::api::types::{DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status};
+use file_sync_server::api::types::{
+    DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status, Traffic,
+};
 
 use super::remote_ls::remotes_table;
 use super::{shown, shown_path};
@@ -22,6 +24,7 @@ pub fn text(status: &Status, console: Console) -> String {
         text.push_str("no remotes\n");
     }
     text.push_str(&remotes_table(&status.remotes));
+    text.push_str(&traffic(&status.traffic));
     if status.directories.is_empty() {
         text.push_str("\nno directories\n");
     }
@@ -35,6 +38,30 @@ pub fn hints(status: &Status) -> impl Iterator<Item = &'static str> {
     let offer = "offer a directory with: file-sync file up DIR, join one with: file-sync sync up";
     let pair = status.remotes.is_empty().then_some(pair);
     pair.into_iter().chain(status.directories.is_empty().then_some(offer))
+}
+
+/// What goes and comes just now, if anything does or may only do so slowly.
+fn traffic(traffic: &Traffic) -> String {
+    let Traffic { upload, download, upload_max, download_max, seconds_left } = traffic;
+    if upload_max.is_none() && download_max.is_none() && *upload == 0 && *download == 0 {
+        return String::new();
+    }
+    let flow = |what: &str, speed: u64, max: Option<u64>| {
+        let at_most = max.map(|max| format!(" (at most {}/s)", size(max))).unwrap_or_default();
+        format!("{what} {}/s{at_most}", size(speed))
+    };
+    let left =
+        seconds_left.map(|seconds| format!(", {} left at most", duration(seconds))).unwrap_or_default();
+    format!("\n{}, {}{left}\n", flow("down", *download, *download_max), flow("up", *upload, *upload_max))
+}
+
+/// Seconds for people.
+fn duration(seconds: u64) -> String {
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
 fn directory_text(directory: &DirectoryStatus, console: Console) -> String {

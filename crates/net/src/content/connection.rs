@@ -23,6 +23,7 @@ use crate::frame::{FrameError, push_frame};
 use crate::link::Link;
 use crate::network::Shared;
 use crate::provider::FetchError;
+use crate::rates::Rates;
 use crate::stop::Stop;
 
 /// Requests of ours under way on one connection.
@@ -49,6 +50,7 @@ pub(crate) struct ContentConnection {
     /// Counts data that came, in bytes.
     received_bytes: AtomicU64,
     stalled_after: Duration,
+    rates: Arc<Rates>,
     /// True once the other side has not kept to the protocol.
     violated: AtomicBool,
     stop: Stop,
@@ -152,7 +154,7 @@ impl ContentConnection {
 }
 
 impl Asked {
-    /// The next piece.
+    /// The next piece, when it may be taken: its sender is told then that there is room for more.
     ///
     /// # Errors
     /// When the connection was lost, or nothing has come over it for too long.
@@ -161,7 +163,11 @@ impl Asked {
         loop {
             let before = connection.received_bytes.load(Ordering::Relaxed);
             match timeout(connection.stalled_after, self.pieces.recv()).await {
-                Ok(piece) => return piece.ok_or(FetchError::Closed),
+                Ok(piece) => {
+                    let (piece, data) = piece.ok_or(FetchError::Closed)?;
+                    connection.rates.download.pass(data.len()).await;
+                    return Ok((piece, data));
+                }
                 // Other answers are on their way, and this one behind them.
                 Err(_) if connection.received_bytes.load(Ordering::Relaxed) != before => {}
                 Err(_) => return Err(FetchError::Stalled),
@@ -225,6 +231,7 @@ pub(crate) fn prepare(link: &Link, mut connection: Connection) -> Prepared {
         next_id: AtomicU64::new(1),
         received_bytes: AtomicU64::new(0),
         stalled_after: link.stalled_after(),
+        rates: Arc::clone(link.rates()),
         violated: AtomicBool::new(false),
         stop: Stop::new(),
     });

@@ -244,10 +244,12 @@ impl Answer {
     /// Sends data of an item, as its window allows.
     async fn data(&self, item: u32, mut data: Bytes, ends: bool, content_length: u64) -> Result<(), Ended> {
         loop {
-            let piece = data.split_to(data.len().min(PIECE_BYTES_MAX));
+            let upload = &self.shared.rates.upload;
+            let piece = data.split_to(data.len().min(upload.piece_bytes()));
             let data_bytes = piece.len() as u32;
             let credit = self.credit.acquire_many(data_bytes).await.map_err(|_| Ended)?;
             credit.forget();
+            upload.pass(piece.len()).await;
             let ends = ends && data.is_empty();
             let header = ContentPiece { id: self.id, item, data_bytes, ends, content_length, error: None };
             let places = self.pieces.reserve_many(places_for(piece.len())).await;

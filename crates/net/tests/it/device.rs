@@ -56,6 +56,7 @@ pub(crate) struct Start {
     pub(crate) timing: Timing,
     pub(crate) incarnation: u64,
     pub(crate) protocols: RangeInclusive<u32>,
+    pub(crate) rates: RatesMax,
     pub(crate) events_max: usize,
 }
 
@@ -66,6 +67,7 @@ impl Default for Start {
             timing: quick(),
             incarnation: 1,
             protocols: NetworkConfig::PROTOCOLS,
+            rates: RatesMax::default(),
             events_max: 1024,
         }
     }
@@ -107,6 +109,7 @@ impl Home {
             events: sender,
             timing: start.timing,
             protocols: start.protocols,
+            rates: start.rates,
         });
         Device { home: self, network: network.unwrap(), events }
     }

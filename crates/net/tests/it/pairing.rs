@@ -128,6 +128,7 @@ async fn the_address_in_use_is_named() {
         events,
         timing: crate::device::quick(),
         protocols: file_sync_net::NetworkConfig::PROTOCOLS,
+        rates: file_sync_net::RatesMax::default(),
     };
     let error = file_sync_net::Network::start(config).err().unwrap();
     assert!(error.to_string().contains(&format!("{listen} is in use")), "{error}");

@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::names::to_hex;
 
 mod merge;
+mod traffic;
 mod versions;
 
 pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenDirectory, ForeseenFile, Preview};
+pub use traffic::Traffic;
 pub use versions::{
     Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, Resolved, Restored, StandingVersion,
     Unhad, Unrestored, Untold, Why,
@@ -139,6 +141,8 @@ pub struct Status {
     /// How far the reading for a `sync up --dry-run` is; left out while none is being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previewing: Option<Reading>,
+    /// How fast contents go and come.
+    pub traffic: Traffic,
 }
 
 /// A device.

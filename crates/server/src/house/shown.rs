@@ -1,5 +1,6 @@
 //! `status`: everything at a glance.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use file_sync_core::engine;
@@ -10,8 +11,9 @@ use super::House;
 use super::holds::{N_NAMED, held_paths};
 use crate::api::command::Refusal;
 use crate::api::names::printable;
-use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status};
+use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status, Traffic};
 use crate::clock;
+use crate::config::RatesMax;
 use crate::room::{PROVE_EVERY, Room};
 
 impl House {
@@ -25,13 +27,23 @@ impl House {
         let mut directories: Vec<DirectoryStatus> = at_work.chain(dormant).collect();
         directories.sort_by(|a, b| a.name.cmp(&b.name));
         let id: DeviceId = self.context.identity.device_id();
+        let need_bytes = directories.iter().map(|directory| directory.need_bytes).sum();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: Device { id: id.to_string(), name: self.config.name.clone() },
             remotes: self.shown_remotes(),
             directories,
             previewing: self.previewing(),
+            traffic: self.traffic(need_bytes),
         })
+    }
+
+    fn traffic(&self, need_bytes: u64) -> Traffic {
+        let (upload, download) = self.network.speeds();
+        let RatesMax { upload: upload_max, download: download_max } = self.config.rates;
+        let seconds_left = need_bytes.checked_div(download).filter(|_| need_bytes > 0);
+        let (upload_max, download_max) = (upload_max.map(NonZeroU64::get), download_max.map(NonZeroU64::get));
+        Traffic { upload, download, upload_max, download_max, seconds_left }
     }
 
     /// What to do where other members have removed this device from a directory.

@@ -28,6 +28,8 @@ use crate::transfer::Transfer;
 
 /// Stack of a worker's thread, in bytes.
 const STACK_BYTES: usize = 512 << 10;
+/// The priority that gives way to all others.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Why a directory did not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,8 @@ pub(crate) struct RoomContext {
     pub(crate) identity: Arc<Identity>,
     pub(crate) incarnation: u64,
     pub(crate) inputs: mpsc::Sender<Input>,
+    /// True if walking and hashing gives way to everything else on the machine.
+    pub(crate) is_low_priority: bool,
 }
 
 impl RoomContext {
@@ -193,7 +197,7 @@ impl RoomContext {
             incarnations,
             reports: reports.clone(),
         };
-        let workers = spawn(&row, &root, index_worker, &reports)?;
+        let workers = spawn(&row, &root, index_worker, &reports, self.is_low_priority)?;
         let device = self.identity.device_id();
         Ok(Room { row, life, device, engine, root, workers, transfer, commit_trouble: None })
     }
@@ -252,6 +256,7 @@ fn spawn(
     root: &Arc<Root>,
     index_worker: IndexWorker,
     reports: &Reports,
+    is_low_priority: bool,
 ) -> Result<Workers, RoomError> {
     let (disk, disk_jobs) = channel();
     let (walk, walk_jobs) = channel();
@@ -274,15 +279,29 @@ fn spawn(
     start("disk", Box::new(move || disk_worker::run(&own_root, &disk_jobs, &own_reports)))?;
     let (own_root, own_reports, _) = context();
     let own_watching = watching.clone();
-    start("walk", Box::new(move || scan_worker::walk(&own_root, &own_watching, &walk_jobs, &own_reports)))?;
+    let walk_work = move || scan_worker::walk(&own_root, &own_watching, &walk_jobs, &own_reports);
+    start("walk", giving_way(is_low_priority, walk_work))?;
     for (what, jobs) in [("hash", small_jobs), ("hash large", large_jobs)] {
         let (own_root, own_reports, own_cancel) = context();
-        start(what, Box::new(move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports)))?;
+        let hash_work = move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports);
+        start(what, giving_way(is_low_priority, hash_work))?;
     }
     let ((_, own_reports, _), own_disk) = (context(), disk.clone());
     start("watch", Box::new(move || scan_worker::watch(&watchers, &own_disk, &own_reports)))?;
     start("index", Box::new(move || index_worker.run(&index_jobs)))?;
     Ok(Workers { disk, walk, hash_small, hash_large, index, watching, cancel, threads })
+}
+
+/// The work of a thread, and of all that it starts, that takes what nobody else wants of the processor, if that is asked
+/// for; and of the disk likewise, since the kernel derives the one from the other.
+fn giving_way(is_low_priority: bool, work: impl FnOnce() + Send + 'static) -> Box<dyn FnOnce() + Send> {
+    Box::new(move || {
+        // On Linux it is the calling thread whose priority this sets.
+        if is_low_priority && let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+            tracing::warn!(%error, "cannot lower a thread's priority");
+        }
+        work();
+    })
 }
 
 /// Random bits, for numbers that must not be guessed or met again.
