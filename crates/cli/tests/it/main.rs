@@ -5,6 +5,7 @@ mod attacker;
 #[expect(clippy::unwrap_used, dead_code, reason = "it is shared with the tests of the disk")]
 mod canary;
 mod chaos;
+mod citizen;
 mod clones;
 mod commands;
 mod conflicts;

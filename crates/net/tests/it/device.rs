@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use file_sync_core::message::{Hello, Message};
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_net::{Identity, Link, NetEvent, Network, NetworkConfig, PairRequest, Policy, Ticket, Timing};
+use file_sync_net::{
+    Identity, Link, NetEvent, Network, NetworkConfig, PairRequest, Policy, RatesMax, Ticket, Timing,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;

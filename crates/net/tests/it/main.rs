@@ -11,6 +11,7 @@ mod identity;
 mod lines;
 mod links;
 mod pairing;
+mod rates;
 mod raw;
 mod serving;
 mod strangers;
