@@ -14,7 +14,7 @@ use file_sync_core::effect::ChunkList;
 use file_sync_core::version::{ContentHash, DeviceId, DirectoryId};
 use file_sync_net::{
     ContentProvider, ContentReader, FetchError, Identity, Link, NetEvent, Network, NetworkConfig, Policy,
-    Timing,
+    RatesMax, Timing,
 };
 use file_sync_wire::kept::{KeptPage, KeptQuestion};
 use tokio::sync::mpsc;
