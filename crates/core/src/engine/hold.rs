@@ -157,6 +157,7 @@ impl Engine {
         here.append(&mut self.holds.above);
         let elsewhere = std::mem::take(&mut self.holds.elsewhere);
         self.is_answered();
+        self.planner.doubts.end(&here);
         here.iter().for_each(|path| self.set_record(path, None));
         for path in elsewhere {
             match self.tree.record(&path).cloned() {

@@ -89,7 +89,9 @@ impl Engine {
         for (to, record) in moved_on {
             self.set_record(&to, Some(record));
         }
-        let told: Vec<&SyncPath> = paths.iter().filter(|path| !self.is_hidden(path)).collect();
+        // Of what is held it is not said yet what was deleted: after the next start that must still be known.
+        let is_told = |path: &&SyncPath| !self.is_hidden(path) && !self.holds.is_missing(path);
+        let told: Vec<&SyncPath> = paths.iter().filter(is_told).collect();
         self.planner.doubts.end(told);
         for path in paths.iter().chain(ignored.keys()) {
             self.release(path);

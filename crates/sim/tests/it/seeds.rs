@@ -17,12 +17,12 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///   name back, since another user had moved a directory away from there: they stay there, beside the edit.
 /// - 11003892: a fault of the oracle's. Two machines were put back, one to before it moved a directory away, the other to after;
 ///   what came out is right, and the oracle misses the directory at its old name.
-/// - 12603311 (L1): a disk failed while a file was being replaced, its user moved and deleted the newer bytes before the next
-///   start, and that start was cut off too, just after it had heard of a conflict: what the other had written has the name then,
-///   and is taken for what was deleted. The bytes are in the others' stores.
-/// - 12607045 (V2): not looked into. A machine was cloned, and later put back to an older image; bytes that were replaced
-///   have come back under their name.
-const OPEN: &[(u64, u64)] = &[(2, 11_003_892), (4, 11_007_843), (4, 12_603_311), (4, 12_607_045)];
+/// - 12607045 (V2): a touch of bytes that another user replaced, and who has deleted what he replaced them with before he heard
+///   of the touch, outlives that, as a touch outlives any delete that it was not seen by; but whoever touched them was put back
+///   since, to where those bytes were on no disk any more.
+/// - 12700998 (D1): a home was put back to before it knew of a file that was on the disk, and a rule came to ignore that file
+///   before it was looked at: deleted elsewhere and not ignored any more, it is found as a new one.
+const OPEN: &[(u64, u64)] = &[(2, 11_003_892), (4, 11_007_843), (4, 12_607_045), (4, 12_700_998)];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;

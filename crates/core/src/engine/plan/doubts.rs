@@ -205,6 +205,7 @@ impl Engine {
         let is_troubled = |above: SyncPath| self.troubles.contains_key(&above);
         let is_empty = self.planner.doubts.empty.contains(path);
         self.is_hidden(path)
+            || self.holds.is_missing(path)
             || self.is_left_alone(path)
             || (self.is_recorded_ignored(path) && !is_empty)
             || self.troubles.contains_key(path)
