@@ -147,8 +147,14 @@ impl<'a> Witnesses<'a> {
         self.n_comparisons = self.n_comparisons.saturating_add(self.claims.len() * (1 + of_bytes.len()));
         let others = self.claims.iter().filter(|other| other.version.born_at == version.born_at);
         let unheard: Vec<_> = others.filter(|other| !own.had_heard_gone(&other.version.dot)).collect();
-        let is_gone =
-            |dot: &Dot| unheard.iter().any(|other| other.had_heard_gone(dot) || other.had_foreign_gone(dot));
+        let register = self.register;
+        // What was settled is still there, at its copy's name, and so was not what a later write took away.
+        let is_gone_by = |dot: &Dot, other: &Claims<'_>| {
+            other.had_heard_gone(dot)
+                || other.had_foreign_gone(dot)
+                || (register.has_settled(dot) && other.named.has(dot))
+        };
+        let is_gone = |dot: &Dot| unheard.iter().any(|other| is_gone_by(dot, other));
         let is_equal = |other: &Version| other.changed.content && other.base == version.value.content();
         self.n_comparisons <= COMPARISONS_MAX
             && (unheard.iter().any(|other| is_equal(other.version))

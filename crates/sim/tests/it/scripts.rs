@@ -26,6 +26,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    s2_a_touch_of_what_was_settled_is_rightly_gone
     l1_what_is_held_as_deleted_is_known_after_a_start_that_was_cut_off
     s2_a_chmod_of_a_directory_at_a_copys_name_is_rightly_gone
     s2_a_touch_of_a_touch_that_went_with_all_that_had_replaced_its_bytes_is_rightly_gone
