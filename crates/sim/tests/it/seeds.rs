@@ -16,7 +16,7 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 /// - 11007843 (D1): a copy of a copy was edited where it could not be read for a while, and just then its bytes got their own
 ///   name back, since another user had moved a directory away from there: they stay there, beside the edit.
 /// - 11003892: a fault of the oracle's. Two machines were put back, one to before it moved a directory away, the other to after;
-///   what came out is right, and the oracle misses the directory at its old name.
+///   what came out is right, and the oracle misses the directory at its old name. 12827506 is like it.
 /// - 12607045 (V2): a touch of bytes that another user replaced, and who has deleted what he replaced them with before he heard
 ///   of the touch, outlives that, as a touch outlives any delete that it was not seen by; but whoever touched them was put back
 ///   since, to where those bytes were on no disk any more.
