@@ -22,7 +22,19 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///   since, to where those bytes were on no disk any more.
 /// - 12700998 (D1): a home was put back to before it knew of a file that was on the disk, and a rule came to ignore that file
 ///   before it was looked at: deleted elsewhere and not ignored any more, it is found as a new one.
-const OPEN: &[(u64, u64)] = &[(2, 11_003_892), (4, 11_007_843), (4, 12_607_045), (4, 12_700_998)];
+/// - 12713927, 12802617: a fault of the oracle's. A member that may not send, or may not write there, is put back to an image that
+///   has what it alone had, and the oracle has forgotten whose that was.
+/// - 12703442 (D1): not looked into yet. What a user had moved and deleted just before a power cut is back after it.
+const OPEN: &[(u64, u64)] = &[
+    (2, 11_003_892),
+    (2, 12_703_442),
+    (2, 12_827_506),
+    (3, 12_713_927),
+    (3, 12_802_617),
+    (4, 11_007_843),
+    (4, 12_607_045),
+    (4, 12_700_998),
+];
 
 /// Runs of candidates when a failing seed is shrunk.
 const SHRINK_RUNS_MAX: u64 = 600;
