@@ -24,7 +24,8 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///   before it was looked at: deleted elsewhere and not ignored any more, it is found as a new one.
 /// - 12713927, 12802617: a fault of the oracle's. A member that may not send, or may not write there, is put back to an image that
 ///   has what it alone had, and the oracle has forgotten whose that was.
-/// - 12703442 (D1): not looked into yet. What a user had moved and deleted just before a power cut is back after it.
+/// - 12703442 (D1): a user put an empty file in another's place just before a power cut: it is taken for what the cut has left of
+///   that other, which comes back (C4).
 const OPEN: &[(u64, u64)] = &[
     (2, 11_003_892),
     (2, 12_703_442),
