@@ -82,6 +82,7 @@ impl Device {
             may_have_fallen_back: mode & 0x20 != 0,
             hold: Some(Default::default()),
             was_holding: false,
+            is_strict: mode & 0x40 != 0,
             incarnations: [1, 2].map(|number| Incarnation { number, began: 0 }).to_vec(),
         };
         let stored = Stored {

@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub rates: RatesMax,
     /// True if reading and hashing gives way to everything else on the machine.
     pub is_low_priority: bool,
+    /// True if entries of remotes are taken in only as far as authors bear witness.
+    pub is_strict: bool,
 }
 
 /// How much room the kept versions of a directory may take (promise L3).

@@ -103,6 +103,7 @@ pub async fn run(
         incarnation,
         inputs: inputs_tx,
         is_low_priority: config.is_low_priority,
+        is_strict: config.is_strict,
     };
     let mut house = House::new(config, context, home, network, paired, provider);
     house.open_directories()?;

@@ -167,6 +167,11 @@ pub struct World {
     pub(crate) n_quick_acts: u64,
 }
 
+/// So many deletions, and half of all, are held; none at 0.
+fn hold_limit(held_files_min: u64) -> Option<HoldLimit> {
+    (held_files_min > 0).then(|| HoldLimit { files: held_files_min - 1, percent: 50 })
+}
+
 impl World {
     /// Makes devices with empty disks, all members, none linked.
     pub fn new(seed: u64, modes: &[Mode], options: Options) -> World {
@@ -205,9 +210,9 @@ impl World {
                 time_step_ns: 1,
                 doubted: false,
                 may_have_fallen_back: false,
-                hold: (world.options.held_files_min > 0)
-                    .then(|| HoldLimit { files: world.options.held_files_min - 1, percent: 50 }),
+                hold: hold_limit(world.options.held_files_min),
                 was_holding: false,
+                is_strict: true,
                 incarnations: Vec::new(),
             };
             world.devices.push(Device {

@@ -19,7 +19,7 @@ pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
     let announced_bytes_max = arguments.announced_max.unwrap_or_else(half_of_memory);
     let (listen, kept_max) = (arguments.listen, arguments.kept_max);
     let rates = RatesMax { upload: arguments.upload_max, download: arguments.download_max };
-    let is_low_priority = arguments.low_priority;
+    let (is_low_priority, is_strict) = (arguments.low_priority, arguments.strict);
     let config = ServerConfig {
         home,
         listen,
@@ -29,6 +29,7 @@ pub async fn run(arguments: Server, home: PathBuf) -> Result<(), Failure> {
         kept_max,
         rates,
         is_low_priority,
+        is_strict,
     };
     let mut stopping = Stopping::watch()?;
     let stop = async move {

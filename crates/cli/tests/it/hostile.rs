@@ -176,7 +176,12 @@ fn h5_versions_in_anothers_name_are_taken_by_nobody() {
 /// What a member says to be gone goes if somebody who had seen it wrote what stands there instead.
 #[test]
 fn h5_nobody_drops_a_version_by_saying_that_it_was_replaced() {
-    let (alpha, beta) = sharing();
+    let (mut alpha, mut beta) = sharing();
+    for device in [&mut alpha, &mut beta] {
+        device.stop();
+        device.begin_under(&["sh", "-c", "exec \"$@\" --strict", "sh"].map(Into::into));
+        device.await_ready();
+    }
     for name in ["said", "beside", "renamed"] {
         alpha.user().write(name, "alpha's", JANUARY);
     }

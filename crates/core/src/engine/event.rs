@@ -45,6 +45,8 @@ pub struct Config {
     /// Something was held when this device last worked here: whatever is found to be deleted now is held, however little
     /// is left of it.
     pub was_holding: bool,
+    /// Entries of remotes are taken in only if authors bear witness to what they say is gone (promise H5).
+    pub is_strict: bool,
     /// The starts of this device's server that wrote to its database, oldest first; the last is this one.
     pub incarnations: Vec<Incarnation>,
 }

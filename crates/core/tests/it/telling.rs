@@ -32,6 +32,7 @@ fn engine() -> Engine {
         may_have_fallen_back: false,
         hold: Some(Default::default()),
         was_holding: false,
+        is_strict: true,
         incarnations: vec![Incarnation { number: 1, began: 0 }],
     };
     let counters = Counters { index_id: 1, epoch: 1, counter: 0, sequence: 0 };

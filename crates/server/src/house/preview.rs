@@ -230,6 +230,7 @@ impl Rehearsal {
             may_have_fallen_back: false,
             hold: None,
             was_holding: false,
+            is_strict: false,
             incarnations: Vec::new(),
         };
         let stored = Stored {

@@ -76,6 +76,8 @@ pub(crate) struct RoomContext {
     pub(crate) inputs: mpsc::Sender<Input>,
     /// True if walking and hashing gives way to everything else on the machine.
     pub(crate) is_low_priority: bool,
+    /// True if entries of remotes are taken in only as far as authors bear witness.
+    pub(crate) is_strict: bool,
 }
 
 impl RoomContext {
@@ -140,6 +142,7 @@ impl RoomContext {
             may_have_fallen_back: known.may_have_fallen_back,
             hold: known.hold,
             was_holding: known.was_holding,
+            is_strict: self.is_strict,
             incarnations: state.incarnations.clone(),
         };
         let engine = Arc::new(Mutex::new(Engine::new(config, stored, row.paused, clock::now())));

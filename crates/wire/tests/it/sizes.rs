@@ -72,6 +72,7 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
         may_have_fallen_back: false,
         hold: Some(Default::default()),
         was_holding: false,
+        is_strict: false,
         incarnations: Vec::new(),
     };
     let member = Member { number: 1, active: true, key: [0; 32] };
