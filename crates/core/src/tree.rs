@@ -71,6 +71,8 @@ pub struct Tree {
     stale: BTreeSet<SyncPath>,
     /// Whose disk this is; what it has written itself is not weighed.
     own: Option<DeviceId>,
+    /// What goes with what had replaced its bytes is kept for what its author had heard of: others may ask who bears witness.
+    pub(crate) keeps_witnesses: bool,
     /// What others have made this tree take, in bytes of memory.
     announced_bytes: usize,
 }

@@ -150,7 +150,8 @@ const TROUBLE_RETRY_MS: u64 = 10_000;
 impl Engine {
     /// Starts from what was stored; the first thing it asks for is a walk.
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
-        let tree = Tree::of(config.device);
+        let mut tree = Tree::of(config.device);
+        tree.keeps_witnesses = config.is_strict;
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let holds = hold::Holds::new(config.was_holding);

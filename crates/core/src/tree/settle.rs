@@ -206,12 +206,14 @@ impl Tree {
         hidden_here.into_iter().filter(|dot| hidden_there.contains(dot) && is_meant(dot)).collect()
     }
 
-    /// Removes from a path what was not shown because of what somebody has dealt with since, and keeps it as a witness.
+    /// Removes from a path what was not shown because of what somebody has dealt with since; keeps it as a witness, if that is
+    /// asked for.
     pub(super) fn remove_unhidden(&mut self, path: &SyncPath, hidden_before: &[Dot]) {
         let mut register = self.register(path);
-        self.take_unhidden(path, &mut register, hidden_before)
-            .into_iter()
-            .for_each(|gone| register.retire(gone));
+        let gone = self.take_unhidden(path, &mut register, hidden_before);
+        if self.keeps_witnesses {
+            gone.into_iter().for_each(|gone| register.retire(gone));
+        }
         self.put_register(path, register);
     }
 
