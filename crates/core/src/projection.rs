@@ -12,7 +12,7 @@ use crate::conflict::copy_path;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::register::Settled;
-use crate::version::{Actor, Content, ContentHash, Dot, Heard, RankKey, Value, Version};
+use crate::version::{Actor, Content, ContentHash, Dot, RankKey, Value, Version};
 
 /// Mode of a directory that exists only for what lives below it and whose own mode nobody remembers.
 const IMPLIED_MODE: u16 = 0o755;
@@ -260,10 +260,8 @@ fn has_replaced_bytes(version: &Version, changed: &Version, settled: &[Settled])
         |dot: &Dot| settled.iter().any(|settled| settled.copy.is_some() && settled.version.dot == *dot);
     let is_replaced = |dot: &Dot| {
         let others = || version.replaced.iter().filter(|other| other.actor == dot.actor);
-        let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();
         others().any(|other| other.counter <= dot.counter)
             && others().any(|other| other.counter >= dot.counter)
-            && !version.heard.as_deref().is_some_and(is_beside)
     };
     version.born_at == changed.born_at
         && !changed.replaced.is_empty()

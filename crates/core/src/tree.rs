@@ -73,6 +73,8 @@ pub struct Tree {
     own: Option<DeviceId>,
     /// What goes with what had replaced its bytes is kept for what its author had heard of: others may ask who bears witness.
     pub(crate) keeps_witnesses: bool,
+    /// Versions written here say what else their author had heard of: where others ask for that, or take nobody else's word.
+    pub(crate) attests: bool,
     /// What others have made this tree take, in bytes of memory.
     announced_bytes: usize,
 }
@@ -348,7 +350,7 @@ impl Tree {
         register.remove(&seen);
         // What the user has just written does not count: it hides whatever was hidden by what it replaced.
         self.take_unhidden(&act.path, &mut register, &hidden_before);
-        let heard = witness::heard(&before, &register, &version.replaced);
+        let heard = self.attests.then(|| witness::heard(&before, &register, &version.replaced)).flatten();
         register.write(&[], Version { heard, ..version });
         self.put_register(&act.path, register);
     }

@@ -148,8 +148,11 @@ impl<'a> Witnesses<'a> {
         let unheard: Vec<_> = others.filter(|other| !own.had_heard_gone(&other.version.dot)).collect();
         // What is gone may be so by the change itself: only who replaced it by other bytes counts.
         let content = version.value.content();
-        let is_gone_by =
-            |dot: &Dot, other: &Claims<'_>| other.content != content && other.replaced_there(dot);
+        let register = self.register;
+        let is_gone_by = |dot: &Dot, other: &Claims<'_>| {
+            let was_beside = other.had_beside(dot) && !register.has_settled(dot);
+            other.content != content && other.replaced.has(dot) && !was_beside
+        };
         let is_gone = |dot: &Dot| unheard.iter().any(|other| is_gone_by(dot, other));
         let is_equal = |other: &Version| other.changed.content && other.base == content;
         self.n_comparisons <= COMPARISONS_MAX
@@ -229,10 +232,10 @@ impl<'a> Claims<'a> {
             && if is_foreign { self.had_foreign_gone(dot) } else { self.had_heard_gone(dot) }
     }
 
-    /// True if it replaced what has this dot where it was born.
-    fn replaced_there(&self, dot: &Dot) -> bool {
+    /// True if its author says that a dot stood beside what he had seen, or had been settled.
+    fn had_beside(&self, dot: &Dot) -> bool {
         let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();
-        self.replaced.has(dot) && !self.version.heard.as_deref().is_some_and(is_beside)
+        self.version.heard.as_deref().is_some_and(is_beside)
     }
 
     /// The same where this version was born, of a dot that had come there from elsewhere.
@@ -243,9 +246,8 @@ impl<'a> Claims<'a> {
     /// The same of a dot that was born there too.
     fn had_heard_gone(&self, dot: &Dot) -> bool {
         let heard = self.version.heard.as_deref();
-        let is_beside = |heard: &Heard| heard.beside.binary_search(dot).is_ok();
         let is_gone = self.named.has(dot) || heard.is_some_and(|heard| heard.gone.has_born(dot));
-        is_gone && !heard.is_some_and(is_beside)
+        is_gone && !self.had_beside(dot)
     }
 }
 
@@ -348,6 +350,12 @@ mod tests {
         tree.act(Act { path: path("f"), before, value, changed: Changed::ALL, rank, dot });
     }
 
+    fn attesting() -> Tree {
+        let mut tree = Tree::of(DeviceId([0; 32]));
+        (tree.keeps_witnesses, tree.attests) = (true, true);
+        tree
+    }
+
     fn known(tree: &Tree) -> Register {
         tree.get(&path("f")).expect("something is known of it").register.clone()
     }
@@ -448,7 +456,7 @@ mod tests {
 
     #[test]
     fn h5_an_author_names_what_led_to_a_delete_that_it_writes_over() {
-        let mut tree = Tree::default();
+        let mut tree = attesting();
         act(&mut tree, dot(1, 1), Content::Absent, text("a"));
         let old = known(&tree);
         act(&mut tree, dot(2, 2), text("a").content(), Value::ABSENT);
@@ -457,7 +465,7 @@ mod tests {
         assert_eq!(now.versions()[0].replaced, [dot(2, 2)]);
         assert_eq!(after(&old, now.clone()), Ok(now));
         // Where nothing was deleted, nothing needs to be said.
-        let mut plain = Tree::default();
+        let mut plain = attesting();
         act(&mut plain, dot(1, 1), Content::Absent, text("a"));
         act(&mut plain, dot(1, 2), text("a").content(), text("b"));
         act(&mut plain, dot(2, 1), text("b").content(), text("c"));
@@ -531,7 +539,7 @@ mod tests {
         let (mut n_lies, mut n_taken_in) = (0, 0);
         for seed in 0..3_000 {
             let mut random = Random(seed);
-            let mut trees: [Tree; 3] = std::array::from_fn(|_| Tree::default());
+            let mut trees: [Tree; 3] = std::array::from_fn(|_| attesting());
             let mut counters = [0; 3];
             let mut told: Vec<Register> = Vec::new();
             for _ in 0..random.below(24) {

@@ -152,6 +152,7 @@ impl Engine {
     pub fn new(config: Config, stored: Stored, paused: bool, now: Now) -> Engine {
         let mut tree = Tree::of(config.device);
         tree.keeps_witnesses = config.is_strict;
+        tree.attests = config.is_strict || config.only_author == Some(config.device);
         let counters = mistake::counters(stored.counters, config.device, &stored.rows);
         let may_have_fallen_back = config.may_have_fallen_back;
         let holds = hold::Holds::new(config.was_holding);
