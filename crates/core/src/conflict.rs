@@ -61,14 +61,12 @@ pub fn is_copy_of(copy: &SyncPath, path: &SyncPath) -> bool {
     let mark = || mark(path).into_bytes();
     has_stamp(copy)
         && (!has_stamp(path) || copy.name().len() > path.name().len() || contains(copy.name(), &mark()))
-        && (copy.parent() == path.parent() || (copy.depth() == 1 && is_near_limit(path)))
+        && is_beside(copy, path)
 }
 
 /// True if a version written at `born_at` may have become a conflict copy's own at `copy`, also by way of other copies.
 pub fn may_have_landed(copy: &SyncPath, born_at: &SyncPath) -> bool {
-    copy != born_at
-        && has_stamp(copy)
-        && (copy.parent() == born_at.parent() || (copy.depth() == 1 && is_near_limit(born_at)))
+    copy != born_at && has_stamp(copy) && is_beside(copy, born_at)
 }
 
 /// The paths of which something may have been shown at `copy`, nearest first: its name without one or more stamps.
@@ -97,6 +95,11 @@ fn stamp_bytes(text: &[u8]) -> Option<usize> {
     text.get(device..end).filter(|digits| is_hex(digits))?;
     let is_distinguished = text.get(end) == Some(&b'-') && text.get(end + 1..end + 9).is_some_and(is_hex);
     Some(if is_distinguished { end + 9 } else { end })
+}
+
+/// True where copies of a path stand.
+fn is_beside(copy: &SyncPath, path: &SyncPath) -> bool {
+    copy.parent() == path.parent() || (copy.depth() == 1 && is_near_limit(path))
 }
 
 fn is_near_limit(path: &SyncPath) -> bool {

@@ -140,11 +140,12 @@ impl Link {
         &self.inner.content
     }
 
-    /// How long something may take to move.
+    /// How fast contents may go and come.
     pub(crate) fn rates(&self) -> &Arc<Rates> {
         &self.inner.rates
     }
 
+    /// How long something may take to move.
     pub(crate) fn stalled_after(&self) -> Duration {
         self.inner.stalled_after
     }

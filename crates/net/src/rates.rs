@@ -26,7 +26,8 @@ pub struct RatesMax {
 }
 
 impl RatesMax {
-    /// With less, remotes would take this device for stalled.
+    /// At this rate the shortest piece takes 4 s: with much less, and some remotes that share it, whoever waits for one would
+    /// take this device for stalled.
     pub const LOWEST: u64 = 16 << 10;
 }
 

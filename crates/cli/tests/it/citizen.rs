@@ -49,8 +49,11 @@ fn what_goes_and_comes_is_held_to_what_it_may_and_status_tells_how_fast_it_does(
         if is_coming { Ok(traffic) } else { Err(traffic) }
     });
     assert_eq!((&traffic["download_max"], &traffic["upload_max"]), (&json!(MIB), &json!(MIB / 2)));
-    let text = beta.ok(["status"]);
-    assert!(text.contains("(at most 1.0 MiB/s), up ") && text.contains(" s left at most"), "{text}");
+    eventually(Duration::from_secs(60), || {
+        let text = beta.ok(["status"]);
+        let is_told = text.contains("(at most 1.0 MiB/s), up ") && text.contains(" s left at most");
+        if is_told { Ok(()) } else { Err(text) }
+    });
     settle(&[&alpha, &beta]);
     assert!(start.elapsed() >= Duration::from_millis(3_500), "{:?}", start.elapsed());
     fs::remove_file(alpha.root().join("large")).expect("it is there");
