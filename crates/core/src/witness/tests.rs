@@ -147,6 +147,25 @@ fn h5_who_has_replaced_bytes_before_does_not_replace_them_again() {
     assert!(!register(vec![first], &[]).is_empty());
 }
 
+/// Who takes back his own edit, while that is a conflict copy by now, is not replaced by it.
+#[test]
+fn h5_nobodys_earlier_version_replaces_his_later_one() {
+    let copy = Some("f.sync-conflict-1");
+    let edit = Version { base: text("x").content(), ..written(dot(3, 2)) };
+    let taken_back = Version { replaced: vec![dot(4, 1), dot(1, 1)], ..version(dot(3, 9), text("x")) };
+    let own = settling(vec![taken_back.clone()], &[dot(3, 9)], vec![(edit.clone(), copy)]);
+    let said = settling(Vec::new(), &[dot(3, 9)], vec![(edit, copy), (taken_back, None)]);
+    assert_eq!(after(&own, said), Err(Unproved));
+}
+
+#[test]
+fn h5_a_directory_settles_to_no_copy() {
+    let directory = version(dot(1, 3), Value::Directory { mode: 0o700 });
+    let own = register(vec![directory.clone()], &[]);
+    let said = settling(Vec::new(), &[dot(1, 3)], vec![(directory, Some("f.sync-conflict-1"))]);
+    assert_eq!(after(&own, said), Err(Unproved));
+}
+
 #[test]
 fn h5_what_was_written_elsewhere_stands_at_copies_names_only() {
     let landed = Version { born_at: Some(path("d/f")), ..written(dot(1, 3)) };
