@@ -274,6 +274,29 @@ fn v3_an_older_version_is_not_taken_for_the_last_and_what_is_missing_is_named() 
     check(&[&alpha, &beta], "d/\nd/own \"alpha's\"\nd/x \"first\"\nf \"first\"\ng \"one\"");
 }
 
+/// What alpha has deleted only beta can give back, and it is only just taking it away from its own disk.
+#[test]
+fn v3_what_a_remote_is_still_following_is_waited_for() {
+    let (alpha, beta) = sharing();
+    let files: Vec<String> =
+        (0..600).map(|number| format!("{}/{number}", ["d", "other"][number % 2])).collect();
+    for file in &files {
+        alpha.user().write(file, file, JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    alpha.user().remove_all("d");
+    let said = alpha.ok(["restore", &path_of(&alpha, "d")]);
+    for file in &files {
+        assert!(alpha.user().has(file) && alpha.user().read(file) == file.as_bytes(), "{file}: {said}");
+    }
+    // And of one file, right after it has gone.
+    alpha.user().remove("other/1");
+    alpha.ok(["restore", &path_of(&alpha, "other/1")]);
+    assert_eq!(text(&alpha.user().read("other/1")), "other/1");
+    settle(&[&alpha, &beta]);
+    assert!(files.iter().all(|file| beta.user().has(file)));
+}
+
 #[test]
 fn as_of_a_time_before_a_file_was_written_it_is_not_brought_back() {
     let (alpha, beta) = sharing();

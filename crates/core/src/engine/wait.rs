@@ -71,14 +71,22 @@ impl Engine {
     /// not say what a wait asks of them.
     pub fn behind(&self, id: WaitId) -> Vec<DeviceId> {
         let wait = self.waits.iter().find(|wait| wait.id == id && wait.sequence.is_some());
-        let is_behind = |peer: &Peer| !peer.sends_only && peer.applied_ours < self.commits.committed;
         let is_silent =
             |device: &DeviceId| wait.is_some_and(|wait| matches!(wait.checks.get(device), None | Some(None)));
         let peers = self.peers.iter().filter(|(_, peer)| peer.is_attached());
         peers
-            .filter(|(device, peer)| is_behind(peer) || is_silent(device))
+            .filter(|(device, peer)| self.has_yet_to_follow(peer) || is_silent(device))
             .map(|(device, _)| *device)
             .collect()
+    }
+
+    /// True if a remote that takes part has not followed yet, as far as it has said.
+    pub fn is_followed_late(&self) -> bool {
+        self.peers.values().any(|peer| peer.is_attached() && self.has_yet_to_follow(peer))
+    }
+
+    fn has_yet_to_follow(&self, peer: &Peer) -> bool {
+        !peer.sends_only && peer.applied_ours < self.commits.committed
     }
 
     /// Has the whole disk looked at; returns the walk that has to have ended then.

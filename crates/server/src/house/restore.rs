@@ -30,6 +30,9 @@ use crate::transfer::Beside;
 /// So long a user's act may take until it is noted, and so often that is looked at.
 const NOTED_WITHIN: Duration = Duration::from_secs(3);
 const NOTED_PAUSE: Duration = Duration::from_millis(20);
+/// So long remotes may take to follow what was done here, where something is not to be had before.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+const FOLLOWED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the versions of a path are found out with, and brought back.
 pub(super) struct Seeker {
@@ -150,17 +153,12 @@ impl Seeker {
             }
         }
         let expect = self.editor.on_disk(&self.path);
-        let mut untold = Vec::new();
-        let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
-        let asking = since.map_or(Asking::Last, Asking::After);
-        let mut listed = self.listed(Vec::new(), asking).await?;
-        // Others are asked unless it is clear already which one is meant.
-        if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
-            (listed, untold) = self.versions(asking).await?;
-        }
-        let held = self.held().await?;
-        let Chosen { versions, missing, later, told, moved } =
-            self.chosen(request, listed, &untold, &held).await?;
+        let Sought { chosen, untold, held } = tokio::select! {
+            sought = self.sought_until_followed(request) => sought?,
+            () = self.beside.stopped() => return Err(is_ending()),
+            () = is_gone.as_mut() => return Err(nobody_waits()),
+        };
+        let Chosen { versions, missing, later, told, moved } = chosen;
         let inside =
             inside.filter(|(other, _)| other.directory == self.row.directory).map(|(_, place)| place);
         let is_of_many = !matches!(&versions[..], [version] if version.path == self.path);
@@ -189,6 +187,36 @@ impl Seeker {
             untold,
             to: request.to.as_ref().map(|to| to.as_path().into()),
         })
+    }
+
+    /// What is meant. What only a remote has that is just following what was done here is on its way from its place there to
+    /// what it keeps, and is waited for.
+    async fn sought_until_followed(&self, request: &Restore) -> Result<Sought, Refusal> {
+        let deadline = Instant::now() + FOLLOWED_WITHIN;
+        loop {
+            // Asked first: who follows while others are asked may keep what was not told.
+            let is_followed_late = self.editor.is_followed_late();
+            let sought = self.sought(request).await;
+            let is_whole = sought.as_ref().is_ok_and(|sought| sought.chosen.missing.is_empty());
+            if is_whole || !is_followed_late || Instant::now() >= deadline {
+                return sought;
+            }
+            tokio::time::sleep(FOLLOWED_PAUSE).await;
+        }
+    }
+
+    async fn sought(&self, request: &Restore) -> Result<Sought, Refusal> {
+        let mut untold = Vec::new();
+        let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
+        let asking = since.map_or(Asking::Last, Asking::After);
+        let mut listed = self.listed(Vec::new(), asking).await?;
+        // Others are asked unless it is clear already which one is meant.
+        if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
+            (listed, untold) = self.versions(asking).await?;
+        }
+        let held = self.held().await?;
+        let chosen = self.chosen(request, listed, &untold, &held).await?;
+        Ok(Sought { chosen, untold, held })
     }
 
     /// What is meant, of all that there is; what is held is not brought back from what was there before it.
@@ -384,6 +412,13 @@ impl Seeker {
         }
         Ok(not_done)
     }
+}
+
+/// What is meant to come back, who may have more, and what is held.
+struct Sought {
+    chosen: Chosen,
+    untold: Vec<Untold>,
+    held: Held,
 }
 
 /// The files whose deletion here is held.

@@ -173,6 +173,11 @@ impl Editor {
         lock(&self.engine).record(path).cloned()
     }
 
+    /// True if a remote has not followed yet what was done here.
+    pub(crate) fn is_followed_late(&self) -> bool {
+        lock(&self.engine).is_followed_late()
+    }
+
     /// True if the disk is not as it was noted at a path, or if something in it has gone: what its user has just done is not
     /// noted yet.
     pub(crate) fn is_behind(&self, path: &SyncPath) -> bool {
