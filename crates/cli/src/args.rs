@@ -222,11 +222,12 @@ pub struct Server {
     /// priorities. What remotes are sent and what is put on the disk is not slowed down.
     #[arg(long)]
     pub low_priority: bool,
-    /// Take from remotes only what its authors bear witness to, for where not all members are trusted
+    /// On trial: take from remotes only what its authors bear witness to
     ///
-    /// All members have to run so. Without it a member that lies can have versions of others taken for gone. With it, an entry
-    /// that takes something for gone is refused, and listed by `status`, unless somebody who had heard so has signed that. In
-    /// rare histories that is so of what is true: the file stays as it is here, and is in step again once somebody writes to it.
+    /// All members have to run so. Without it a member that may write can have versions of others taken for gone without signing
+    /// that. With it, an entry that takes something for gone is refused, and listed by `status`, unless somebody who had
+    /// heard so has signed that. In rare histories that is so of what is true: the file stays as it is here, and is in step
+    /// again once somebody writes to it.
     #[arg(long)]
     pub strict: bool,
 }

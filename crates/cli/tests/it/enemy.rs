@@ -47,12 +47,17 @@ impl Enemy {
     pub fn paired(host: &Device) -> Enemy {
         let home = tempfile::tempdir().expect("a temporary directory");
         let identity = Arc::new(Identity::load_or_create(home.path()).expect("a key"));
+        Enemy { home, identity, address: host.address() }.paired_with(host)
+    }
+
+    /// Pairs it with another device, which it speaks to from then on.
+    pub fn paired_with(self, host: &Device) -> Enemy {
         let ticket: Ticket = host.ok(["remote", "invite"]).trim_end().parse().expect("a ticket");
         let (name, addresses) = ("enemy".to_owned(), Vec::new());
         let request = PairRequest { ticket, name, addresses, timeout: PATIENCE, now_seconds: 0 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(pair(&identity, request)).expect("it is paired");
-        Enemy { home, identity, address: host.address() }
+        runtime.block_on(pair(&self.identity, request)).expect("it is paired");
+        Enemy { address: host.address(), ..self }
     }
 
     /// Its id.

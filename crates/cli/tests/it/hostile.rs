@@ -21,7 +21,9 @@ use serde_json::Value as Json;
 
 use crate::device::Device;
 use crate::enemy::{Enemy, Line, attach, entry, hello, path, unsigned};
-use crate::world::{JANUARY, PATIENCE, connected, equal, eventually, holds, settle, sharing};
+use crate::world::{
+    JANUARY, PATIENCE, connected, equal, eventually, holds, join, offer, paired, settle, sharing,
+};
 
 const DIRECTORY: Value = Value::Directory { mode: 0o755 };
 /// What remotes may announce in the test of floods.
@@ -230,6 +232,52 @@ fn h5_nobody_drops_a_version_by_saying_that_it_was_replaced() {
         let is_there = [&alpha, &beta].iter().all(|device| device.root().join("said").is_dir());
         if is_there { Ok(()) } else { Err(problems(&alpha)) }
     });
+}
+
+/// Where it may only receive, a member's word counts for nothing: neither its author nor another receiver drops anything.
+#[test]
+fn h5_who_may_only_receive_drops_nothing_by_saying_that_it_is_gone() {
+    let (alpha, beta) = paired();
+    offer(&alpha, &["--read-only"]);
+    join(&beta, &alpha, &[]);
+    for name in ["said", "deleted"] {
+        alpha.user().write(name, "alpha's", JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    let lie = |enemy: &Enemy, mut line: Line, directory: DirectoryId, number: u64| {
+        let mut heard = std::collections::BTreeMap::new();
+        while heard.len() < 2 {
+            let told = line.until(|message| match message {
+                Message::Entries(entries) => Some(entries.entries),
+                _ => None,
+            });
+            heard.extend(told.into_iter().map(|entry| (entry.path.to_string(), entry.register)));
+        }
+        let actor = Actor { device: enemy.id(), epoch: 1 };
+        let replaced = vec![heard["deleted"].versions()[0].dot];
+        let deleted = Version { replaced, ..unsigned(actor, number, Value::ABSENT) };
+        let lies =
+            [("said", Vec::new()), ("deleted", vec![enemy.replacing(&directory, &path("deleted"), deleted)])];
+        let lies = lies.into_iter().map(|(name, versions)| {
+            let register = Register::from_parts(versions, heard[name].context().clone(), Vec::new());
+            Entry { path: path(name), register, holds: true }
+        });
+        line.announce(directory, 0, lies.collect());
+        line.barrier(number);
+    };
+    let enemy = Enemy::paired(&alpha);
+    let (line, directory) = enemy.member(1);
+    lie(&enemy, line, directory, 1);
+    // Beta offers it to nobody, and knows who takes part.
+    let enemy = enemy.paired_with(&beta);
+    let mut line = enemy.link(2);
+    line.say(&Message::Attach(attach(directory)));
+    lie(&enemy, line, directory, 2);
+    alpha.user().write("after-lies", "alpha's", JANUARY);
+    eventually(PATIENCE, || if beta.user().has("after-lies") { Ok(()) } else { Err(beta.log()) });
+    for device in [&alpha, &beta] {
+        holds(&device.root(), "after-lies \"alpha's\"\ndeleted \"alpha's\"\nsaid \"alpha's\"");
+    }
 }
 
 #[test]
