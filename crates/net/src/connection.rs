@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) address: SocketAddr,
     pub(crate) device: DeviceId,
     pub(crate) key: [u8; 32],
+    /// How long it took until the other side answered; zero if it has dialed.
+    pub(crate) round_trip: Duration,
 }
 
 /// Why the first frames could not be exchanged.
@@ -48,7 +50,14 @@ impl Connection {
         let key = tls::key_of(certificate).map_err(|_| ExchangeError::NoKey)?;
         let (reader, writer) = tokio::io::split(stream);
         let reader = FrameReader::new(reader, STRANGER_BYTES_MAX);
-        Ok(Connection { reader, writer, address, device: device_id_of(&key), key })
+        Ok(Connection {
+            reader,
+            writer,
+            address,
+            device: device_id_of(&key),
+            key,
+            round_trip: Duration::ZERO,
+        })
     }
 
     /// Sends one frame within the time given.

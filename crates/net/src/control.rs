@@ -103,7 +103,8 @@ async fn run_up(
     connection: Connection,
     hello: Hello,
 ) -> String {
-    let Connection { reader, writer, address, device, .. } = connection;
+    let Connection { reader, writer, address, device, round_trip, .. } = connection;
+    link.content().note_round_trip(round_trip);
     tracing::debug!(?device, %address, name = hello.name, dialed = link.is_dialed(), "linked");
     let up = NetEvent::Up { device, link: link.clone(), hello, address };
     if shared.events.send(up).await.is_err() {
@@ -186,11 +187,19 @@ async fn take(shared: &Shared, link: &Link, waiting: &Waiting, frame: &[u8]) -> 
         Ok(message) => message,
         Err(error) => return Err(warn(link, error.to_string())),
     };
+    foresee(link, &message);
     let event = NetEvent::Message { device: link.device(), link_id: link.id(), message, held };
     tokio::select! {
         biased;
         sent = shared.events.send(event) => sent.map_err(|_| "the server has stopped".to_owned()),
         reason = link.stop().stopped() => Err(reason),
+    }
+}
+
+/// Whoever joins a directory will ask for what is in it: connections for that are opened while it is let in.
+fn foresee(link: &Link, message: &Message) {
+    if matches!(message, Message::Join { .. }) {
+        link.content().want_all();
     }
 }
 
@@ -251,6 +260,7 @@ fn push_urgent(buffer: &mut Vec<u8>, urgent: Urgent) -> bool {
 }
 
 fn push_message(buffer: &mut Vec<u8>, message: &Message, link: &Link) -> bool {
+    foresee(link, message);
     let frame = encode_message(message);
     if frame.len() > MESSAGE_BYTES_MAX {
         tracing::error!(device = ?link.device(), bytes = frame.len(), "a message too long to be sent");

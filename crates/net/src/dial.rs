@@ -75,7 +75,9 @@ pub(crate) async fn dial_any(
 async fn dial(config: Arc<ClientConfig>, address: String, within: Duration) -> Result<Connection, DialError> {
     let unreachable = |reason: String| DialError::Unreachable(vec![format!("{address}: {reason}")]);
     let dialing = async {
+        let started = Instant::now();
         let stream = TcpStream::connect(&address).await.map_err(|error| unreachable(error.to_string()))?;
+        let round_trip = started.elapsed();
         socket::prepare(&stream);
         let peer = stream.peer_addr().map_err(|error| unreachable(error.to_string()))?;
         let connecting = TlsConnector::from(config).connect(tls::server_name(), stream).await;
@@ -87,7 +89,9 @@ async fn dial(config: Arc<ClientConfig>, address: String, within: Duration) -> R
                 unreachable(reason)
             }
         })?;
-        Connection::new(stream.into(), peer).map_err(|error| unreachable(error.to_string()))
+        let connection =
+            Connection::new(stream.into(), peer).map_err(|error| unreachable(error.to_string()))?;
+        Ok(Connection { round_trip, ..connection })
     };
     match timeout(within, dialing).await {
         Ok(result) => result,

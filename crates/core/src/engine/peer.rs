@@ -30,7 +30,9 @@ use crate::version::{Actor, Content, DeviceId, Dot, Version};
 const ENTRIES_MAX: usize = 8_192;
 /// How long what only forgetting needs waits at the least until it is told again, in milliseconds.
 const LEVEL_PAUSE_MS: u64 = 2_000;
-const ENTRIES_BYTES_MAX: usize = 4 << 20;
+/// A message holds as much as is under way already, so that the receiver of a long line begins with the first of them, and
+/// there are not many; between these bytes.
+const ENTRIES_BYTES: std::ops::RangeInclusive<usize> = (64 << 10)..=(4 << 20);
 
 impl Engine {
     /// Members that are connected.
@@ -420,13 +422,14 @@ impl Engine {
         if through <= after || peer.has_enough() {
             return None;
         }
+        let bytes_max = peer.in_flight_bytes.clamp(*ENTRIES_BYTES.start(), *ENTRIES_BYTES.end());
         let (mut bytes, mut paths) = (0_usize, Vec::new());
         while let Some(next) = peer.outbox.first_entry().filter(|next| *next.key() <= through) {
             let (number, path) = (*next.key(), next.get());
             // What has a newer number is told with that.
             if let Some(node) = self.tree.get(path).filter(|node| node.sequence == number) {
                 bytes += entry_bytes_max(path, &node.register);
-                if paths.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !paths.is_empty()) {
+                if paths.len() >= ENTRIES_MAX || (bytes > bytes_max && !paths.is_empty()) {
                     through = number - 1;
                     break;
                 }

@@ -1,4 +1,5 @@
-//! The content connections of a link: opened when something is first asked for, and again when lost and needed.
+//! The content connections of a link: opened when a directory is joined or something is first asked for, and again when
+//! lost and needed.
 //!
 //! The dialer of the link dials them; a listener that wants something says so over the control connection. Both sides
 //! may ask over any of them.
@@ -7,6 +8,7 @@ mod connection;
 mod fetch;
 mod serve;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use file_sync_core::version::DirectoryId;
 use file_sync_wire::content::{ContentRequest, ContentWhat};
 use file_sync_wire::preamble::{Answer, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use connection::run;
@@ -27,8 +30,11 @@ use crate::provider::FetchError;
 
 /// Content connections that the dialer of a link opens, at most.
 const CONNECTIONS: usize = 2;
-/// Content connections that the listener puts up with.
+/// The same where the way is long: each begins with a few packets a round trip, and a lost one holds up only its own.
+/// The listener puts up with so many.
 const CONNECTIONS_MAX: usize = 4;
+/// What is a long way, there and back.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(25);
 /// How often a request that waits for a connection asks for one.
 const WISH_EVERY: Duration = Duration::from_secs(5);
 
@@ -39,6 +45,8 @@ pub(crate) struct ContentPool {
     changes: watch::Sender<u64>,
     /// How many are wanted.
     wanted: watch::Sender<usize>,
+    /// How many there are at most.
+    count_max: AtomicUsize,
     /// For connections that the other side dials.
     places: Arc<Semaphore>,
 }
@@ -49,14 +57,25 @@ impl Default for ContentPool {
             connections: Mutex::default(),
             changes: watch::Sender::new(0),
             wanted: watch::Sender::new(0),
+            count_max: AtomicUsize::new(CONNECTIONS),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
 }
 
 impl ContentPool {
+    /// As many as there are at most, if this side dials.
     pub(crate) fn want_all(&self) {
-        self.want(CONNECTIONS);
+        self.want(self.count_max());
+    }
+
+    pub(crate) fn note_round_trip(&self, round_trip: Duration) {
+        let count = if round_trip < LONG_ROUND_TRIP { CONNECTIONS } else { CONNECTIONS_MAX };
+        self.count_max.store(count, Ordering::Relaxed);
+    }
+
+    fn count_max(&self) -> usize {
+        self.count_max.load(Ordering::Relaxed)
     }
 
     /// Room for one more connection that the other side dials, as long as what is returned is held.
@@ -132,9 +151,9 @@ impl Link {
         loop {
             let picked = pool.pick();
             let busy = picked.as_ref().is_none_or(|connection| connection.is_busy());
-            let missing = busy && pool.connections().len() < CONNECTIONS;
+            let missing = busy && pool.connections().len() < pool.count_max();
             if missing && self.is_dialed() {
-                pool.want(if picked.is_none() { 1 } else { CONNECTIONS });
+                pool.want(if picked.is_none() { 1 } else { pool.count_max() });
             } else if missing && picked.is_none() {
                 self.send_urgent(Urgent::ContentWanted);
             }
@@ -157,15 +176,23 @@ pub(crate) async fn open_connections(shared: Arc<Shared>, link: Link, address: S
     let mut wanted = link.content().wanted.subscribe();
     loop {
         let count = *wanted.borrow_and_update();
-        if link.content().connections().len() >= count {
+        let n_missing = count.saturating_sub(link.content().connections().len());
+        if n_missing == 0 {
             if wanted.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        match open(&shared, &link, &address).await {
-            Ok(()) => backoff.reset(),
-            Err(reason) => {
+        // All at once: over a long way each takes three round trips.
+        let mut opening: JoinSet<_> =
+            (0..n_missing).map(|_| open(Arc::clone(&shared), link.clone(), address.clone())).collect();
+        let mut failed = None;
+        while let Some(opened) = opening.join_next().await {
+            failed = opened.unwrap_or_else(|error| Err(error.to_string())).err().or(failed);
+        }
+        match failed {
+            None => backoff.reset(),
+            Some(reason) => {
                 tracing::debug!(?link, reason, "no content connection");
                 sleep(backoff.next()).await;
             }
@@ -173,10 +200,10 @@ pub(crate) async fn open_connections(shared: Arc<Shared>, link: Link, address: S
     }
 }
 
-async fn open(shared: &Arc<Shared>, link: &Link, address: &str) -> Result<(), String> {
-    let config = client_config(shared, link.device())?;
+async fn open(shared: Arc<Shared>, link: Link, address: String) -> Result<(), String> {
+    let config = client_config(&shared, link.device())?;
     let within = shared.timing.handshake;
-    let dialed = dial_any(&config, &[address.to_owned()], within).await;
+    let dialed = dial_any(&config, &[address], within).await;
     let mut connection = dialed.map_err(|error| error.to_string())?;
     let preamble = shared.preamble(Role::Content { link: link.nonce() });
     match ask(&mut connection, &preamble, within).await? {
@@ -184,7 +211,7 @@ async fn open(shared: &Arc<Shared>, link: &Link, address: &str) -> Result<(), St
         Answer::Accepted { protocol, .. } => return Err(format!("the remote chose protocol {protocol}")),
         Answer::Refused { reason, .. } => return Err(reason),
     }
-    let up = connection::prepare(link, connection);
-    tokio::spawn(up.run(Arc::clone(shared)));
+    let up = connection::prepare(&link, connection);
+    tokio::spawn(up.run(shared));
     Ok(())
 }

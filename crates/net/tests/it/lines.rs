@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use file_sync_core::message::Message;
 use file_sync_net::{FetchError, Timing};
 use file_sync_proxy::{Proxy, Way};
 
@@ -54,6 +55,28 @@ async fn s2_a_remote_that_died_without_a_word_is_noticed_and_found_again() {
     let mut fetch = up.link.fetch_ranges(DIRECTORY, content, vec![(0, 1000)]);
     let (offset, bytes) = soon(fetch.recv()).await.unwrap().unwrap();
     assert!(offset == 0 && bytes.len() == 1000 && is_pattern(0, &bytes));
+}
+
+/// Over a long way each takes three round trips: they are there before anything is asked for, whoever of the two joins.
+#[tokio::test]
+async fn content_connections_are_opened_while_a_directory_is_joined() {
+    for one_joins in [true, false] {
+        let (mut one, mut two) = (Device::new(), Device::new());
+        one.trusts(&two);
+        two.trusts(&one);
+        let proxy = Proxy::to(two.address()).unwrap();
+        one.dials(&two, proxy.address());
+        let (up, two_up) = (one.up().await, two.up().await);
+        assert_eq!(proxy.counts().accepted, 1, "nothing is opened for nothing");
+        let joining = if one_joins { &up.link } else { &two_up.link };
+        joining.send(Message::Join { directory: DIRECTORY }).await.unwrap();
+        soon(async {
+            while proxy.counts().accepted < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
