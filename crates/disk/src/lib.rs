@@ -22,6 +22,7 @@ mod look;
 mod marker;
 mod metadata;
 mod moving;
+mod pieces;
 mod prepare;
 mod root;
 mod scan;

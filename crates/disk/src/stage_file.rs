@@ -1,11 +1,11 @@
 //! One large file being staged, piece by piece, in any order and by several threads.
 //!
 //! Blocks of 64 KiB that are all zero become holes, so a sparse file arrives sparse. Pieces begin and end anywhere, so
-//! the part of a block that a piece holds counts by itself. The file is worth nothing until [`StageFile::finish`] has
-//! read all of it back.
+//! the part of a block that a piece holds counts by itself. The file is worth nothing until [`StageFile::finish`] knows
+//! what all of it hashes to: most pieces are hashed when they are written, the rest is read back (`pieces.rs`).
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use file_sync_core::effect::Trouble;
 use file_sync_core::version::ContentHash;
@@ -13,7 +13,8 @@ use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::at;
-use crate::copy::{digest, read_full_at, write_all_at};
+use crate::copy::{read_full_at, write_all_at};
+use crate::pieces::{Pieces, subtrees_of};
 use crate::stage::Stage;
 use crate::trouble::{other, trouble};
 
@@ -29,6 +30,7 @@ pub struct StageFile {
     fd: OwnedFd,
     content: ContentHash,
     length: u64,
+    pieces: Mutex<Pieces>,
 }
 
 impl StageFile {
@@ -45,7 +47,7 @@ impl StageFile {
             }
             return Err(trouble);
         }
-        Ok(StageFile { stage, fd, content, length })
+        Ok(StageFile { stage, fd, content, length, pieces: Mutex::new(Pieces::new(length)) })
     }
 
     /// True if an earlier attempt has left bytes in it.
@@ -66,7 +68,15 @@ impl StageFile {
         if end.is_none_or(|end| end > self.length) {
             return Err(other("cannot stage the file: a piece reaches beyond its announced length"));
         }
-        self.write_pieces(offset, bytes).map_err(|errno| trouble("stage the file", errno))
+        self.pieces().begin(offset, bytes.len());
+        self.write_pieces(offset, bytes).map_err(|errno| trouble("stage the file", errno))?;
+        let subtrees = subtrees_of(self.length, offset, bytes); // Hashed while others may write.
+        self.pieces().add(subtrees);
+        Ok(())
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes runs of blocks that hold something, and makes holes of those that do not.
@@ -105,16 +115,17 @@ impl StageFile {
         read_full_at(self.fd.as_fd(), buffer, offset).map_err(|errno| trouble("read the staged file", errno))
     }
 
-    /// Reads all of it back and, if it is the announced content, stages it as whole; false if it is not: it is then removed.
+    /// Finds out what it is and, if it is the announced content, stages it as whole; false if it is not: it is then removed.
+    /// Read back is what no piece has told.
     ///
     /// # Errors
     /// When it cannot be read or renamed.
     pub fn finish(self) -> Result<bool, Trouble> {
         let fail = |errno| trouble("finish the staged file", errno);
         let (part, name) = (format!("{}.part", self.content), self.content.to_string());
-        let pass = digest(self.fd.as_fd(), self.length, None, &mut Vec::new()).map_err(fail)?;
+        let found = self.pieces().finish(self.fd.as_fd()).map_err(fail)?;
         let size = at::stat_fd(self.fd.as_fd()).map_err(fail)?.stat.size;
-        if pass.content != self.content || pass.length != self.length || size != self.length {
+        if found != Some(self.content) || size != self.length {
             self.stage.unlink(&part).map_err(fail)?;
             return Ok(false);
         }

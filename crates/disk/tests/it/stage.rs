@@ -27,7 +27,7 @@ fn v3_wrong_bytes_are_not_staged() {
 }
 
 #[test]
-fn v3_a_large_file_is_whole_only_when_it_was_read_back() {
+fn v3_a_large_file_is_whole_only_when_all_of_it_is_what_was_announced() {
     let scene = Scene::new();
     let bytes = vec![7; 200_000];
     let content = ContentHash::of(&bytes);
@@ -52,6 +52,132 @@ fn v3_a_large_file_is_whole_only_when_it_was_read_back() {
     other.write_at(0, b"wrong").unwrap();
     assert!(!other.finish().unwrap());
     assert_eq!(n_staged(&scene), 1);
+}
+
+/// Numbers that look like chance, from a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % bound
+    }
+
+    /// Some of them zero, so that there are holes.
+    fn bytes(&mut self, n_bytes: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n_bytes];
+        for block in bytes.chunks_mut(50_000) {
+            if self.below(4) > 0 {
+                block.fill_with(|| self.below(256) as u8);
+            }
+        }
+        bytes
+    }
+
+    /// All of a file in pieces, now and then aligned as those are that a remote sends, in some order.
+    fn pieces(&mut self, n_bytes: usize) -> Vec<(usize, usize)> {
+        let (mut pieces, mut start) = (Vec::new(), 0);
+        while start < n_bytes {
+            let longest = [100, 20_000, 300_000][self.below(3)];
+            let stop = if self.below(2) == 0 {
+                (start / 65_536 + 1) * 65_536
+            } else {
+                start + 1 + self.below(longest)
+            };
+            pieces.push((start, stop.min(n_bytes)));
+            start = stop;
+        }
+        for last in (1..pieces.len()).rev() {
+            pieces.swap(last, self.below(last + 1));
+        }
+        pieces
+    }
+}
+
+#[test]
+fn v3_pieces_in_any_order_come_to_what_the_file_is_and_one_wrong_byte_to_something_else() {
+    let scene = Scene::new();
+    for seed in 1..=200 {
+        let mut chance = Chance(seed);
+        let base = [1, 16 << 10, 64 << 10, 128 << 10, 192 << 10, 1 << 20][chance.below(6)];
+        let n_bytes = (base + chance.below(3)).saturating_sub(1).max(1);
+        let bytes = chance.bytes(n_bytes);
+        let content = ContentHash::of(&bytes);
+        let pieces = chance.pieces(n_bytes);
+        // Some of it was there before; what was is found out by reading.
+        let n_before = if chance.below(3) == 0 { chance.below(pieces.len() + 1) } else { 0 };
+        let (before, now) = pieces.split_at(n_before);
+        let file = scene.root.open_stage(content, n_bytes as u64).unwrap();
+        before.iter().for_each(|(start, stop)| file.write_at(*start as u64, &bytes[*start..*stop]).unwrap());
+        drop(file);
+        let wrong_at =
+            (chance.below(2) == 0).then(|| if seed % 2 == 0 { n_bytes - 1 } else { chance.below(n_bytes) });
+        let file = scene.root.open_stage(content, n_bytes as u64).unwrap();
+        let mut sent = bytes.clone();
+        wrong_at.into_iter().for_each(|at| sent[at] ^= 1);
+        let is_wrong =
+            wrong_at.is_some_and(|at| now.iter().any(|(start, stop)| (*start..*stop).contains(&at)));
+        std::thread::scope(|scope| {
+            for part in now.chunks(now.len().div_ceil(3).max(1)) {
+                let (file, sent) = (&file, &sent);
+                scope.spawn(move || {
+                    for (start, stop) in part {
+                        file.write_at(*start as u64, &sent[*start..*stop]).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(file.finish().unwrap(), !is_wrong, "seed {seed}");
+        assert_eq!(scene.root.staged(content), !is_wrong, "seed {seed}");
+        scene.root.discard_stage(content).unwrap();
+        assert_eq!(n_staged(&scene), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn v3_what_is_written_over_counts_as_it_is_in_the_end() {
+    let scene = Scene::new();
+    let bytes = Chance(7).bytes(1 << 20);
+    let content = ContentHash::of(&bytes);
+    let wrong: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+    for n_over in [1, 100, 20_000, 1 << 20] {
+        for at in [0, 300_000, (1 << 20) - n_over] {
+            let over = at..(at + n_over).min(1 << 20);
+            for (first, last, is_right) in [(&wrong, &bytes, true), (&bytes, &wrong, false)] {
+                let file = scene.root.open_stage(content, 1 << 20).unwrap();
+                // Only there is it written twice.
+                file.write_at(0, &bytes[..over.start]).unwrap();
+                file.write_at(over.start as u64, &first[over.clone()]).unwrap();
+                file.write_at(over.end as u64, &bytes[over.end..]).unwrap();
+                file.write_at(over.start as u64, &last[over.clone()]).unwrap();
+                assert_eq!(file.finish().unwrap(), is_right, "{over:?}");
+                scene.root.discard_stage(content).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn v3_what_was_never_written_counts_as_it_is_in_the_file() {
+    let scene = Scene::new();
+    let mut bytes = Chance(8).bytes(1 << 20);
+    bytes[200_000..500_000].fill(0);
+    for (content, is_right) in [(ContentHash::of(&bytes), true), (ContentHash::of(b"other"), false)] {
+        let file = scene.root.open_stage(content, 1 << 20).unwrap();
+        file.write_at(500_000, &bytes[500_000..]).unwrap();
+        file.write_at(0, &bytes[..200_000]).unwrap();
+        assert_eq!(file.finish().unwrap(), is_right);
+    }
+    // Cut short by somebody, which no piece tells.
+    let content = ContentHash::of(&bytes);
+    scene.root.discard_stage(content).unwrap();
+    let file = scene.root.open_stage(content, 1 << 20).unwrap();
+    file.write_at(0, &bytes).unwrap();
+    let part = scene.at(&format!(".file-sync/stage/{content}.part"));
+    fs::File::options().write(true).open(part).unwrap().set_len(1_000).unwrap();
+    assert!(!file.finish().unwrap());
 }
 
 #[test]

@@ -267,17 +267,25 @@ fn find(content: ContentHash, list: &ChunkList, wanted: &Chunk) -> Option<Place>
     None
 }
 
-/// Neighbouring chunks are asked for together.
+/// Neighbouring chunks are asked for together, in ranges that end at multiples of the longest: what then comes is made of
+/// whole blocks of the hash.
 fn ranges(lacking: &[(u64, Chunk)]) -> Vec<(u64, u32)> {
+    let longest = u64::from(RANGE_BYTES_MAX);
     let mut ranges: Vec<(u64, u32)> = Vec::new();
     for (offset, chunk) in lacking {
-        match ranges.last_mut() {
-            Some((start, length))
-                if *start + u64::from(*length) == *offset && *length + chunk.length <= RANGE_BYTES_MAX =>
-            {
-                *length += chunk.length;
+        let (mut start, end) = (*offset, *offset + u64::from(chunk.length));
+        while start < end {
+            let stop = end.min((start / longest + 1) * longest);
+            let length = (stop - start) as u32; // No longer than the chunk.
+            match ranges.last_mut() {
+                Some((before, before_length))
+                    if *before + u64::from(*before_length) == start && start % longest != 0 =>
+                {
+                    *before_length += length;
+                }
+                _ => ranges.push((start, length)),
             }
-            _ => ranges.push((*offset, chunk.length)),
+            start = stop;
         }
     }
     ranges
