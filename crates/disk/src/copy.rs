@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use file_sync_core::effect::{Chunk, ChunkList};
 use file_sync_core::version::ContentHash;
 use rayon::prelude::*;
+use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -126,6 +127,31 @@ pub(crate) fn read_full_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -
         }
     }
     Ok(n_read)
+}
+
+/// Appends so many bytes to a buffer, or as many as there are up to the file's end. Memory that is read into is not made zero
+/// before.
+pub(crate) fn append_full_at(
+    fd: BorrowedFd<'_>,
+    n_bytes: usize,
+    buffer: &mut Vec<u8>,
+    offset: u64,
+) -> Result<(), Errno> {
+    let (n_before, n_wanted) = (buffer.len(), buffer.len() + n_bytes);
+    buffer.reserve_exact(n_bytes);
+    while buffer.len() < n_wanted {
+        let n_read = (buffer.len() - n_before) as u64;
+        match rustix::io::pread(fd, spare_capacity(buffer), offset + n_read) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                buffer.truncate(n_before);
+                return Err(errno);
+            }
+        }
+    }
+    buffer.truncate(n_wanted);
+    Ok(())
 }
 
 /// Writes all bytes at an offset.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::at;
 use crate::chunk::Chunker;
-use crate::copy::{digest, read_full_at};
+use crate::copy::{append_full_at, digest, read_full_at};
 use crate::hash::open_regular;
 use crate::root::Root;
 use crate::stage::Stage;
@@ -100,6 +100,15 @@ impl ContentFile {
     /// When it cannot be read.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Trouble> {
         read_full_at(self.fd.as_fd(), buffer, offset).map_err(|errno| trouble("read the file", errno))
+    }
+
+    /// Appends what is at an offset to a buffer: so many bytes, or up to the file's end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn append_at(&self, offset: u64, n_bytes: usize, buffer: &mut Vec<u8>) -> Result<(), Trouble> {
+        append_full_at(self.fd.as_fd(), n_bytes, buffer, offset)
+            .map_err(|errno| trouble("read the file", errno))
     }
 
     /// Reads all of it and divides it into chunks; returns the content's hash with them.

@@ -166,10 +166,10 @@ impl ContentReader for Zero {
         self.length
     }
 
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.length.saturating_sub(offset).min(buffer.len() as u64) as usize;
-        buffer[..count].fill(0);
-        Ok(count)
+    fn append_at(&mut self, offset: u64, n_bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let count = self.length.saturating_sub(offset).min(n_bytes as u64) as usize;
+        buffer.resize(buffer.len() + count, 0);
+        Ok(())
     }
 
     fn unchanged(&mut self) -> bool {

@@ -50,11 +50,11 @@ pub trait ContentReader: Send {
     /// Its length in bytes.
     fn length(&self) -> u64;
 
-    /// Reads at an offset; fewer bytes than asked for only at the end.
+    /// Appends what is at an offset to a buffer: at most so many bytes, fewer only at the end.
     ///
     /// # Errors
     /// The system's word.
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    fn append_at(&mut self, offset: u64, n_bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()>;
 
     /// True if what was read since it was opened is what the content's hash promises, as far as a stat can tell.
     fn unchanged(&mut self) -> bool;

@@ -263,8 +263,9 @@ impl ContentReader for Served {
         self.file.length()
     }
 
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, buffer).map_err(|trouble| io::Error::other(trouble.to_string()))
+    fn append_at(&mut self, offset: u64, n_bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let appended = self.file.append_at(offset, n_bytes, buffer);
+        appended.map_err(|trouble| io::Error::other(trouble.to_string()))
     }
 
     fn unchanged(&mut self) -> bool {

@@ -318,8 +318,8 @@ impl RangeReader {
             return Err(ContentError::Other("a range beyond the end".to_owned()));
         }
         let wanted = (length - self.done) as usize;
-        let mut data = vec![0; wanted.min(PIECE_BYTES_MAX)];
-        read_exactly(&mut *self.reader, offset + u64::from(self.done), &mut data)?;
+        let data =
+            read_exactly(&mut *self.reader, offset + u64::from(self.done), wanted.min(PIECE_BYTES_MAX))?;
         let ends = data.len() == wanted;
         if ends && !self.reader.unchanged() {
             return Err(ContentError::Changed);
@@ -338,23 +338,28 @@ fn read_small(
     if reader.length() > SMALL_BYTES_MAX {
         return Err(ContentError::TooLarge);
     }
-    let mut data = vec![0; reader.length() as usize];
-    read_exactly(&mut *reader, 0, &mut data)?;
+    let length = reader.length() as usize;
+    let data = read_exactly(&mut *reader, 0, length)?;
     if reader.unchanged() { Ok(data) } else { Err(ContentError::Changed) }
 }
 
-fn read_exactly(reader: &mut dyn ContentReader, offset: u64, data: &mut [u8]) -> Result<(), ContentError> {
-    let mut done = 0;
-    while done < data.len() {
-        match reader.read_at(offset + done as u64, &mut data[done..]) {
+fn read_exactly(
+    reader: &mut dyn ContentReader,
+    offset: u64,
+    n_bytes: usize,
+) -> Result<Vec<u8>, ContentError> {
+    let mut data = Vec::with_capacity(n_bytes);
+    while data.len() < n_bytes {
+        let n_before = data.len();
+        match reader.append_at(offset + n_before as u64, n_bytes - n_before, &mut data) {
             // Shorter than it was.
-            Ok(0) => return Err(ContentError::Changed),
-            Ok(count) => done += count,
+            Ok(()) if data.len() == n_before => return Err(ContentError::Changed),
+            Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(other(&error.to_string())),
         }
     }
-    Ok(())
+    Ok(data)
 }
 
 fn to_wire(error: FetchError) -> ContentError {

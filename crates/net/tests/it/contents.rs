@@ -122,22 +122,24 @@ impl ContentReader for Reader {
         }
     }
 
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fn append_at(&mut self, offset: u64, n_bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         let length = match &self.body {
             Body::CutOff(length) => length / 2,
             _ => self.length(),
         };
-        let count = length.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let count = length.saturating_sub(offset).min(n_bytes as u64) as usize;
+        let n_before = buffer.len();
+        buffer.resize(n_before + count, 0);
         match &self.body {
-            Body::Bytes(bytes) => buffer[..count].copy_from_slice(&bytes[offset as usize..][..count]),
+            Body::Bytes(bytes) => buffer[n_before..].copy_from_slice(&bytes[offset as usize..][..count]),
             Body::Unreadable(from) if offset + count as u64 > *from => {
                 return Err(io::Error::other("the disk\nis broken"));
             }
             Body::Blocks(gate) => gate.wait(),
-            _ => fill_pattern(offset, &mut buffer[..count]),
+            _ => fill_pattern(offset, &mut buffer[n_before..]),
         }
         self.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
+        Ok(())
     }
 
     fn unchanged(&mut self) -> bool {
