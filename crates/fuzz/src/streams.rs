@@ -46,7 +46,7 @@ async fn read_content<R: AsyncRead + Unpin>(mut reader: FrameReader<R>) -> Vec<(
         let mut data = Vec::new();
         if let ContentFrame::Piece(piece) = &frame {
             let count = piece.data_bytes as usize;
-            data = reader.buffered_raw(count);
+            reader.buffered_raw(&mut data, count);
             while data.len() < count {
                 if reader.fill_raw(&mut data, count).await.is_err() {
                     return parts;

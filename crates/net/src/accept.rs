@@ -12,7 +12,7 @@ use file_sync_wire::preamble::{Answer, PairRole, Preamble, Role, decode_preamble
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{Connection, ExchangeError};
+use crate::connection::{Connection, ExchangeError, WRITTEN_BYTES_MAX};
 use crate::content;
 use crate::control;
 use crate::event::NetEvent;
@@ -21,7 +21,7 @@ use crate::handshakes::{Handshakes, Permit};
 use crate::link::Link;
 use crate::network::Shared;
 use crate::remote::{Admission, Remote};
-use crate::socket;
+use crate::socket::{self, Socket};
 use crate::text::one_line;
 
 /// How long to wait when no connection can be accepted, mostly for want of descriptors.
@@ -66,11 +66,12 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 /// Receives one connection and hands it to whom it is for. The permit is held until it is part of a link.
 async fn receive(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, permit: Permit) {
     socket::prepare(&stream);
-    let handshake = timeout(shared.timing.handshake, shared.acceptor.accept(stream)).await;
-    let Ok(Ok(stream)) = handshake else {
+    let handshake = timeout(shared.timing.handshake, shared.acceptor.accept(Socket::new(stream))).await;
+    let Ok(Ok(mut stream)) = handshake else {
         tracing::debug!(%address, "no TLS handshake");
         return;
     };
+    stream.get_mut().1.set_buffer_limit(Some(WRITTEN_BYTES_MAX));
     let Ok(mut connection) = Connection::new(stream.into(), address) else { return };
     let device = connection.device;
     let received = connection.receive(shared.timing.handshake).await;

@@ -1,22 +1,26 @@
 //! One TLS connection to a device whose key is proved, before it is known what it is for.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use file_sync_core::version::DeviceId;
+use file_sync_wire::content::PIECE_BYTES_MAX;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 use crate::frame::{FrameError, FrameReader, STRANGER_BYTES_MAX, push_frame};
 use crate::identity::device_id_of;
+use crate::socket::Socket;
 use crate::tls;
 
-pub(crate) type Writer = WriteHalf<TlsStream<TcpStream>>;
-pub(crate) type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
+pub(crate) type Writer = WriteHalf<TlsStream<Socket>>;
+pub(crate) type Reader = FrameReader<ReadHalf<TlsStream<Socket>>>;
+
+/// Encrypted before it is handed to the system, in bytes: a longest piece with its header, so that it is one call.
+pub(crate) const WRITTEN_BYTES_MAX: usize = PIECE_BYTES_MAX + 4 * 1024;
 
 /// A connection after its TLS handshake; its frames are limited to what a stranger may send.
 pub(crate) struct Connection {
@@ -41,10 +45,7 @@ pub(crate) enum ExchangeError {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        stream: TlsStream<TcpStream>,
-        address: SocketAddr,
-    ) -> Result<Connection, ExchangeError> {
+    pub(crate) fn new(stream: TlsStream<Socket>, address: SocketAddr) -> Result<Connection, ExchangeError> {
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first).ok_or(ExchangeError::NoKey)?;
         let key = tls::key_of(certificate).map_err(|_| ExchangeError::NoKey)?;
@@ -85,18 +86,20 @@ impl Connection {
     }
 }
 
-/// Writes all of it, however long that takes, if only it moves.
+/// Writes all parts, one after the other, however long that takes, if only it moves.
 pub(crate) async fn write_moving(
     writer: &mut Writer,
-    mut bytes: &[u8],
+    mut parts: &mut [IoSlice<'_>],
     stalled_after: Duration,
 ) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = timeout(stalled_after, writer.write(bytes)).await.map_err(|_| stalled())??;
+    IoSlice::advance_slices(&mut parts, 0); // Empty ones are passed over.
+    while !parts.is_empty() {
+        let writing = writer.write_vectored(parts);
+        let written = timeout(stalled_after, writing).await.map_err(|_| stalled())??;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        bytes = &bytes[written..];
+        IoSlice::advance_slices(&mut parts, written);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The control connection of a link, from hello to goodbye.
 
+use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,7 +233,7 @@ async fn write(mut writer: Writer, link: Link, mut queues: Queues, ping_every: D
             push_message(&mut buffer, &message, &link);
         }
         let written = async {
-            write_moving(&mut writer, &buffer, link.stalled_after()).await?;
+            write_moving(&mut writer, &mut [IoSlice::new(&buffer)], link.stalled_after()).await?;
             flush_moving(&mut writer, link.stalled_after()).await
         };
         if let Err(error) = written.await {

@@ -100,15 +100,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Moves what has come already of `count` raw bytes that follow a frame.
+    /// Appends what has come already of `count` raw bytes that follow a frame.
     ///
     /// They are in memory of their own: few bytes that wait long must not keep what they came with from being freed.
-    pub fn buffered_raw(&mut self, count: usize) -> Vec<u8> {
-        let mut data = Vec::with_capacity(count);
+    pub fn buffered_raw(&mut self, data: &mut Vec<u8>, count: usize) {
         let come = self.buffer.len().min(count);
         data.extend_from_slice(&self.buffer[..come]);
         self.buffer.advance(come);
-        data
     }
 
     /// Reads more of `count` raw bytes, of which `data` has some, and returns how many came.
@@ -165,7 +163,8 @@ mod tests {
         push_frame(&mut bytes, b"two");
         let mut reader = FrameReader::new(&bytes[..], 99);
         assert_eq!(reader.next().await.expect("a frame"), &b"one"[..]);
-        let data = reader.buffered_raw(4);
+        let mut data = Vec::with_capacity(4);
+        reader.buffered_raw(&mut data, 4);
         assert_eq!((&data[..], data.capacity()), (&[1, 2, 3, 4][..], 4));
         assert_eq!(reader.next().await.expect("a frame"), &b"two"[..]);
     }
@@ -174,7 +173,8 @@ mod tests {
     async fn raw_bytes_end_where_the_next_frame_begins() {
         let (mut sender, receiver) = tokio::io::duplex(1024);
         let mut reader = FrameReader::new(receiver, 99);
-        let mut data = reader.buffered_raw(6);
+        let mut data = Vec::new();
+        reader.buffered_raw(&mut data, 6);
         tokio::io::AsyncWriteExt::write_all(&mut sender, b"\x01\x02\x03\x04\x05\x06\0\0\0\x03two")
             .await
             .unwrap();

@@ -39,7 +39,7 @@ fn file(bytes: &[u8], length: u64) -> Value {
 }
 
 /// The honest two still keep their trees equal, and no server has panicked.
-fn others_go_on(alpha: &Device, beta: &Device, round: &str) {
+pub(crate) fn others_go_on(alpha: &Device, beta: &Device, round: &str) {
     let (name, back) = (format!("from-alpha-{round}"), format!("from-beta-{round}"));
     alpha.user().write(&name, round, JANUARY);
     beta.user().write(&back, round, JANUARY);

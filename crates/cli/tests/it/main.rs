@@ -22,6 +22,7 @@ mod homes;
 mod hostile;
 mod ignored;
 mod kinds;
+mod large_lies;
 mod log;
 mod modes;
 mod names;

@@ -4,6 +4,7 @@
 //! widened as the asker takes what came. So one slow asker holds up nobody, and memory stays bounded.
 
 use std::collections::HashMap;
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::buffers::Buffers;
 use super::serve::Serving;
 use crate::connection::{Connection, Reader, Writer, flush_moving, write_moving};
 use crate::frame::{FrameError, push_frame};
@@ -51,6 +53,7 @@ pub(crate) struct ContentConnection {
     received_bytes: AtomicU64,
     stalled_after: Duration,
     rates: Arc<Rates>,
+    buffers: Arc<Buffers>,
     /// True once the other side has not kept to the protocol.
     violated: AtomicBool,
     stop: Stop,
@@ -103,7 +106,10 @@ impl ContentConnection {
         };
         let pending = Pending { pieces: sender, window_bytes: u64::from(request.window_bytes), n_items };
         let (id, step_bytes) = (request.id, request.window_bytes / 4);
-        self.pending().insert(id, pending);
+        let mut all_pending = self.pending();
+        all_pending.insert(id, pending);
+        self.buffers.want(true);
+        drop(all_pending);
         let connection = Arc::clone(self);
         let asked =
             Asked { id, connection, pieces, step_bytes, taken_bytes: 0, finished: false, slot: Some(slot) };
@@ -202,7 +208,12 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.connection.pending().remove(&self.id);
+        let mut pending = self.connection.pending();
+        pending.remove(&self.id);
+        if pending.is_empty() {
+            self.connection.buffers.want(false);
+        }
+        drop(pending);
         if !self.finished {
             // If the connection has ended, so has this.
             _ = self.connection.commands.send(ContentFrame::Cancel { id: self.id });
@@ -232,6 +243,7 @@ pub(crate) fn prepare(link: &Link, mut connection: Connection) -> Prepared {
         received_bytes: AtomicU64::new(0),
         stalled_after: link.stalled_after(),
         rates: Arc::clone(link.rates()),
+        buffers: Arc::default(),
         violated: AtomicBool::new(false),
         stop: Stop::new(),
     });
@@ -343,12 +355,13 @@ async fn take(
         }
         ContentFrame::Piece(piece) => {
             let count = piece.data_bytes as usize;
-            let mut data = reader.buffered_raw(count);
+            let mut data = content.buffers.take(count);
+            reader.buffered_raw(&mut data, count);
             content.received(data.len());
             while data.len() < count {
                 content.received(within(dead_after, reader.fill_raw(&mut data, count)).await?);
             }
-            content.deliver(piece, data.into()).map_err(Ending::Violation)
+            content.deliver(piece, content.buffers.piece(data)).map_err(Ending::Violation)
         }
     }
 }
@@ -387,10 +400,9 @@ async fn write(
         }
         let stalled_after = content.stalled_after;
         let written = async {
-            write_moving(&mut writer, &buffer, stalled_after).await?;
-            if let Some(data) = &large {
-                write_moving(&mut writer, data, stalled_after).await?;
-            }
+            let large = large.as_deref().unwrap_or_default();
+            let mut parts = [IoSlice::new(&buffer), IoSlice::new(large)];
+            write_moving(&mut writer, &mut parts, stalled_after).await?;
             flush_moving(&mut writer, stalled_after).await
         };
         if let Err(error) = written.await {

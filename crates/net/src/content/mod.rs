@@ -4,6 +4,7 @@
 //! The dialer of the link dials them; a listener that wants something says so over the control connection. Both sides
 //! may ask over any of them.
 
+mod buffers;
 mod connection;
 mod fetch;
 mod serve;
