@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write the page here and the plot beside it, as FILE with the ending `.svg`
+    /// Write the page here and two plots beside it, as FILE with the endings `.svg` and `-growth.svg`
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 

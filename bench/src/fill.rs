@@ -12,6 +12,8 @@ use walkdir::WalkDir;
 use crate::plan::{Fill, Step};
 use crate::world::World;
 
+/// Files that are changed while nobody looks.
+const N_CHANGED: u64 = 10;
 /// Bytes of a small file.
 const SMALL_BYTES: usize = 4096;
 /// Files in one directory.
@@ -37,16 +39,21 @@ pub fn fill(root: &Path, fill: &Fill, real: &Path) -> Result<u64> {
         }
         Fill::Small { n_files } => {
             for number in 0..*n_files {
-                let parent = directory.join(format!("{:04}", number / FILES_A_DIRECTORY));
+                let path = directory.join(small(number));
                 if number % FILES_A_DIRECTORY == 0 {
-                    std::fs::create_dir_all(&parent)?;
+                    std::fs::create_dir_all(path.parent().context("it is in a directory")?)?;
                 }
-                write_random(&parent.join(format!("file-{number:07}.txt")), number, SMALL_BYTES as u64)?;
+                write_random(&path, number, SMALL_BYTES as u64)?;
             }
             Ok(*n_files)
         }
         Fill::Real { n_files_max } => copy_real(real, root, *n_files_max),
     }
+}
+
+/// Where a small file lies.
+fn small(number: u64) -> String {
+    format!("{:04}/file-{number:07}.txt", number / FILES_A_DIRECTORY)
 }
 
 /// Copies files, directories and symlinks of a real tree, until there are so many files.
@@ -123,6 +130,12 @@ impl Change {
                 file.write_all(&random(u64::MAX / 2 - self.number, 1 << 20)?)?;
             }
             Step::Rename => std::fs::rename(self.root.join(DIRECTORY.0), self.root.join(DIRECTORY.1))?,
+            Step::Catchup => {
+                for number in 0..N_CHANGED {
+                    let path = self.root.join(DIRECTORY.0).join(small(number));
+                    std::fs::write(path, random(u64::MAX / 4 - number, SMALL_BYTES)?)?;
+                }
+            }
             Step::Index | Step::First | Step::Saves | Step::Rescan | Step::Restart | Step::Idle => {}
         }
         Ok(())

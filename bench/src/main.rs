@@ -31,7 +31,7 @@ use clap::Parser;
 use crate::args::Args;
 use crate::network::Means;
 use crate::peers::Peer;
-use crate::plan::{Line, Scenario, Size};
+use crate::plan::{FILE_SYNC, Line, Scenario, Size};
 use crate::report::{Document, Program};
 use crate::run::{Bench, Sample};
 
@@ -50,13 +50,13 @@ fn main() -> Result<()> {
     }
     match &args.write {
         Some(file) => report::write(&document, file)?,
-        None => println!("{}", report::page(&document, "performance.svg")),
+        None => println!("{}", report::page(&document, "performance")),
     }
     let n_failed = document.samples.iter().filter(|sample| sample.figures.is_err()).count();
     if n_failed > 0 {
         eprintln!("{n_failed} steps failed; the page says which");
     }
-    match document.samples.iter().any(|sample| sample.peer == "file-sync" && sample.figures.is_err()) {
+    match document.samples.iter().any(|sample| sample.peer == FILE_SYNC && sample.figures.is_err()) {
         true => bail!("a step of file-sync failed"),
         false => Ok(()),
     }

@@ -26,6 +26,9 @@ pub struct Figures {
     /// Of single saves, each until it was visible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub saves_ms: Vec<f64>,
+    /// Of the source's processes, for one of these saves, and what it did of itself in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save_cpu_s: Option<f64>,
     /// Of a peer at rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<Rest>,

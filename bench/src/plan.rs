@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The project's own program, as its peer is called.
+pub const FILE_SYNC: &str = "file-sync";
+
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +61,8 @@ pub enum Step {
     Rescan,
     /// Both sides stopped, started again and connected, with nothing changed.
     Restart,
+    /// The same, with ten files of the source changed meanwhile.
+    Catchup,
     /// Nothing for a while.
     Idle,
 }
@@ -75,6 +80,7 @@ impl Step {
             Step::Saves => "saves",
             Step::Rescan => "rescan",
             Step::Restart => "restart",
+            Step::Catchup => "catchup",
             Step::Idle => "idle",
         }
     }
@@ -105,6 +111,15 @@ pub struct LongLine {
     pub lost_every: Option<u32>,
 }
 
+/// Which members are paired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Each with each.
+    Mesh,
+    /// Each with the source alone.
+    Star,
+}
+
 /// A tree and what is done with it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -116,10 +131,14 @@ pub struct Scenario {
     pub fill: Fill,
     /// Members, the first of which has the tree.
     pub n_members: usize,
+    /// Which of them know each other.
+    pub shape: Shape,
     /// What is between them.
     pub line: Line,
     /// What is done.
     pub steps: Vec<Step>,
+    /// Those of the steps that file-sync alone takes: how it grows is asked, not who grows less.
+    pub own_steps: Vec<Step>,
     /// It is measured once, however many runs there are, and in the quick size only with everybody's fastest setting.
     pub is_once: bool,
 }
@@ -173,6 +192,7 @@ impl Size {
         let three = Fill::Small { n_files: pick(20, 500, 10_000) };
         all.push(Scenario { n_members: 3, ..scenario("three-small", three, &[Step::Index, Step::First]) });
         all.extend(self.growth());
+        all.extend(self.remotes());
         for scenario in &mut all[2..] {
             scenario.is_once |= self == Size::Quick; // The first two, of all kinds, are measured more than once.
         }
@@ -207,15 +227,40 @@ impl Size {
         };
         let grown = |n_files: &u64| Scenario {
             is_once: *n_files >= 10_000,
+            own_steps: vec![Step::Saves, Step::Restart, Step::Catchup, Step::Idle],
             ..scenario(&format!("growth-{n_files}"), Fill::Small { n_files: *n_files }, GROWTH)
         };
         counts.iter().map(grown).collect()
+    }
+
+    /// How everything grows with the number of remotes: those of one member, and those of each.
+    fn remotes(self) -> Vec<Scenario> {
+        let (n_files, counts): (u64, &[usize]) = match self {
+            Size::Tiny => (10, &[1, 4]),
+            Size::Quick => (1_000, &[1, 4, 16]),
+            Size::Full => (10_000, &[1, 4, 16]),
+        };
+        let among = |name: &str, shape, n_remotes: usize| {
+            let scenario = scenario(&format!("{name}-{n_remotes}"), Fill::Small { n_files }, REMOTES);
+            Scenario {
+                title: format!("{}, {n_remotes} remotes, a {name}", scenario.title),
+                n_members: n_remotes + 1,
+                shape,
+                own_steps: REMOTES.to_vec(),
+                is_once: true,
+                ..scenario
+            }
+        };
+        let stars = counts.iter().map(|n_remotes| among("star", Shape::Star, *n_remotes));
+        stars.chain([among("mesh", Shape::Mesh, 4)]).collect()
     }
 }
 
 const LARGE: &[Step] = &[Step::Index, Step::First, Step::Insert, Step::Overwrite, Step::Append, Step::Rename];
 const MANY: &[Step] = &[Step::Index, Step::First, Step::Rescan, Step::Restart, Step::Idle];
-const GROWTH: &[Step] = &[Step::Index, Step::First, Step::Rescan];
+const GROWTH: &[Step] =
+    &[Step::Index, Step::First, Step::Rescan, Step::Saves, Step::Restart, Step::Catchup, Step::Idle];
+const REMOTES: &[Step] = &[Step::Index, Step::First, Step::Saves, Step::Idle];
 
 fn scenario(name: &str, fill: Fill, steps: &[Step]) -> Scenario {
     let title = fill.title();
@@ -224,8 +269,10 @@ fn scenario(name: &str, fill: Fill, steps: &[Step]) -> Scenario {
         title,
         fill,
         n_members: 2,
+        shape: Shape::Mesh,
         line: Line::Direct,
         steps: steps.to_vec(),
+        own_steps: Vec::new(),
         is_once: false,
     }
 }
@@ -251,6 +298,21 @@ impl Fill {
 }
 
 impl Scenario {
+    /// Limits in a size: where the same is done with many trees or members, each takes less.
+    pub fn limits(&self, size: Size) -> Limits {
+        let limits = size.limits();
+        if self.own_steps.is_empty() {
+            return limits;
+        }
+        let idle = limits.idle.min(Duration::from_secs(2));
+        Limits { n_saves: limits.n_saves.div_ceil(2), saving: limits.saving / 2, idle, ..limits }
+    }
+
+    /// True if a step is for everybody, or the peer is file-sync.
+    pub fn is_for(&self, step: Step, peer: &str) -> bool {
+        peer == FILE_SYNC || !self.own_steps.contains(&step)
+    }
+
     /// Leaves out what was not asked for; `None` if nothing is left. What others need first stays.
     ///
     /// A word is a scenario's name, a step's, or `SCENARIO/STEP`.
@@ -281,11 +343,28 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_brings_what_it_needs() {
-        let saves = vec![("small".to_owned(), vec![Step::Index, Step::First, Step::Saves])];
-        assert_eq!(steps_of(&["saves"]), saves);
-        assert_eq!(steps_of(&["small/saves"]), saves);
+        let saves = ("small".to_owned(), vec![Step::Index, Step::First, Step::Saves]);
+        assert!(steps_of(&["saves"]).contains(&saves));
+        assert_eq!(steps_of(&["small/saves"]), vec![saves]);
         assert_eq!(steps_of(&["large"]).len(), 1);
         assert_eq!(steps_of(&["nothing"]), []);
         assert_eq!(steps_of(&[]).len(), Size::Quick.scenarios().len());
+    }
+
+    #[test]
+    fn peers_take_what_shows_who_grows_less_and_file_sync_takes_all() {
+        let all = Size::Full.scenarios();
+        let named = |name: &str| all.iter().find(|scenario| scenario.name == name).expect("it is planned");
+        let of = |name: &str, peer: &str| {
+            let scenario = named(name);
+            let steps = scenario.steps.iter().copied();
+            steps.filter(|step| scenario.is_for(*step, peer)).collect::<Vec<Step>>()
+        };
+        assert_eq!(of("growth-1000000", "rsync"), [Step::Index, Step::First, Step::Rescan]);
+        assert_eq!(of("growth-1000000", FILE_SYNC), GROWTH);
+        assert_eq!(of("star-16", "rsync"), []);
+        assert_eq!(of("star-16", FILE_SYNC), REMOTES);
+        assert_eq!((named("star-16").n_members, named("star-16").shape), (17, Shape::Star));
+        assert_eq!(of("many", "rsync"), MANY);
     }
 }

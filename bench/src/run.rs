@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::meter::{Figures, measure, measure_rest};
 use crate::network::Means;
 use crate::peers::{Peer, Session};
-use crate::plan::{Scenario, Size, Step};
+use crate::plan::{FILE_SYNC, Scenario, Size, Step};
 use crate::tree::compare;
 use crate::world::World;
 
@@ -91,14 +91,14 @@ impl Bench {
         run: u32,
         samples: &mut Vec<Sample>,
     ) -> Result<()> {
-        let is_taken = |step: &&Step| peer.takes(**step, self.size);
+        let is_taken = |step: &&Step| peer.takes(**step, self.size) && scenario.is_for(**step, peer.name());
         let steps: Vec<Step> = scenario.steps.iter().filter(is_taken).copied().collect();
         let is_prepared_only = steps.iter().all(|step| *step == Step::Index);
         if is_prepared_only {
             return Ok(());
         }
-        warm(&self.directory, scenario.fill.bytes() * 8)?;
-        let world = World::new(&self.directory, scenario, self.means, self.size.limits())?;
+        warm(&self.directory, scenario.fill.bytes() * scenario.n_members.max(8) as u64)?;
+        let world = World::new(&self.directory, scenario, self.means, scenario.limits(self.size))?;
         let n_files = fill(&world.source().root, &scenario.fill, &self.real)?;
         // What was just written is not written back while something is measured.
         rustix::fs::sync();
@@ -127,7 +127,7 @@ impl Bench {
                 // What was warm when the scenario began may have cooled since, and who keeps old versions needs more.
                 warm(&self.directory, scenario.fill.bytes() * 2)?;
             }
-            if step == Step::Rescan && peer.name() == "file-sync" {
+            if step == Step::Rescan && peer.name() == FILE_SYNC {
                 sample(step, FIND, measure_find(&world));
             }
             if !sample(step, peer.name(), carry_out(step, &world, session.as_mut(), run)) {
@@ -174,6 +174,11 @@ fn carry_out(step: Step, world: &World, session: &mut (dyn Session + '_), run: u
             session.stop()?;
             measure(world, || session.start())?
         }
+        Step::Catchup => {
+            session.stop()?;
+            Change::prepare(world, step, u64::from(run))?.make()?;
+            measure(world, || session.start())?
+        }
         Step::Idle => {
             session.watch()?;
             // What follows from the steps before is over by then.
@@ -197,6 +202,8 @@ fn measure_saves(world: &World, session: &mut (dyn Session + '_)) -> Result<Figu
     session.watch()?;
     let mut saves_ms = Vec::new();
     let start = Instant::now();
+    let source_cpu = || world.source().crew.fine_cpu();
+    let cpu_before = source_cpu();
     let saving = measure(world, || {
         for number in 0..world.limits.n_saves {
             if start.elapsed() > world.limits.saving {
@@ -208,8 +215,9 @@ fn measure_saves(world: &World, session: &mut (dyn Session + '_)) -> Result<Figu
         }
         Ok(())
     });
+    let cpu = source_cpu().saturating_sub(cpu_before).as_secs_f64();
     session.unwatch()?;
-    Ok(Figures { saves_ms, ..saving? })
+    Ok(Figures { save_cpu_s: Some(cpu / saves_ms.len() as f64), saves_ms, ..saving? })
 }
 
 fn save_once(world: &World, number: usize) -> Result<f64> {

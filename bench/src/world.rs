@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::interrupt;
 use crate::network::{Means, Network, Seat};
-use crate::plan::{Limits, Scenario};
+use crate::plan::{Limits, Scenario, Shape};
 use crate::process::Crew;
 
 /// How often is asked whether something is done, at first and at last.
@@ -20,6 +20,8 @@ const PROBING: (Duration, Duration) = (Duration::from_millis(3), Duration::from_
 pub struct World {
     /// The first has the tree.
     pub members: Vec<Member>,
+    /// Which of them are to know each other.
+    pub shape: Shape,
     /// What is between them.
     pub network: Network,
     /// How long things may take.
@@ -64,7 +66,7 @@ impl World {
                 seat: Arc::clone(seat),
             });
         }
-        Ok(World { members, network, limits, base })
+        Ok(World { members, shape: scenario.shape, network, limits, base })
     }
 
     /// The member that has the tree.
@@ -75,6 +77,13 @@ impl World {
     /// All others.
     pub fn receivers(&self) -> &[Member] {
         &self.members[1..]
+    }
+
+    /// How many others each member is to know, in their order.
+    pub fn n_acquaintances(&self) -> impl Iterator<Item = usize> {
+        let n_others = self.members.len() - 1;
+        let of = move |number| if number == 0 || self.shape == Shape::Mesh { n_others } else { 1 };
+        (0..self.members.len()).map(of)
     }
 
     /// A path beside all roots, on their file system.

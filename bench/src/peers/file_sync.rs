@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::http::ask;
 use crate::peers::{Peer, Session, version_of};
-use crate::plan::{Size, Step};
+use crate::plan::{FILE_SYNC, Shape, Size, Step};
 use crate::process::Running;
 use crate::tree::bytes_below;
 use crate::world::{Member, World};
@@ -21,11 +21,11 @@ pub struct FileSync {
 
 impl Peer for FileSync {
     fn name(&self) -> &'static str {
-        "file-sync"
+        FILE_SYNC
     }
 
     fn setting(&self) -> &'static str {
-        "as it comes; every pair of members is paired; a first sync is from `sync up` to the return of `sync wait`"
+        "as it comes; every pair of members is paired, unless it is said that they are a star; a first sync is from `sync up` to the return of `sync wait`"
     }
 
     fn version(&self) -> Option<String> {
@@ -111,7 +111,8 @@ impl Servers<'_> {
     }
 
     fn pair(&self) -> Result<()> {
-        for (number, host) in self.world.members.iter().enumerate() {
+        let n_hosts = if self.world.shape == Shape::Star { 1 } else { self.world.members.len() };
+        for (number, host) in self.world.members.iter().enumerate().take(n_hosts) {
             for guest in &self.world.members[number + 1..] {
                 let ticket = self.command(host, &["remote", "invite"], None)?;
                 self.command(guest, &["remote", "add", &host.name, ticket.trim_end()], None)?;
@@ -121,13 +122,12 @@ impl Servers<'_> {
     }
 
     fn await_connected(&self) -> Result<()> {
-        for member in &self.world.members {
+        for (member, n_remotes) in self.world.members.iter().zip(self.world.n_acquaintances()) {
             self.world.await_some("all are connected", || {
                 let status = status(member)?;
                 let remotes = status["remotes"].as_array().context("status lists remotes")?;
                 let is_connected = |remote: &Value| remote["connected"] == true;
-                let are_all =
-                    remotes.len() + 1 == self.world.members.len() && remotes.iter().all(is_connected);
+                let are_all = remotes.len() == n_remotes && remotes.iter().all(is_connected);
                 Ok(are_all.then_some(()))
             })?;
         }

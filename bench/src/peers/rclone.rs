@@ -48,7 +48,7 @@ impl Peer for Rclone {
         match step {
             Step::First => !self.is_default || size != Size::Quick,
             Step::Insert | Step::Overwrite | Step::Append | Step::Rename | Step::Rescan => !self.is_default,
-            Step::Index | Step::Saves | Step::Restart | Step::Idle => false,
+            Step::Index | Step::Saves | Step::Restart | Step::Catchup | Step::Idle => false,
         }
     }
 

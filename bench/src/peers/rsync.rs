@@ -65,7 +65,7 @@ impl Peer for Rsync {
             Step::Insert | Step::Overwrite | Step::Append | Step::Rename | Step::Saves | Step::Rescan => {
                 self.setting == Setting::Fast || (self.setting == Setting::Default && size == Size::Full)
             }
-            Step::Index | Step::Restart | Step::Idle => false,
+            Step::Index | Step::Restart | Step::Catchup | Step::Idle => false,
         }
     }
 

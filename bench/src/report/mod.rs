@@ -1,5 +1,7 @@
-//! What came of it: one JSON document of all samples, and from that a page and a plot.
+//! What came of it: one JSON document of all samples, and from that a page and two plots.
 
+mod curves;
+mod growth;
 mod page;
 mod plot;
 mod table;
@@ -112,15 +114,29 @@ fn file_system(directory: &Path) -> Result<String> {
     Ok(nearest.map_or_else(|| "unknown".to_owned(), |mount| mount.fs_type))
 }
 
-/// Writes the page, and the plot beside it.
+/// The name of the plot of a page of that name.
+fn plot_name(name: &str) -> String {
+    format!("{name}.svg")
+}
+
+/// The name of its plot of growth.
+fn growth_plot_name(name: &str) -> String {
+    format!("{name}-growth.svg")
+}
+
+/// Writes the page, and the plots beside it.
 ///
 /// # Errors
 /// When they cannot be written.
 pub fn write(document: &Document, file: &Path) -> Result<()> {
-    let plot = file.with_extension("svg");
-    let name = plot.file_name().context("a page has a name")?.to_string_lossy().into_owned();
-    std::fs::write(file, page(document, &name)).with_context(|| format!("{}", file.display()))?;
-    std::fs::write(&plot, plot::plot(document)).with_context(|| format!("{}", plot.display()))
+    let name = file.file_stem().context("a page has a name")?.to_string_lossy();
+    let write = |file: &Path, text| std::fs::write(file, text).with_context(|| format!("{}", file.display()));
+    write(file, page(document, &name))?;
+    write(&file.with_file_name(plot_name(&name)), plot::plot(document))?;
+    match curves::curves(document) {
+        Some(curves) => write(&file.with_file_name(growth_plot_name(&name)), curves),
+        None => Ok(()),
+    }
 }
 
 /// What of a figure is shown: sizes as people read them.

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use crate::meter::{Figures, Rest};
-use crate::plan::{Size, Step};
+use crate::plan::{FILE_SYNC, Size, Step};
+use crate::report::growth::growth;
 use crate::report::table::{REFERENCE, Row, Table};
-use crate::report::{Document, bytes_text, digits, seconds_text, sum};
+use crate::report::{Document, bytes_text, digits, growth_plot_name, plot_name, seconds_text, sum};
 use crate::run::FIND;
 use crate::stats::percentile;
 
 /// What a cell without a figure holds.
-const NOTHING: &str = "–";
+pub(super) const NOTHING: &str = "–";
 
 /// One line for somebody who waits.
 pub fn brief(figures: &Figures) -> String {
@@ -24,6 +25,7 @@ pub fn brief(figures: &Figures) -> String {
     said.extend(figures.index_bytes.map(|index| format!("index {}", bytes_text(index as f64))));
     if !figures.saves_ms.is_empty() {
         let at = |percent| digits(percentile(figures.saves_ms.iter().copied(), percent).unwrap_or(0.0));
+        said.extend(figures.save_cpu_s.map(|cpu| format!("{} CPU of the source a save", seconds_text(cpu))));
         said.push(format!("{} saves, p50 {} ms, p99 {} ms", figures.saves_ms.len(), at(50.0), at(99.0)));
     }
     if let Some(Rest { resident_bytes, cpu_s_a_minute, written_bytes }) = &figures.rest {
@@ -37,16 +39,16 @@ pub fn brief(figures: &Figures) -> String {
     said.join(", ")
 }
 
-/// The page.
-pub fn page(document: &Document, plot: &str) -> String {
+/// The page; its plots are called as `name` and an ending say.
+pub fn page(document: &Document, name: &str) -> String {
     let table = Table::new(document);
     let parts = [
         head(document),
-        wall(&table, plot),
+        wall(&table, &plot_name(name)),
         details(&table),
         saves(&table),
         rest(&table),
-        growth(&table),
+        growth(&table, &growth_plot_name(name)),
         limits(document),
         contenders(document),
         caveats(document),
@@ -116,7 +118,7 @@ fn wall_cell(table: &Table<'_>, row: &Row, peer: &str) -> String {
 
 fn find(table: &Table<'_>, row: &Row) -> Option<String> {
     let find = table.seconds(row, FIND).filter(|_| !row.is_growth())?;
-    let ours = table.seconds(row, "file-sync")?;
+    let ours = table.seconds(row, FILE_SYNC)?;
     Some(format!("{}: {}, file-sync {}×", row.title, seconds_text(find), digits(ours / find)))
 }
 
@@ -168,7 +170,9 @@ fn detail_cells(table: &Table<'_>, row: &Row, peer: &str) -> Option<[String; 5]>
 }
 
 fn saves(table: &Table<'_>) -> String {
-    let Some(row) = table.rows.iter().find(|row| row.step == Step::Saves) else { return String::new() };
+    let Some(row) = table.rows.iter().find(|row| row.step == Step::Saves && !row.is_growth()) else {
+        return String::new();
+    };
     let mut text =
         "## One save until it is visible\n\nA file of 1 KiB, written in place, each when the one before was \
                     visible.\n\n"
@@ -184,7 +188,9 @@ fn saves(table: &Table<'_>) -> String {
 }
 
 fn rest(table: &Table<'_>) -> String {
-    let Some(row) = table.rows.iter().find(|row| row.step == Step::Idle) else { return String::new() };
+    let Some(row) = table.rows.iter().find(|row| row.step == Step::Idle && !row.is_growth()) else {
+        return String::new();
+    };
     let n_files = table.n_files(row);
     let mut text = format!("## Idle, {n_files} files\n\n");
     begin_table(&mut text, &["", "memory, both sides", "CPU a minute", "written", "index a file"]);
@@ -197,46 +203,6 @@ fn rest(table: &Table<'_>) -> String {
         let index = index.map_or(NOTHING.to_owned(), |bytes| format!("{} B", digits(bytes / n_files as f64)));
         let cpu = format!("{} s", digits(cpu));
         add_row(&mut text, &[(*peer).to_owned(), bytes_text(memory), cpu, bytes_text(written), index]);
-    }
-    text
-}
-
-fn growth(table: &Table<'_>) -> String {
-    let is_growth = |row: &&Row| row.is_growth() && row.step == Step::First;
-    let firsts: Vec<&Row> = table.rows.iter().filter(is_growth).collect();
-    if firsts.is_empty() {
-        return String::new();
-    }
-    let mut text = "## Growth with the number of files\n\n".to_owned();
-    let header =
-        ["files of 4 KiB", "", "read", "first sync", "a pass", "peak memory, both sides", "index a file"];
-    begin_table(&mut text, &header);
-    for first in firsts {
-        let mut n_files = table.n_files(first).to_string();
-        for peer in &table.peers {
-            if table.seconds(first, peer).is_none() {
-                continue;
-            }
-            let seconds = |step| {
-                let row = Row { step, ..first.clone() };
-                table.seconds(&row, peer).map_or(NOTHING.to_owned(), seconds_text)
-            };
-            let peak = table.median(first, peer, |figures| Some(sum(figures).1));
-            let a_file = |figures: &Figures| Some(figures.index_bytes? as f64 / table.n_files(first) as f64);
-            let index = table.median(first, peer, a_file);
-            add_row(
-                &mut text,
-                &[
-                    std::mem::take(&mut n_files),
-                    (*peer).to_owned(),
-                    seconds(Step::Index),
-                    seconds(Step::First),
-                    seconds(Step::Rescan),
-                    peak.map_or(NOTHING.to_owned(), bytes_text),
-                    index.map_or(NOTHING.to_owned(), |bytes| format!("{} B", digits(bytes))),
-                ],
-            );
-        }
     }
     text
 }
@@ -312,12 +278,12 @@ fn failures(table: &Table<'_>) -> String {
     if lines.is_empty() { String::new() } else { format!("## Failed\n\n{}", lines.concat()) }
 }
 
-fn begin_table(text: &mut String, header: &[&str]) {
+pub(super) fn begin_table(text: &mut String, header: &[&str]) {
     add_row(text, header);
     let _ = writeln!(text, "|{}", "---|".repeat(header.len()));
 }
 
-fn add_row(text: &mut String, cells: &[impl AsRef<str>]) {
+pub(super) fn add_row(text: &mut String, cells: &[impl AsRef<str>]) {
     let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }

@@ -32,18 +32,23 @@ pub fn plot(document: &Document) -> String {
         |row: &&Row| row.step != Step::Index && !row.is_growth() && table.ratio(row, "file-sync").is_some();
     let rows: Vec<&Row> = table.rows.iter().filter(is_drawn).collect();
     let height = TOP + ROW * rows.len() as f64 + 30.0;
-    let background = Rectangle::new().set("width", WIDTH).set("height", height).set("fill", "#ffffff");
-    let mut svg = Svg::new()
-        .set("viewBox", (0.0, 0.0, WIDTH, height))
-        .set("font-family", "sans-serif")
-        .set("font-size", 12)
-        .add(background)
-        .add(text(WIDTH / 2.0, 18.0, "middle", &format!("Time, how many times as long as {REFERENCE}")));
+    let title = format!("Time, how many times as long as {REFERENCE}");
+    let mut svg = background(WIDTH, height).add(text(WIDTH / 2.0, 18.0, "middle", &title));
     svg = legend(axis(svg, height));
     for (number, row) in rows.into_iter().enumerate() {
         svg = draw(svg, &table, row, TOP + ROW * (number as f64 + 0.5));
     }
     format!("{svg}\n")
+}
+
+/// An empty plot.
+pub(super) fn background(width: f64, height: f64) -> Svg {
+    let background = Rectangle::new().set("width", width).set("height", height).set("fill", "#ffffff");
+    Svg::new()
+        .set("viewBox", (0.0, 0.0, width, height))
+        .set("font-family", "sans-serif")
+        .set("font-size", 12)
+        .add(background)
 }
 
 fn axis(mut svg: Svg, height: f64) -> Svg {
@@ -82,19 +87,19 @@ fn place(ratio: f64) -> f64 {
     LEFT + share * (WIDTH - RIGHT - LEFT)
 }
 
-fn dot(across: f64, down: f64, colour: &str) -> Circle {
+pub(super) fn dot(across: f64, down: f64, colour: &str) -> Circle {
     Circle::new().set("cx", rounded(across)).set("cy", rounded(down)).set("r", 5).set("fill", colour)
 }
 
-fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
+pub(super) fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
     let line = Line::new().set("x1", rounded(from.0)).set("y1", rounded(from.1));
     line.set("x2", rounded(to.0)).set("y2", rounded(to.1)).set("stroke", colour)
 }
 
-fn text(across: f64, down: f64, anchor: &str, words: &str) -> Text {
+pub(super) fn text(across: f64, down: f64, anchor: &str, words: &str) -> Text {
     Text::new(words).set("x", rounded(across)).set("y", rounded(down)).set("text-anchor", anchor)
 }
 
-fn rounded(figure: f64) -> f64 {
+pub(super) fn rounded(figure: f64) -> f64 {
     (figure * 10.0).round() / 10.0
 }

@@ -3,6 +3,7 @@
 use crate::meter::Figures;
 use crate::plan::Step;
 use crate::report::Document;
+use crate::report::growth::Kind;
 use crate::run::Sample;
 use crate::stats::{median, range};
 
@@ -23,7 +24,19 @@ pub struct Row {
 impl Row {
     /// True for what shows how everything grows.
     pub fn is_growth(&self) -> bool {
-        self.scenario.starts_with("growth-")
+        self.growth().is_some()
+    }
+
+    /// What it shows growth with, and how many of these there are.
+    pub fn growth(&self) -> Option<(Kind, u64)> {
+        let (kind, number) = self.scenario.split_once('-')?;
+        let kind = match kind {
+            "growth" => Kind::Files,
+            "star" => Kind::Star,
+            "mesh" => Kind::Mesh,
+            _ => return None,
+        };
+        Some((kind, number.parse().ok()?))
     }
 
     /// What it is, for readers.
@@ -38,6 +51,7 @@ impl Row {
             Step::Saves => "single saves, the median",
             Step::Rescan => "a pass with nothing changed",
             Step::Restart => "restart and reconnect, nothing changed",
+            Step::Catchup => "restart and reconnect, 10 files changed",
             Step::Idle => "idle",
         };
         let place = match self.scenario.split('-').next() {
