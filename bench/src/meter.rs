@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::interrupt;
+use crate::process::FineCpu;
 use crate::world::World;
 
 /// How often memory is looked at; new processes are looked for every fourth time.
@@ -97,11 +98,12 @@ fn look_until(world: &World, is_done: &AtomicBool) {
 /// # Errors
 /// When it is interrupted.
 pub fn measure_rest(world: &World, period: Duration) -> Result<Rest> {
-    let cpu = || world.members.iter().map(|member| member.crew.fine_cpu()).sum::<Duration>();
+    let cpu = || world.members.iter().map(|member| member.crew.fine_cpu()).collect::<Vec<FineCpu>>();
     let written = || world.members.iter().map(|member| member.crew.written_bytes()).sum::<u64>();
     let (cpu_before, written_before) = (cpu(), written());
     interrupt::sleep(period)?;
-    let used = cpu().saturating_sub(cpu_before).as_secs_f64();
+    let cpu = cpu().into_iter().zip(&cpu_before).map(|(now, before)| now.since(before));
+    let used = cpu.sum::<Duration>().as_secs_f64();
     Ok(Rest {
         resident_bytes: world.members.iter().map(|member| member.crew.resident_bytes()).collect(),
         cpu_s_a_minute: used * 60.0 / period.as_secs_f64(),

@@ -260,7 +260,7 @@ const LARGE: &[Step] = &[Step::Index, Step::First, Step::Insert, Step::Overwrite
 const MANY: &[Step] = &[Step::Index, Step::First, Step::Rescan, Step::Restart, Step::Idle];
 const GROWTH: &[Step] =
     &[Step::Index, Step::First, Step::Rescan, Step::Saves, Step::Restart, Step::Catchup, Step::Idle];
-const REMOTES: &[Step] = &[Step::Index, Step::First, Step::Saves, Step::Idle];
+const REMOTES: &[Step] = &[Step::Index, Step::First, Step::Saves, Step::Restart, Step::Idle];
 
 fn scenario(name: &str, fill: Fill, steps: &[Step]) -> Scenario {
     let title = fill.title();

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use procfs::process::{Process, Stat};
+use procfs::process::{Process, Stat, Task};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, waitid,
@@ -40,6 +40,18 @@ struct State {
     /// The living, as of the last look.
     known: BTreeSet<i32>,
     peak_bytes: u64,
+}
+
+/// CPU of threads in nanoseconds, by their ids.
+pub struct FineCpu(BTreeMap<i32, u64>);
+
+impl FineCpu {
+    /// What was used since then. Of a thread that has ended in between nothing counts: those that end had nothing to do
+    /// for seconds.
+    pub fn since(&self, before: &FineCpu) -> Duration {
+        let used = |(id, now): (&i32, &u64)| now.saturating_sub(before.0.get(id).copied().unwrap_or(0));
+        Duration::from_nanos(self.0.iter().map(used).sum())
+    }
 }
 
 /// What a command that has ended said.
@@ -101,13 +113,12 @@ impl Crew {
         state.ended_cpu + living(&state.roots).iter().map(cpu_of).sum::<Duration>()
     }
 
-    /// CPU of the living, to the nanosecond; only of use where no thread ends.
-    pub fn fine_cpu(&self) -> Duration {
-        let nanoseconds = |process: &Process| -> u64 {
-            let tasks = process.tasks().into_iter().flatten().flatten();
-            tasks.filter_map(|task| task.schedstat().ok()).map(|stat| stat.sum_exec_runtime).sum()
-        };
-        Duration::from_nanos(self.processes().iter().map(nanoseconds).sum())
+    /// CPU of each living thread, to the nanosecond.
+    pub fn fine_cpu(&self) -> FineCpu {
+        let processes = self.processes();
+        let tasks = processes.iter().filter_map(|process| process.tasks().ok()).flatten().flatten();
+        let of = |task: Task| Some((task.tid, task.schedstat().ok()?.sum_exec_runtime));
+        FineCpu(tasks.filter_map(of).collect())
     }
 
     /// What the living have in memory now.

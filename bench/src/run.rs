@@ -215,7 +215,7 @@ fn measure_saves(world: &World, session: &mut (dyn Session + '_)) -> Result<Figu
         }
         Ok(())
     });
-    let cpu = source_cpu().saturating_sub(cpu_before).as_secs_f64();
+    let cpu = source_cpu().since(&cpu_before).as_secs_f64();
     session.unwatch()?;
     Ok(Figures { save_cpu_s: Some(cpu / saves_ms.len() as f64), saves_ms, ..saving? })
 }

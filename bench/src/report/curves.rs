@@ -1,13 +1,13 @@
-//! The second plot: how file-sync grows, a panel a unit and what it grows with. Both axes are logarithmic, so that what
-//! grows as much as the other does rises as steeply as every other that does.
+//! The second plot: how file-sync grows, a panel a unit and what it grows with. Both axes are logarithmic: what does not
+//! grow is flat, and what grows by as much each time is straight.
 
 use svg::Document as Svg;
 use svg::node::element::Polyline;
 
+use crate::report::Document;
 use crate::report::growth::{Kind, Measure, PANELS, Panel, Unit, firsts};
 use crate::report::plot::{background, dot, line, rounded, text};
 use crate::report::table::Table;
-use crate::report::{Document, digits};
 
 /// Panels side by side.
 const N_ACROSS: usize = 3;
@@ -101,7 +101,7 @@ impl<'p> Drawn<'p> {
         for number in self.across.marks() {
             let across = self.place((number, 1.0), corner).0;
             svg = svg.add(line((across, top), (across, bottom), "#dddddd"));
-            svg = svg.add(text(across, bottom + 16.0, "middle", &digits(number)));
+            svg = svg.add(text(across, bottom + 16.0, "middle", &format!("{number:.0}")));
         }
         svg
     }

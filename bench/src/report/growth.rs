@@ -75,6 +75,7 @@ const FIRST_PEAK: Measure = bytes("first sync, peak memory of the source", Step:
 const PASS: Measure = seconds("a pass with nothing changed", Step::Rescan, wall);
 const SAVE: Measure = seconds("a save until all have it", Step::Saves, save);
 const SAVE_CPU: Measure = seconds("a save, CPU of the source", Step::Saves, |figures, _| figures.save_cpu_s);
+const SAVE_PEAK: Measure = bytes("saves, peak memory of the source", Step::Saves, source_peak);
 const RESTART: Measure = seconds("restart, nothing changed", Step::Restart, wall);
 const RESTART_CPU: Measure = seconds("restart, CPU of both", Step::Restart, all_cpu);
 const RESTART_WIRE: Measure = bytes("restart, wire", Step::Restart, wire);
@@ -100,8 +101,18 @@ const OF_FILES: &[Measure] = &[
     INDEX,
 ];
 /// A column each, a row a number of remotes.
-const OF_REMOTES: &[Measure] =
-    &[FIRST, FIRST_CPU, FIRST_WIRE, FIRST_PEAK, SAVE, SAVE_CPU, IDLE_SOURCE, IDLE_RECEIVER];
+const OF_REMOTES: &[Measure] = &[
+    FIRST,
+    FIRST_CPU,
+    FIRST_WIRE,
+    FIRST_PEAK,
+    SAVE,
+    SAVE_CPU,
+    SAVE_PEAK,
+    RESTART,
+    IDLE_SOURCE,
+    IDLE_RECEIVER,
+];
 
 /// What is drawn together.
 pub struct Panel {
@@ -137,11 +148,11 @@ pub const PANELS: &[Panel] = &[
         kind: Kind::Files,
         measures: &[CATCHUP_WIRE, RESTART_WIRE, INDEX],
     },
-    Panel { title: "Time, by remotes", kind: Kind::Star, measures: &[FIRST, SAVE] },
+    Panel { title: "Time, by remotes", kind: Kind::Star, measures: &[FIRST, RESTART, SAVE] },
     Panel {
         title: "Memory, by remotes",
         kind: Kind::Star,
-        measures: &[FIRST_PEAK, IDLE_SOURCE, IDLE_RECEIVER],
+        measures: &[FIRST_PEAK, SAVE_PEAK, IDLE_SOURCE, IDLE_RECEIVER],
     },
     Panel { title: "CPU, by remotes", kind: Kind::Star, measures: &[FIRST_CPU, SAVE_CPU] },
 ];
@@ -158,7 +169,8 @@ pub fn growth(table: &Table<'_>, plot: &str) -> String {
         text += "\n### With the number of files\n\n";
         with_peers(&mut text, table, &files);
         text += "\nAnd file-sync alone, since whether it grows is asked, and not who grows less. At a restart all \
-                 members start anew, which each time includes a walk over the whole tree. Memory is that after it.\n\n";
+                 members start anew, which each time includes a walk over the whole tree: what a reconnect itself says is \
+                 on the wire. Idle memory is that after both restarts.\n\n";
         measured(&mut text, table, &files, "files of 4 KiB", OF_FILES);
     }
     if let [first, ..] = remotes[..] {
@@ -167,7 +179,8 @@ pub fn growth(table: &Table<'_>, plot: &str) -> String {
             "\n### With the number of remotes\n\n\
              {} files of 4 KiB, file-sync alone. In a star every remote knows the source alone; in a mesh all know each \
              other, and pass on what they have. All remotes are on this machine too, and take their turns on its cores: \
-             what the source needs says more than the time. Memory is that after the saves, without a restart.\n\n",
+             what the source needs says more than the time. What stays in memory of a first sync shows at the saves, \
+             which follow it; idle memory is that after a restart.\n\n",
             table.n_files(first),
         );
         measured(&mut text, table, &remotes, "remotes", OF_REMOTES);

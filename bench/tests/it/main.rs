@@ -21,8 +21,8 @@ const SCENARIOS: &[&str] = &[
 /// What growth is about, by file-sync alone.
 const GROWTH: &[(&str, &[&str])] = &[
     ("growth-20", &["index", "first", "rescan", "saves", "restart", "catchup", "idle"]),
-    ("star-4", &["index", "first", "saves", "idle"]),
-    ("mesh-4", &["index", "first", "saves", "idle"]),
+    ("star-4", &["index", "first", "saves", "restart", "idle"]),
+    ("mesh-4", &["index", "first", "saves", "restart", "idle"]),
 ];
 
 #[test]
