@@ -18,7 +18,7 @@ use crate::error::IndexError;
 /// How long to wait for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of one connection, in KiB.
-const CACHE_KIB: i64 = 8 * 1024;
+const CACHE_KIB: i64 = 2 * 1024;
 /// The log file is cut to this after a checkpoint, in bytes.
 const LOG_BYTES_MAX: i64 = 16 << 20;
 /// Bytes of a page, in a new database. Rows of up to a quarter of it need no overflow page.
