@@ -24,6 +24,16 @@ impl Context {
         Context { highest, foreign }
     }
 
+    /// Of a path at which one dot was born, and no other.
+    pub(crate) fn of_born(dot: Dot) -> Context {
+        Context { highest: vec![(dot.actor, dot.counter)], foreign: Vec::new() }
+    }
+
+    /// One as it was taken apart, in order.
+    pub(crate) fn from_encoded(highest: Vec<(Actor, u64)>, foreign: Vec<Dot>) -> Context {
+        Context { highest, foreign }
+    }
+
     /// The highest counter of each actor.
     pub fn highest(&self) -> &[(Actor, u64)] {
         &self.highest

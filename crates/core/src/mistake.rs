@@ -5,15 +5,12 @@
 //! product has that feature: it is for `crates/sim`.
 
 use crate::engine::Counters;
-use crate::path::SyncPath;
-use crate::record::Record;
 use crate::register::Register;
+use crate::tree::StoredNodes;
 use crate::version::{DeviceId, Time, Version};
 
 #[cfg(feature = "mistakes")]
 pub use switch::{Making, is_made, make};
-
-type Row = (SyncPath, Register, Option<Record>, u64);
 
 macro_rules! mistakes {
     ($($name:ident = $what:literal,)*) => {
@@ -108,16 +105,16 @@ mistakes! {
 }
 
 /// What a start counts on from, right or wrong.
-pub(crate) fn counters(stored: Counters, device: DeviceId, rows: &[Row]) -> Counters {
+pub(crate) fn counters(stored: Counters, device: DeviceId, rows: &StoredNodes) -> Counters {
     let mut counters = stored;
     if is_made(Mistake::CountersFromRows) {
-        let versions = rows.iter().flat_map(|(_, register, ..)| register.versions());
+        let versions = rows.iter().flat_map(|(_, register, ..)| register.versions().to_vec());
         let own = versions.filter(|version| version.dot.actor.device == device);
         counters.counter = own.map(|version| version.dot.counter).max().unwrap_or(0);
     }
     if is_made(Mistake::SequenceFromRows) {
         let files = rows.iter().filter(|(_, _, record, _)| record.is_some());
-        counters.sequence = files.map(|(_, _, _, sequence)| *sequence).max().unwrap_or(0);
+        counters.sequence = files.map(|(_, _, _, sequence)| sequence).max().unwrap_or(0);
     }
     counters
 }

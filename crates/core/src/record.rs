@@ -51,7 +51,7 @@ pub struct Seen {
 }
 
 /// What the engine last saw or put at a path.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
     /// Kind and bytes; never [`Content::Absent`].
     pub content: Content,

@@ -45,9 +45,19 @@ impl Register {
         Register { versions, context, settled }
     }
 
+    /// One as it was taken apart, in order.
+    pub(crate) fn from_encoded(versions: Vec<Version>, context: Context, settled: Vec<Settled>) -> Register {
+        Register { versions, context, settled }
+    }
+
     /// The versions not replaced, ordered by dot; deletes are among them.
     pub fn versions(&self) -> &[Version] {
         &self.versions
+    }
+
+    /// The same, and nothing else of it.
+    pub(crate) fn into_versions(self) -> Vec<Version> {
+        self.versions
     }
 
     /// All it ever heard of.

@@ -4,13 +4,19 @@
 //! conflict names, and how many children of a directory are shown. By these every change costs what it touches,
 //! whatever the size of the tree. It decides nothing about the disk; `plan` does.
 
+mod compact;
 mod derived;
+mod nodes;
 mod replaced;
 mod settle;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
+use self::nodes::Nodes;
+pub use self::nodes::StoredNodes;
+use crate::conflict::has_stamp;
 use crate::mistake::{Mistake, is_made};
 use crate::path::SyncPath;
 use crate::projection::{Projection, project};
@@ -58,7 +64,7 @@ pub struct Act {
 /// The registers and records of one directory.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Tree {
-    nodes: BTreeMap<SyncPath, Node>,
+    nodes: Nodes,
     /// Conflict name -> the paths of which something is shown there -> what is shown, ordered by dot.
     landing: BTreeMap<SyncPath, BTreeMap<SyncPath, Vec<Version>>>,
     /// The same by path: the conflict names at which something of it is shown.
@@ -94,7 +100,7 @@ impl Tree {
     pub fn growth_bytes(&self, path: &SyncPath, other: &Register) -> usize {
         let own = self.own.as_ref();
         let node = self.nodes.get(path);
-        let (before, after) = match node {
+        let (before, after) = match &node {
             Some(node) if node.register.covers(other) => return 0,
             Some(node) => {
                 let mut joined = node.register.clone();
@@ -111,31 +117,50 @@ impl Tree {
     /// What the directories above a path would take that nothing is known of. Looked for from the top: whoever announces
     /// thousands of directories in one path has the first of them looked for, not all.
     fn missing_parents_bytes(&self, path: &SyncPath) -> usize {
-        let is_known = |above: &SyncPath| above.is_root() || self.nodes.contains_key(above);
+        let is_known = |above: &SyncPath| above.is_root() || self.nodes.contains(above);
         if path.parent().is_none_or(|parent| is_known(&parent)) {
             return 0;
         }
         let bytes = path.as_bytes();
         let ends = (0..bytes.len()).filter(|at| bytes[*at] == b'/');
         let is_end_known =
-            |end: &usize| SyncPath::parse(&bytes[..*end]).is_ok_and(|above| self.nodes.contains_key(&above));
+            |end: &usize| SyncPath::parse(&bytes[..*end]).is_ok_and(|above| self.nodes.contains(&above));
         ends.skip_while(is_end_known).map(place_bytes).sum()
     }
 
     /// The node of a path, if anything is known of it.
-    pub fn get(&self, path: &SyncPath) -> Option<&Node> {
+    pub fn get(&self, path: &SyncPath) -> Option<Cow<'_, Node>> {
         self.nodes.get(path)
     }
 
+    /// True if a path has a node.
+    pub(crate) fn is_any_known(&self, path: &SyncPath) -> bool {
+        self.nodes.contains(path)
+    }
+
     /// All paths and nodes, parents before children.
-    pub fn iter(&self) -> impl Iterator<Item = (&SyncPath, &Node)> {
-        self.nodes.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&SyncPath, Cow<'_, Node>)> {
+        self.nodes.from(Bound::Unbounded)
+    }
+
+    /// All paths, parents before children.
+    pub fn paths(&self) -> impl Iterator<Item = &SyncPath> {
+        self.nodes.paths()
+    }
+
+    /// All records, in the order of their paths.
+    pub fn records(&self) -> impl Iterator<Item = (&SyncPath, Record)> {
+        self.nodes.records()
+    }
+
+    /// All paths and their sequence numbers, in the order of paths.
+    pub fn sequences(&self) -> impl Iterator<Item = (&SyncPath, u64)> {
+        self.nodes.sequences()
     }
 
     /// Every path after one, or from the first on, with what is known of it.
-    pub fn after(&self, path: Option<&SyncPath>) -> impl Iterator<Item = (&SyncPath, &Node)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.nodes.range((path.map_or(Unbounded, Excluded), Unbounded))
+    pub fn after(&self, path: Option<&SyncPath>) -> impl Iterator<Item = (&SyncPath, Cow<'_, Node>)> {
+        self.nodes.from(path.map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// How many paths anything is known of.
@@ -144,17 +169,15 @@ impl Tree {
     }
 
     /// Everything strictly below a path, in order.
-    pub fn below<'a>(&'a self, path: &'a SyncPath) -> impl Iterator<Item = (&'a SyncPath, &'a Node)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.nodes.range((Excluded(path), Unbounded)).take_while(move |(below, _)| path.is_ancestor_of(below))
+    pub fn below<'a>(&'a self, path: &'a SyncPath) -> impl Iterator<Item = (&'a SyncPath, Cow<'a, Node>)> {
+        self.nodes.from(Bound::Excluded(path)).take_while(move |(below, _)| path.is_ancestor_of(below))
     }
 
     /// The paths directly in a directory, in order, without going through what lies below them.
     pub fn children(&self, directory: &SyncPath) -> Vec<SyncPath> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let mut children = Vec::new();
         let mut cursor = directory.clone();
-        while let Some((next, _)) = self.nodes.range((Excluded(&cursor), Unbounded)).next()
+        while let Some(next) = self.nodes.next_path(&cursor)
             && let Some(child) = directory.child_towards(next)
         {
             cursor = child.end_of_subtree();
@@ -169,13 +192,13 @@ impl Tree {
     }
 
     /// The record of a path.
-    pub fn record(&self, path: &SyncPath) -> Option<&Record> {
-        self.nodes.get(path)?.record.as_ref()
+    pub fn record(&self, path: &SyncPath) -> Option<Record> {
+        self.nodes.record(path)
     }
 
     /// Notes what is on the disk now; none: nothing.
     pub fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
-        if record.is_some() || self.nodes.contains_key(path) {
+        if record.is_some() || self.nodes.contains(path) {
             let after = record.as_ref().map(|record| record.content);
             let before = std::mem::replace(&mut self.node_or_insert(path).record, record);
             self.count_recorded_copy(path, before.map(|before| before.content), after);
@@ -191,28 +214,35 @@ impl Tree {
     }
 
     /// Puts all stored nodes back, and derives what is derived.
-    pub fn load(&mut self, rows: impl IntoIterator<Item = StoredNode>) {
-        // Built at once, since nodes that are added one after the other leave half of each of the map's blocks empty.
-        let node = |(path, register, record, sequence): StoredNode| {
-            (path, Node { register, record, sequence, ..Node::default() })
-        };
-        let nodes: BTreeMap<SyncPath, Node> = rows.into_iter().map(node).collect();
-        for (path, node) in &nodes {
+    pub fn load(&mut self, rows: StoredNodes) {
+        self.nodes.load(rows);
+        let mut copies = Vec::new();
+        for (path, node) in self.nodes.from(Bound::Unbounded) {
             self.announced_bytes += announced_bytes(path, &node.register, self.own.as_ref());
-            self.count_recorded_copy(path, None, node.record.as_ref().map(|record| record.content));
+            if let Some(record) = node.record.filter(|_| has_stamp(path)) {
+                copies.push((path.clone(), record.content));
+            }
         }
-        self.nodes = nodes;
+        for (path, content) in copies {
+            self.count_recorded_copy(&path, None, Some(content));
+        }
         self.refresh_all();
     }
 
     /// Derives what is derived, after loading. Nothing counts as changed by it; every projection counts as stale.
     pub fn refresh_all(&mut self) {
-        let paths: Vec<SyncPath> = self.nodes.keys().cloned().collect();
-        for path in paths {
-            self.refresh(&path);
+        let paths: Vec<SyncPath> = self.nodes.paths().cloned().collect();
+        for path in &paths {
+            self.refresh(path);
         }
+        self.nodes.cool();
         self.changed.clear();
-        self.stale = self.nodes.keys().cloned().collect();
+        self.stale = self.nodes.paths().cloned().collect();
+    }
+
+    /// Has what was changed take as little memory as the rest again.
+    pub(crate) fn cool(&mut self) {
+        self.nodes.cool();
     }
 
     /// Forgets a path of which nothing is shown, on the disk, or told of at another path.
@@ -244,8 +274,10 @@ impl Tree {
     pub fn merge(&mut self, path: &SyncPath, other: &Register) -> bool {
         let hidden_before = self.hidden_on_both(path, other);
         let own = self.own.as_ref();
+        if self.nodes.get(path).is_some_and(|node| node.register.covers(other)) {
+            return false;
+        }
         let (before, node) = match self.nodes.get_mut(path) {
-            Some(node) if node.register.covers(other) => return false,
             Some(node) => {
                 let before = announced_bytes(path, &node.register, own);
                 node.register.merge(other);
@@ -253,8 +285,9 @@ impl Tree {
             }
             None if other.is_empty() => return false,
             None => {
-                let node = Node { register: other.clone(), ..Node::default() };
-                (0, &*self.nodes.entry(path.clone()).or_insert(node))
+                let node = self.nodes.get_or_insert(path);
+                node.register = other.clone();
+                (0, &*node)
             }
         };
         let after = announced_bytes(path, &node.register, own);
@@ -270,9 +303,14 @@ impl Tree {
 
     /// What the path shows, of all that stands there: its own versions, and others' values shown at this name.
     pub fn project(&self, path: &SyncPath) -> Projection {
+        if !self.landing.contains_key(path)
+            && let Some(value) = self.nodes.only_value(path)
+        {
+            return Projection { value, ..Projection::NOTHING };
+        }
         let node = self.nodes.get(path);
-        let standing = self.standing_with(path, node.map(|node| &node.register));
-        match node {
+        let standing = self.standing_with(path, node.as_ref().map(|node| &node.register));
+        match &node {
             Some(node) => project(path, &standing, node.visible_children > 0, node.register.settled()),
             None => project(path, &standing, false, &[]),
         }
@@ -289,12 +327,13 @@ impl Tree {
         }
     }
 
-    /// All that stands at a path: its own versions, then others' values shown at this name.
-    pub(crate) fn standing(&self, path: &SyncPath) -> Vec<&Version> {
-        self.standing_with(path, self.nodes.get(path).map(|node| &node.register))
-    }
-
-    fn standing_with<'a>(&'a self, path: &SyncPath, register: Option<&'a Register>) -> Vec<&'a Version> {
+    /// All that stands at a path, of which this is the register, if there is any: its own versions, then others' values shown
+    /// at this name.
+    pub(crate) fn standing_with<'a>(
+        &'a self,
+        path: &SyncPath,
+        register: Option<&'a Register>,
+    ) -> Vec<&'a Version> {
         let landed = self.landed(path).into_values();
         let Some(register) = register else { return landed.collect() };
         let is_others = |version: &&Version| register.get(&version.dot).is_none();
@@ -303,7 +342,7 @@ impl Tree {
 
     /// True if anything is known of a path, or shown there.
     fn is_known(&self, path: &SyncPath) -> bool {
-        self.nodes.contains_key(path) || self.landing.contains_key(path)
+        self.nodes.contains(path) || self.landing.contains_key(path)
     }
 
     /// True if the projection or record of some path may have changed since [`Tree::take_stale`].
@@ -357,7 +396,7 @@ impl Tree {
 
     /// True if the path shows a conflict copy that nobody has edited, moved, deleted or resolved yet.
     pub fn is_shown_copy(&self, path: &SyncPath) -> bool {
-        let is_settled_here = |node: &Node| {
+        let is_settled_here = |node: Cow<'_, Node>| {
             node.register.versions().iter().any(|version| version.is_foreign() && version.value.is_present())
         };
         self.landing.contains_key(path)
@@ -365,11 +404,12 @@ impl Tree {
     }
 
     /// The path that a shown conflict copy belongs to, and the version of it that the copy shows.
-    pub fn shown_copy(&self, copy: &SyncPath) -> Option<(SyncPath, &Version)> {
+    pub fn shown_copy(&self, copy: &SyncPath) -> Option<(SyncPath, Version)> {
         if !self.is_shown_copy(copy) {
             return None;
         }
-        let own = self.nodes.get(copy).map(|node| node.register.versions()).unwrap_or_default();
+        let node = self.nodes.get(copy);
+        let own = node.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         let settled = own.iter().filter(|version| version.value.is_present());
         let settled = settled.filter_map(|version| Some((version.born_at.clone()?, version)));
         let landed = self.landed(copy).into_values();
@@ -379,12 +419,14 @@ impl Tree {
             origins.iter().find(|(_, versions)| has_it(versions)).map(|(origin, _)| origin.clone())
         };
         let landed = landed.filter_map(|version| Some((origin(version)?, version)));
-        settled.chain(landed).max_by_key(|(_, version)| version.rank)
+        let (origin, shown) = settled.chain(landed).max_by_key(|(_, version)| version.rank)?;
+        Some((origin, shown.clone()))
     }
 
     /// True if a user who saw `before` at the path has something to replace there.
     pub fn holds_content(&self, path: &SyncPath, content: Content) -> bool {
-        let own = self.nodes.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let node = self.nodes.get(path);
+        let own = node.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         own.iter().any(|version| version.value.content() == content)
             || self.landed(path).into_values().any(|version| version.value.content() == content)
             || !self.shown_before(path, content).is_empty()
@@ -403,7 +445,7 @@ impl Tree {
     }
 
     fn register(&self, path: &SyncPath) -> Register {
-        self.nodes.get(path).map(|node| node.register.clone()).unwrap_or_default()
+        self.nodes.get(path).map(|node| node.into_owned().register).unwrap_or_default()
     }
 
     fn put_register(&mut self, path: &SyncPath, register: Register) {
@@ -421,10 +463,10 @@ impl Tree {
 
     /// The node of a path; one that is new weighs what a place takes.
     fn node_or_insert(&mut self, path: &SyncPath) -> &mut Node {
-        if !self.nodes.contains_key(path) {
+        if !self.nodes.contains(path) {
             self.announced_bytes += announced_bytes(path, &Register::default(), self.own.as_ref());
         }
-        self.nodes.entry(path.clone()).or_default()
+        self.nodes.get_or_insert(path)
     }
 }
 

@@ -35,18 +35,23 @@ impl Origins {
     pub fn of<'a>(rows: impl Iterator<Item = (&'a SyncPath, &'a Register, Option<&'a Record>)>) -> Origins {
         let mut origins = Origins::default();
         for (path, register, record) in rows {
-            if let Some(record) = record {
-                let file = (record.stat.inode, record.content);
-                origins.recorded.entry(file).or_default().push(path.clone());
-            }
-            let versions = register.versions().iter().map(|version| version.value.content());
-            for content in versions.chain(record.map(|record| record.content)) {
-                if content.is_bytes() {
-                    origins.known.entry(content.hash()).or_default().push(path.clone());
-                }
-            }
+            origins.note(path, register, record);
         }
         origins
+    }
+
+    /// Takes in the next row.
+    pub fn note(&mut self, path: &SyncPath, register: &Register, record: Option<&Record>) {
+        if let Some(record) = record {
+            let file = (record.stat.inode, record.content);
+            self.recorded.entry(file).or_default().push(path.clone());
+        }
+        let versions = register.versions().iter().map(|version| version.value.content());
+        for content in versions.chain(record.map(|record| record.content)) {
+            if content.is_bytes() {
+                self.known.entry(content.hash()).or_default().push(path.clone());
+            }
+        }
     }
 
     /// Where an unlisted file was. None: nobody knows of its bytes.

@@ -313,7 +313,7 @@ fn l2_a_write_while_a_time_is_set_is_not_hidden_by_it() {
     let expect = scene.write("f", "old");
     let path = scene.at("f");
     scene.at_step("known", move || fs::write(path, "new").unwrap());
-    let op = Op::SetMetadata { path: sync("f"), expect: expect.clone(), mode: 0o600, mtime: Some(MTIME) };
+    let op = Op::SetMetadata { path: sync("f"), expect, mode: 0o600, mtime: Some(MTIME) };
     assert_eq!(scene.apply(op), UNTOUCHED);
     assert_eq!(scene.read("f"), "new");
     assert_ne!(fs::metadata(scene.at("f")).unwrap().mtime(), MTIME.seconds);
@@ -422,11 +422,11 @@ fn h1_a_parent_swapped_for_a_symlink_leads_nowhere() {
     let (from, to) = (sync("d/canary"), sync("taken"));
     let ops = [
         scene.place("d/new", "new", None),
-        scene.place("d/canary", "newer", Some(expect.clone())),
+        scene.place("d/canary", "newer", Some(expect)),
         Op::MakeDirectory { path: sync("d/e"), mode: 0o755, mtime: None },
-        Op::Move { from: from.clone(), expect: expect.clone(), to, metadata: None },
-        Op::SetMetadata { path: from.clone(), expect: expect.clone(), mode: 0o777, mtime: None },
-        Op::Remove { path: from.clone(), expect: expect.clone() },
+        Op::Move { from: from.clone(), expect, to, metadata: None },
+        Op::SetMetadata { path: from.clone(), expect, mode: 0o777, mtime: None },
+        Op::Remove { path: from.clone(), expect },
         Op::RemoveDirectory { path: sync("d"), expect: directory },
     ];
     for outcome in scene.root.apply(&ops).unwrap() {

@@ -105,8 +105,8 @@ impl Device {
     fn trusted(&self, message: Message) -> Message {
         let Message::Entries(mut entries) = message else { return message };
         let is_held = |entry: &Entry, version: &Version| {
-            self.engine.tree().get(&entry.path).and_then(|node| node.register.get(&version.dot))
-                == Some(version)
+            let node = self.engine.tree().get(&entry.path);
+            node.is_some_and(|node| node.register.get(&version.dot) == Some(version))
         };
         entries.entries.retain(|entry| {
             let settled = entry.register.settled().iter().map(|settled| &settled.version);

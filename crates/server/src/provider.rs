@@ -92,7 +92,7 @@ impl Serving {
     fn holders(&self, content: &ContentHash) -> Vec<(SyncPath, Record)> {
         let engine = lock(&self.engine);
         let holders = engine.holders(content).take(HOLDERS_MAX);
-        holders.map(|(path, record)| (path.clone(), record.clone())).collect()
+        holders.map(|(path, record)| (path.clone(), record)).collect()
     }
 
     /// The kept versions that hold it, the first few.

@@ -1,5 +1,6 @@
 //! The questions that are asked of a world at rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use file_sync_core::effect::Kept;
@@ -60,7 +61,7 @@ impl World {
             return BTreeSet::new();
         };
         let rules = rules_of(&device.disk);
-        let is_missing = |(path, node): &(&SyncPath, &Node)| {
+        let is_missing = |(path, node): &(&SyncPath, Cow<'_, Node>)| {
             let content = engine.tree().project(path).value.content();
             if rules.is_ignored(path, false) {
                 return false; // Nothing is missing where nothing is to be.

@@ -77,7 +77,7 @@ impl Durable {
                 .rows
                 .iter()
                 .map(|(path, (register, record, sequence))| {
-                    (path.clone(), register.clone(), record.clone(), *sequence)
+                    (path.clone(), register.clone(), *record, *sequence)
                 })
                 .collect(),
             counters: self.counters,

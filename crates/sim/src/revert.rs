@@ -1,5 +1,6 @@
 //! Whole machines that are put back to an older image, or take turns with their clones (promise C5).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use file_sync_core::engine::Mode;
@@ -10,6 +11,7 @@ use file_sync_core::version::DeviceId;
 use crate::device::{Durable, Snapshot};
 use crate::disk::{Disk, Item};
 use crate::oracle::{Shift, Withheld, shown_by, shown_or_out};
+use crate::unheard::register_of;
 use crate::world::{World, name};
 
 impl World {
@@ -106,12 +108,13 @@ impl World {
         }
         let known = self.devices.iter().map(|device| {
             let copies = device.snapshot.iter().flat_map(|snapshot| snapshot.durable.rows.values());
-            let durable = device.durable.rows.values().chain(copies).map(|(register, ..)| register);
+            let durable =
+                device.durable.rows.values().chain(copies).map(|(register, ..)| Cow::Borrowed(register));
             let engines = device.engine.iter().flat_map(|engine| engine.tree().iter());
-            let registers = durable.chain(engines.map(|(_, node)| &node.register));
-            (device.id, registers.collect::<Vec<&Register>>())
+            let registers = durable.chain(engines.map(|(_, node)| register_of(node)));
+            (device.id, registers.collect::<Vec<Cow<'_, Register>>>())
         });
-        let known: Vec<(DeviceId, Vec<&Register>)> = known.collect();
+        let known: Vec<(DeviceId, Vec<Cow<'_, Register>>)> = known.collect();
         self.announced.forget_unknown(|dot| {
             let others = known.iter().filter(|(device, _)| *device != dot.actor.device);
             let mut contexts = others.flat_map(|(_, registers)| registers).map(|register| register.context());

@@ -4,12 +4,14 @@
 //! met again after it, brings along what nobody else has heard of: what it made, and what it replaced. Users' acts do not
 //! tell who had heard of what by then; the registers that are left do.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use file_sync_core::conflict::origins;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
 use file_sync_core::register::Register;
+use file_sync_core::tree::Node;
 use file_sync_core::version::{Content, Dot, Version};
 
 use crate::device::Device;
@@ -20,7 +22,7 @@ use crate::world::World;
 /// What a machine knew, was it not put back.
 pub(crate) type Former = BTreeMap<SyncPath, Register>;
 
-type Registers<'a> = BTreeMap<&'a SyncPath, &'a Register>;
+type Registers<'a> = BTreeMap<&'a SyncPath, Cow<'a, Register>>;
 
 /// What a machine that was put back shows, of versions that nobody else knows to be replaced.
 pub(crate) struct Left {
@@ -178,22 +180,19 @@ impl World {
         let is_recorded = record.is_some_and(|record| Some(record.content) == item.content());
         is_recorded
             || match item.body {
-                Body::Directory => register.is_some_and(is_hidden),
+                Body::Directory => register.is_some_and(|register| is_hidden(&register)),
                 _ => self.is_edited_elsewhere(item, path),
             }
     }
 
     /// What a device has recorded at a path, and what it knows of it.
-    fn known_at(&self, device: usize, path: &SyncPath) -> (Option<&Record>, Option<&Register>) {
+    fn known_at(&self, device: usize, path: &SyncPath) -> (Option<Record>, Option<Cow<'_, Register>>) {
         let machine = &self.devices[device];
         match &machine.engine {
-            Some(engine) => {
-                let node = engine.tree().get(path);
-                (node.and_then(|node| node.record.as_ref()), node.map(|node| &node.register))
-            }
+            Some(engine) => (engine.tree().record(path), engine.tree().get(path).map(register_of)),
             None => {
                 let row = machine.durable.rows.get(path);
-                (row.and_then(|(_, record, _)| record.as_ref()), row.map(|(register, ..)| register))
+                (row.and_then(|(_, record, _)| *record), row.map(|(register, ..)| Cow::Borrowed(register)))
             }
         }
     }
@@ -217,9 +216,9 @@ impl World {
     /// was put back, still hold with that content.
     fn replaced_unheard_of(&self, device: usize, former: &Former) -> BTreeSet<(Content, SyncPath)> {
         let (known, mut others) = (registers_of(&self.devices[device]), self.registers_of_others(device));
-        others.push(former.iter().collect());
+        others.push(former.iter().map(|(path, register)| (path, Cow::Borrowed(register))).collect());
         let mut replaced = BTreeSet::new();
-        for (path, register) in known.iter().map(|(path, register)| (*path, *register)) {
+        for (path, register) in &known {
             let held = at_all(&others, path);
             let held: Vec<&Version> = held.flat_map(|register| register.versions()).collect();
             let contents: BTreeSet<Content> = held.iter().map(|version| version.value.content()).collect();
@@ -230,7 +229,7 @@ impl World {
                     is_replaced(&known, path, version) || is_touch_of_replaced(register, version)
                 };
                 if !is_held_here && held.iter().copied().filter(is_equal).all(is_word_replaced) {
-                    replaced.insert((content, path.clone()));
+                    replaced.insert((content, (*path).clone()));
                 }
             }
         }
@@ -279,15 +278,24 @@ fn versions_of<'a>(machine: &'a Device, path: &SyncPath, item: &Item) -> Vec<(Sy
 /// What a device knows of all paths, durable or not.
 fn registers_of(device: &Device) -> Registers<'_> {
     match &device.engine {
-        Some(engine) => engine.tree().iter().map(|(path, node)| (path, &node.register)).collect(),
-        None => device.durable.rows.iter().map(|(path, (register, ..))| (path, register)).collect(),
+        Some(engine) => engine.tree().iter().map(|(path, node)| (path, register_of(node))).collect(),
+        None => {
+            device.durable.rows.iter().map(|(path, (register, ..))| (path, Cow::Borrowed(register))).collect()
+        }
+    }
+}
+
+pub(crate) fn register_of(node: Cow<'_, Node>) -> Cow<'_, Register> {
+    match node {
+        Cow::Borrowed(node) => Cow::Borrowed(&node.register),
+        Cow::Owned(node) => Cow::Owned(node.register),
     }
 }
 
 /// What all of these know of one path.
 fn at_all<'a>(all: &'a [Registers<'a>], path: &SyncPath) -> impl Iterator<Item = &'a Register> + use<'a> {
     let path = path.clone();
-    all.iter().filter_map(move |registers| registers.get(&path).copied())
+    all.iter().filter_map(move |registers| registers.get(&path).map(|register| &**register))
 }
 
 /// True for a change of mode or time alone, of bytes that a register knows to be replaced: it is in no conflict with that.

@@ -153,7 +153,8 @@ impl Engine {
 
     /// Who says that a path is to be so: the author of the latest such version, else who told of it.
     fn author(&self, path: &SyncPath, content: Content) -> DeviceId {
-        let standing = self.tree.standing(path);
+        let known = self.tree.get(path);
+        let standing = self.tree.standing_with(path, known.as_ref().map(|node| &node.register));
         let such = standing.iter().filter(|version| version.value.content() == content);
         such.max_by_key(|version| version.rank)
             .map(|version| version.dot.actor.device)

@@ -100,9 +100,10 @@ impl Engine {
     /// Says of a path why it is as it is, and what follows.
     pub fn explain(&self, path: &SyncPath) -> Explanation {
         let projection = self.tree.project(path);
-        let own = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let own = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         let landed = self.tree.shown_copy(path);
-        let landed = landed.iter().map(|(_, version)| *version);
+        let landed = landed.iter().map(|(_, version)| version);
         let is_own = |version: &crate::version::Version| own.iter().any(|other| other.dot == version.dot);
         let all = own.iter().chain(landed.filter(|version| !is_own(version)));
         let shown_at = |version: &crate::version::Version| {
@@ -122,7 +123,7 @@ impl Engine {
             .sort_by_key(|version| (version.shown_at.as_ref() != Some(path), std::cmp::Reverse(version.at)));
         let is_untold = |device: &DeviceId| self.peers[device].is_to_be_told_of(path);
         Explanation {
-            record: self.tree.record(path).cloned(),
+            record: self.tree.record(path),
             value: projection.value,
             versions,
             copy_of: self.tree.shown_copy(path).map(|(origin, _)| origin),
@@ -160,7 +161,7 @@ impl Engine {
             (_, _, Some(held)) => Reason::Held(held),
             _ if self.local_changes.contains_key(path) => Reason::LocalChange,
             _ if self.is_found_out_about(path) => Reason::BeingLookedAt,
-            _ if self.is_as_shown(&value, record) => Reason::InStep,
+            _ if self.is_as_shown(&value, record.as_ref()) => Reason::InStep,
             _ if self.config.mode == Mode::SendOnly => Reason::SendOnly,
             _ if self.planner.is_doubtful(path) => Reason::InDoubt,
             _ if self.pending().contains(path) => Reason::NobodyHasBytes,
@@ -171,7 +172,7 @@ impl Engine {
     }
 
     /// What is recorded at a path: what it was when it was last looked at.
-    pub fn record(&self, path: &SyncPath) -> Option<&Record> {
+    pub fn record(&self, path: &SyncPath) -> Option<Record> {
         self.tree.record(path)
     }
 
@@ -194,7 +195,8 @@ impl Engine {
 
     /// The permission bits that a directory had which is gone, as far as its delete tells.
     pub fn mode_of_gone(&self, path: &SyncPath) -> Option<u16> {
-        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let versions = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         versions.iter().find_map(|version| match version.value {
             Value::Absent { directory_mode } => directory_mode,
             _ => None,

@@ -246,7 +246,7 @@ impl Engine {
         commits.superseded_under_way = std::mem::take(&mut commits.superseded);
         let rows = std::mem::take(&mut commits.rows);
         let rows = rows.into_iter().map(|path| match self.tree.get(&path) {
-            Some(node) => (path, node.register.clone(), node.record.clone(), node.sequence),
+            Some(node) => (path, node.register.clone(), node.record, node.sequence),
             None => (path, Register::default(), None, 0), // Forgotten.
         });
         let rows = rows.collect();

@@ -91,7 +91,8 @@ impl Engine {
     /// True if these bytes are known to have been replaced at a path.
     fn was_here_before(&self, path: &SyncPath, content: ContentHash) -> bool {
         let is_base = |version: &Version| version.base == Content::File(content);
-        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let versions = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         versions.iter().any(is_base) || self.displaced.contains(&(path.clone(), content))
     }
 }

@@ -8,11 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::holders::Holders;
 use super::{Effect, Engine};
 use crate::effect::{ChunkList, Trouble, TroubleKind};
 use crate::path::SyncPath;
-use crate::tree::Node;
 use crate::version::{Content, ContentHash, DeviceId, Value};
 
 const IN_FLIGHT_FILES_MAX: usize = 2_048;
@@ -282,9 +280,7 @@ impl Engine {
 
     /// Contents of files that are to take the places of directories, whether those stay or not.
     fn in_place_of_directories(&self) -> BTreeSet<ContentHash> {
-        let is_directory =
-            |node: &Node| node.record.as_ref().is_some_and(|record| record.content == Content::Directory);
-        let directories = self.tree.iter().filter(|(_, node)| is_directory(node));
+        let directories = self.tree.records().filter(|(_, record)| record.content == Content::Directory);
         directories.filter_map(|(path, _)| self.file_shown(path)).collect()
     }
 
@@ -298,7 +294,7 @@ impl Engine {
     /// True if a content's bytes are on this disk, as far as is known.
     pub(super) fn has_bytes(&self, content: &ContentHash) -> bool {
         // Of what is ignored the record may say what is long gone, and it is given to nobody.
-        let mut holders = self.holders.get(content).into_iter().flat_map(Holders::iter);
+        let mut holders = self.holders.get(content, &self.tree);
         self.fetcher.staged.contains(content)
             || holders.any(|path| !self.is_frozen(path))
             || self.kept_holders(content).next().is_some()

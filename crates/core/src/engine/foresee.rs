@@ -94,17 +94,17 @@ impl Engine {
 
     /// What follows at every path from what is known and on the disk, in no order.
     pub(super) fn foreseen(&self) -> impl Iterator<Item = Foreseen> {
-        let known = self.tree.iter().filter_map(|(path, node)| self.foresee_at(path, Some(node)));
-        let local = self.local_changes.keys().filter(|path| self.tree.get(path).is_none());
+        let known = self.tree.iter().filter_map(|(path, node)| self.foresee_at(path, node.record));
+        let local = self.local_changes.keys().filter(|path| !self.tree.is_any_known(path));
         known.chain(local.filter_map(|path| self.foresee_at(path, None)))
     }
 
-    fn foresee_at(&self, path: &SyncPath, node: Option<&Node>) -> Option<Foreseen> {
+    fn foresee_at(&self, path: &SyncPath, record: Option<Record>) -> Option<Foreseen> {
         if path.is_root() || self.is_unknown(path) {
             return None; // What is unknown is told as trouble.
         }
         let local = self.local_changes.get(path).and_then(Option::as_ref);
-        let here = local.or_else(|| node?.record.as_ref());
+        let here = local.or(record.as_ref());
         let then = self.tree.project(path).value;
         let bytes_here = here.map_or(0, bytes_of);
         let bytes = match then {
@@ -125,7 +125,7 @@ impl Engine {
             return told(conflict, bytes);
         }
         let is_copy_of_conflict = |origin: &SyncPath| {
-            let record = self.local_changes.get(origin).and_then(Option::as_ref);
+            let record = self.local_changes.get(origin).copied().flatten();
             let record = record.or_else(|| self.tree.record(origin));
             let content = record.map_or(Content::Absent, |record| record.content);
             self.conflict_at(origin, content, false).is_some()
@@ -162,11 +162,9 @@ impl Engine {
     /// True if a remote has this at a path, or at the copy's name that it is.
     pub(super) fn is_there(&self, path: &SyncPath, content: Content) -> bool {
         let is_others = |version: &&Version| !self.is_own(&version.dot.actor);
-        self.tree
-            .standing(path)
-            .into_iter()
-            .filter(is_others)
-            .any(|version| version.value.content() == content)
+        let known = self.tree.get(path);
+        let standing = self.tree.standing_with(path, known.as_ref().map(|node| &node.register));
+        standing.into_iter().filter(is_others).any(|version| version.value.content() == content)
     }
 
     fn is_unknown(&self, path: &SyncPath) -> bool {

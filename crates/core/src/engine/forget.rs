@@ -25,9 +25,9 @@ impl Engine {
     pub fn forget_deleted(&mut self, now: Now, before: Time) -> Vec<Effect> {
         self.now = now;
         let Some(followed) = self.followed_by_all() else { return self.settle() };
-        let is_old =
-            |(_, node): &(&SyncPath, &Node)| node.sequence <= followed && is_deleted_before(node, before);
-        let old: Vec<SyncPath> = self.tree.iter().filter(is_old).map(|(path, _)| path.clone()).collect();
+        let is_old = |node: &Node| node.sequence <= followed && is_deleted_before(node, before);
+        let old = self.tree.iter().filter(|(_, node)| is_old(node)).map(|(path, _)| path.clone());
+        let old: Vec<SyncPath> = old.collect();
         if !old.is_empty() {
             self.forget(old);
             self.uncount_announced();
@@ -39,7 +39,7 @@ impl Engine {
         let highest = self.highest_counters();
         // What lies in a directory goes before it.
         for path in deleted.into_iter().rev() {
-            let is_last = self.tree.get(&path).is_some_and(|node| is_last_of_an_actor(node, &highest));
+            let is_last = self.tree.get(&path).is_some_and(|node| is_last_of_an_actor(&node, &highest));
             if !is_last && !self.is_about_something(&path) {
                 self.tree.forget(&path);
                 self.commits.note_row(&path);
@@ -127,9 +127,11 @@ impl Engine {
     /// has done at last is remembered.
     fn highest_counters(&self) -> BTreeMap<Actor, u64> {
         let mut highest: BTreeMap<Actor, u64> = BTreeMap::new();
-        for (actor, counter) in self.tree.iter().flat_map(|(_, node)| node.register.context().highest()) {
-            let known = highest.entry(*actor).or_default();
-            *known = (*known).max(*counter);
+        for (_, node) in self.tree.iter() {
+            for (actor, counter) in node.register.context().highest() {
+                let known = highest.entry(*actor).or_default();
+                *known = (*known).max(*counter);
+            }
         }
         highest
     }
@@ -137,7 +139,8 @@ impl Engine {
     /// True for a path that anything else is known of, or that something else depends on.
     fn is_about_something(&self, path: &SyncPath) -> bool {
         let settles = |origin: &SyncPath| {
-            let settled = self.tree.get(origin).map(|node| node.register.settled()).unwrap_or_default();
+            let known = self.tree.get(origin);
+            let settled = known.as_ref().map(|node| node.register.settled()).unwrap_or_default();
             settled.iter().any(|settled| settled.copy.as_ref() == Some(path))
         };
         // The directory may be wanted again by what somebody still does below it, and then as it was.

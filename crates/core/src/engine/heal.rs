@@ -12,21 +12,19 @@ use crate::version::Content;
 impl Engine {
     /// All files and symlinks that are recorded, with their records.
     pub fn recorded(&self) -> Vec<(SyncPath, Record)> {
-        let records = self.tree.iter().filter_map(|(path, node)| Some((path, node.record.as_ref()?)));
+        let records = self.tree.records();
         let files = records.filter(|(path, record)| record.content.is_bytes() && !self.holds.is_about(path));
-        files.map(|(path, record)| (path.clone(), record.clone())).collect()
+        files.map(|(path, record)| (path.clone(), record)).collect()
     }
 
     /// Has files replaced that were found to be damaged while they had the stat that was recorded.
     pub fn heal(&mut self, now: Now, damaged: Vec<(SyncPath, Record)>) -> Vec<Effect> {
         self.now = now;
         for (path, record) in damaged {
-            let is_meant = self.tree.record(&path) == Some(&record);
+            let is_meant = self.tree.record(&path) == Some(record);
             let Content::File(content) = record.content else { continue };
             if is_meant {
-                if let Some(holders) = self.holders.get_mut(&content) {
-                    holders.remove(&path);
-                }
+                self.holders.is_not_held(&content, &path, &self.tree);
                 self.damaged.insert(path.clone());
                 self.planner.reconsider(path);
             }

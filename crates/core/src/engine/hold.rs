@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use measure::HoldLimit;
 use measure::Measure;
 
-use super::holders::Holders;
 use super::mint::Contents;
 use super::{Effect, Engine, Mode, Now};
 use crate::conflict::origins;
@@ -160,7 +159,7 @@ impl Engine {
         self.planner.doubts.end(&here);
         here.iter().for_each(|path| self.set_record(path, None));
         for path in elsewhere {
-            match self.tree.record(&path).cloned() {
+            match self.tree.record(&path) {
                 // What a symlink points to is read again.
                 Some(record) if self.may_send() && matches!(record.content, Content::File(_)) => {
                     self.make_anew(&path, &record);
@@ -311,7 +310,7 @@ impl Engine {
     /// What others have deleted, and is held, turns out to have been renamed when its bytes come to another path.
     fn release_reappeared(&mut self) {
         for (content, count) in std::mem::take(&mut self.holds.appeared) {
-            let paths = self.holders.get(&content).into_iter().flat_map(Holders::iter);
+            let paths = self.holders.get(&content, &self.tree);
             let held: Vec<SyncPath> =
                 paths.filter(|path| self.holds.elsewhere.contains(*path)).take(count).cloned().collect();
             self.release_elsewhere(held);

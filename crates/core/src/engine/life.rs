@@ -144,7 +144,7 @@ impl Engine {
     /// values.
     fn reissue(&mut self, old: Actor) {
         let versions = self.tree.iter().flat_map(|(path, node)| {
-            node.register.versions().iter().map(move |version| (path.clone(), version.clone()))
+            node.into_owned().register.into_versions().into_iter().map(|version| (path.clone(), version))
         });
         let is_double = |(path, version): &(_, Version)| {
             let recorded = self.tree.record(path).map_or(Content::Absent, |record| record.content);

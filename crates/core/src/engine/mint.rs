@@ -104,7 +104,7 @@ impl Engine {
         if self.is_hidden(path) {
             return Missing::Unknown; // A mount came over it since it was looked at.
         }
-        let Some(record) = self.tree.record(path).cloned() else { return Missing::Unknown };
+        let Some(record) = self.tree.record(path) else { return Missing::Unknown };
         // Nothing is left in the store of a directory that the engine has taken away.
         let was_to_go = |value: &Value| value.content() != Content::Directory;
         let is_own_removal =
@@ -164,7 +164,7 @@ impl Engine {
 
     /// True if what is missing here was replaced or deleted elsewhere, so that no version has to say that it is gone.
     pub(super) fn is_gone_elsewhere(&self, path: &SyncPath) -> bool {
-        let record = self.tree.record(path).cloned().map(|record| self.before_fallback(path, record));
+        let record = self.tree.record(path).map(|record| self.before_fallback(path, record));
         let is_held = |record: Record| self.tree.holds_content(path, record.content);
         // Before everything was looked at, the record still says where what was moved elsewhere came from.
         self.observer.is_ready
@@ -185,15 +185,14 @@ impl Engine {
         }
         let recorded = self.tree.record(path);
         let fallback =
-            recorded.map_or(Fallback::None, |old| self.fallback(path, old, &record, moved_from.is_some()));
+            recorded.map_or(Fallback::None, |old| self.fallback(path, &old, &record, moved_from.is_some()));
         // Whether a doubted disk is newer or older than its record cannot be told: nothing is replaced by it.
         let is_doubted = self.is_doubted() || fallback == Fallback::Possible;
-        let recorded = recorded.filter(|_| !is_doubted).cloned();
+        let recorded = recorded.filter(|_| !is_doubted);
         let recorded = recorded.map(|recorded| self.before_fallback(path, recorded));
         let old = self.what_was_there(path, recorded, &record, contents);
-        let old = old.map(|old| {
-            if self.is_as_moved(path, &old, &record, moved_from.as_ref()) { record.clone() } else { old }
-        });
+        let old = old
+            .map(|old| if self.is_as_moved(path, &old, &record, moved_from.as_ref()) { record } else { old });
         // Who puts a conflict copy back at its name and something else in its place has replaced neither.
         let old = old.filter(|old| old.content == record.content || !self.is_put_back(path));
         let before = old.as_ref().map_or(Content::Absent, |old| old.content);
@@ -288,12 +287,13 @@ impl Engine {
     /// not that name: then the version that the copy showed alone says that its bytes are there.
     fn is_put_back(&self, copy: &SyncPath) -> bool {
         let Some(recorded) = self.tree.record(copy) else { return false };
-        let own = self.tree.get(copy).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(copy);
+        let own = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         if own.iter().any(|version| version.value.content() == recorded.content) {
             return false; // Its user gave it this name.
         }
         let is_same =
-            |record: &Record| record.content == recorded.content && record.stat.inode == recorded.stat.inode;
+            |record: Record| record.content == recorded.content && record.stat.inode == recorded.stat.inode;
         let is_it = |other: &SyncPath| {
             self.tree.record(other).is_some_and(is_same)
                 && self.tree.project(other).value.content() != recorded.content
@@ -342,7 +342,7 @@ impl Engine {
         };
         let is_copy_left = |copy: &SyncPath| is_left(copy) && is_copy(copy);
         loser.as_ref().is_some_and(|loser| is_there(&loser.copy))
-            || self.holders.get(&before.hash()).is_some_and(|holders| holders.iter().any(is_copy_left))
+            || self.holders.get(&before.hash(), &self.tree).any(is_copy_left)
             || contents.copies.iter().any(|(copy, content)| *content == before && is_copy(copy))
     }
 
@@ -377,8 +377,8 @@ impl Engine {
         let in_doubt = paths.iter().filter(|path| self.planner.doubts.is_about(path));
         let moved_on = in_doubt.filter_map(|path| {
             let record = self.tree.record(path)?;
-            let to = self.moved_on_to(path, record, contents)?;
-            Some((to.clone(), record.clone()))
+            let to = self.moved_on_to(path, &record, contents)?;
+            Some((to.clone(), record))
         });
         let is_unread = |to: &SyncPath| contents.at(to).is_none() && self.tree.record(to).is_none();
         moved_on.filter(|(to, _)| is_unread(to)).collect()
@@ -408,7 +408,8 @@ impl Engine {
         if is_made(Mistake::KeptDeleteIgnored) {
             return false;
         }
-        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let versions = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         // What was deleted here since, while the first scan went on, its user has made again.
         let is_delete = |version: &&Version| !version.value.is_present() && !self.is_own(&version.dot.actor);
         versions.iter().filter(is_delete).any(|version| version.base == content)
@@ -417,7 +418,7 @@ impl Engine {
     /// Lets a file go that the first scan of a new member took for new, if it was deleted before this member came:
     /// what equals a kept delete's base is that old version (promise D3).
     pub(super) fn let_go_of_deleted(&mut self, path: &SyncPath) {
-        let Some(record) = self.tree.record(path).cloned() else { return };
+        let Some(record) = self.tree.record(path) else { return };
         let is_the_record = |version: &&Version| version.value.content() == record.content;
         let is_of_first_scan = |version: &Version| {
             // What was deleted here while the scan went on, and made again, is new. Deletes that were known before say
@@ -429,7 +430,8 @@ impl Engine {
                 && !is_made_again
                 && version.born_at.is_none() // What was found at another name is none that was deleted here.
         };
-        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let versions = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         let mut found = versions.iter().filter(is_the_record).peekable();
         if found.peek().is_none() || !found.all(is_of_first_scan) || !self.is_deleted(path, record.content) {
             return;

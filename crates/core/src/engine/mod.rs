@@ -48,7 +48,7 @@ pub use plan::Doubt;
 pub use status::{Problem, State, Status};
 pub use wait::WaitId;
 
-use holders::Holders;
+use holders::HoldersOf;
 
 use crate::effect::{ChunkList, Kept, Trouble, TroubleKind};
 use crate::ignore::Rules;
@@ -56,7 +56,7 @@ use crate::message::Members;
 use crate::mistake::{self, Mistake, is_made};
 use crate::path::SyncPath;
 use crate::record::{Record, Stat};
-use crate::tree::{StoredNode, Tree};
+use crate::tree::{StoredNode, StoredNodes, Tree};
 use crate::version::{Content, ContentHash, DeviceId};
 
 /// One directory's engine.
@@ -94,7 +94,7 @@ pub struct Engine {
     /// What the tree comes to, if that was asked since it last changed.
     totals: OnceLock<status::Totals>,
     /// Which paths hold a content, by record.
-    holders: HashMap<ContentHash, Holders>,
+    holders: HoldersOf,
     /// Which path's record has an inode, so that a renamed file need not be read again.
     inodes: HashMap<u64, SyncPath>,
     /// Which kept versions hold a content, as they were when they were kept: somebody may have written into one of them,
@@ -129,7 +129,7 @@ enum RootState {
 #[derive(Debug, Default)]
 pub struct Stored {
     /// All rows, in any order.
-    pub rows: Vec<StoredNode>,
+    pub rows: StoredNodes,
     /// Counters and numbering.
     pub counters: Counters,
     /// The member list.
@@ -184,7 +184,7 @@ impl Engine {
             damaged: BTreeSet::new(),
             n_symlinks: 0,
             totals: OnceLock::new(),
-            holders: HashMap::new(),
+            holders: HoldersOf::default(),
             inodes: HashMap::new(),
             kept: stored
                 .kept
@@ -222,22 +222,27 @@ impl Engine {
     }
 
     /// Takes in the rows that were stored, and what is derived from each.
-    fn load(&mut self, mut rows: Vec<StoredNode>) {
+    fn load(&mut self, mut rows: StoredNodes) {
         if is_made(Mistake::TombstonesAged) {
-            rows.retain(|(_, register, record, _)| {
+            let is_young = |(_, register, record, _): &StoredNode| {
                 record.is_some() || !mistake::is_old(register, self.now.wall)
-            });
+            };
+            rows = rows.iter().filter(is_young).collect();
         }
-        for (path, _, record, _) in &rows {
-            self.n_symlinks += n_symlinks(record.as_ref());
-            if let Some(record) = &record
-                && matches!(record.content, Content::File(_))
-            {
+        // In the order of the rows: of several paths with one inode the last counts.
+        for (path, record) in rows.records() {
+            self.n_symlinks += n_symlinks(Some(&record));
+            if matches!(record.content, Content::File(_)) {
                 self.inodes.insert(record.stat.inode, path.clone());
-                self.holders.entry(record.content.hash()).or_default().insert(path.clone());
             }
         }
         self.tree.load(rows);
+        self.holders.reserve(self.inodes.len(), &self.tree);
+        for (path, record) in self.tree.records() {
+            if let Content::File(content) = record.content {
+                self.holders.insert(content, path, &self.tree);
+            }
+        }
     }
 
     /// Takes one event in and returns what is to be done.
@@ -285,6 +290,7 @@ impl Engine {
         self.advance_peers();
         self.advance_waits();
         self.advance_merging();
+        self.tree.cool();
         std::mem::take(&mut self.effects)
     }
 
@@ -375,9 +381,9 @@ impl Engine {
     }
 
     /// What is at a path of the disk as far as it was noted, also where it is this device's alone, or gone and that is held.
-    pub fn on_disk(&self, path: &SyncPath) -> Option<&Record> {
+    pub fn on_disk(&self, path: &SyncPath) -> Option<Record> {
         match self.local_changes.get(path) {
-            Some(local) => local.as_ref(),
+            Some(local) => *local,
             None => self.tree.record(path).filter(|_| !self.holds.is_missing(path)),
         }
     }
@@ -388,8 +394,8 @@ impl Engine {
     }
 
     /// The paths that hold this content, with their records, for serving it to remotes. Some may have changed since.
-    pub fn holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, &Record)> {
-        let paths = self.holders.get(content).into_iter().flat_map(Holders::iter);
+    pub fn holders(&self, content: &ContentHash) -> impl Iterator<Item = (&SyncPath, Record)> {
+        let paths = self.holders.get(content, &self.tree);
         paths.filter_map(|path| Some((path, self.tree.record(path)?)))
     }
 
@@ -439,7 +445,7 @@ impl Engine {
     fn set_record(&mut self, path: &SyncPath, record: Option<Record>) {
         let is_directory =
             |record: Option<&Record>| record.is_some_and(|record| record.content == Content::Directory);
-        let was_directory = is_directory(self.tree.record(path));
+        let was_directory = is_directory(self.tree.record(path).as_ref());
         if is_directory(record.as_ref()) && !was_directory {
             self.reconsider_needed_below(path); // They may have waited for it.
         }
@@ -449,27 +455,22 @@ impl Engine {
         self.observer.may_have_edits = true;
         self.fallen_back.remove(path);
         self.damaged.remove(path);
-        self.n_symlinks = self.n_symlinks + n_symlinks(record.as_ref()) - n_symlinks(self.tree.record(path));
+        self.n_symlinks =
+            self.n_symlinks + n_symlinks(record.as_ref()) - n_symlinks(self.tree.record(path).as_ref());
         if let Some(old) = self.tree.record(path) {
             if self.inodes.get(&old.stat.inode) == Some(path) {
                 self.inodes.remove(&old.stat.inode);
             }
-            let hash = old.content.hash();
-            if let Some(paths) = self.holders.get_mut(&hash) {
-                paths.remove(path);
-                if paths.is_empty() {
-                    self.holders.remove(&hash);
-                }
-            }
+            self.holders.remove(&old.content.hash(), path, &self.tree);
         }
-        if let Some(new) = &record
-            && matches!(new.content, Content::File(_))
+        self.tree.set_record(path, record);
+        if let Some(new) = record
+            && let Content::File(content) = new.content
         {
             self.inodes.insert(new.stat.inode, path.clone());
-            self.holders.entry(new.content.hash()).or_default().insert(path.clone());
+            self.holders.insert(content, path, &self.tree);
         }
         self.holds.note_contents(self.now.monotonic_ms, self.n_contents());
-        self.tree.set_record(path, record);
         self.commits.note_row(path);
     }
 

@@ -262,9 +262,9 @@ impl Engine {
     }
 
     pub(super) fn fill_outbox(&mut self, device: &DeviceId, start: u64) {
-        let later = self.tree.iter().filter(|(_, node)| node.sequence > start);
+        let later = self.tree.sequences().filter(|(_, sequence)| *sequence > start);
         let outbox: BTreeMap<u64, SyncPath> =
-            later.map(|(path, node)| (node.sequence, path.clone())).collect();
+            later.map(|(path, sequence)| (sequence, path.clone())).collect();
         if let Some(peer) = self.peers.get_mut(device) {
             peer.outbox = outbox;
             peer.forget_in_flight();

@@ -105,7 +105,8 @@ impl Engine {
             root_hash,
         };
         for path in self.planner.needed.iter().filter(|_| self.config.mode != Mode::SendOnly) {
-            let value = match self.tree.get(path) {
+            let node = self.tree.get(path);
+            let value = match &node {
                 Some(node) => self.tree.shown(path, node),
                 None => Cow::Owned(self.tree.project(path).value),
             };
@@ -132,7 +133,7 @@ impl Engine {
         let mut hasher = blake3::Hasher::new();
         for (path, node) in self.tree.iter() {
             conflicts += u64::from(self.tree.is_shown_copy(path));
-            hash_value(&mut hasher, path, &self.tree.shown(path, node));
+            hash_value(&mut hasher, path, &self.tree.shown(path, &node));
             let (of_files, of_bytes) = figures(node.record.as_ref());
             (files, bytes) = (files + of_files, bytes + of_bytes);
         }
@@ -143,7 +144,7 @@ impl Engine {
     /// sent to nobody.
     fn local_figures(&self) -> (i64, i64) {
         let differences = self.local_changes.iter().map(|(path, local)| {
-            let (here, recorded) = (figures(local.as_ref()), figures(self.tree.record(path)));
+            let (here, recorded) = (figures(local.as_ref()), figures(self.tree.record(path).as_ref()));
             (here.0.cast_signed() - recorded.0.cast_signed(), here.1.cast_signed() - recorded.1.cast_signed())
         });
         differences.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))

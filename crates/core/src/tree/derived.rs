@@ -24,7 +24,8 @@ impl Tree {
     /// A value that this path's register has heard of is its own affair and is not among them.
     pub(super) fn landed(&self, path: &SyncPath) -> BTreeMap<Dot, &Version> {
         let Some(origins) = self.landing.get(path) else { return BTreeMap::new() };
-        let context = self.nodes.get(path).map(|node| node.register.context());
+        let node = self.nodes.get(path);
+        let context = node.as_ref().map(|node| node.register.context());
         let is_news = |version: &&Version| context.is_none_or(|context| !context.has_foreign(&version.dot));
         origins.values().flatten().filter(is_news).map(|version| (version.dot, version)).collect()
     }
@@ -45,17 +46,16 @@ impl Tree {
     fn refresh_one(&mut self, path: &SyncPath) -> Vec<SyncPath> {
         let projection = self.project(path);
         let is_visible = projection.value.is_present();
-        let shown = if projection.losers.is_empty() && !self.has_settled(path) {
+        let shown = if projection.losers.is_empty() && !self.nodes.has_settled(path) {
             BTreeMap::new()
         } else {
             self.shown_elsewhere(path, &projection)
         };
         let mut touched = self.land(path, shown);
-        let Some(node) = self.nodes.get_mut(path) else { return touched };
-        if std::mem::replace(&mut node.visible, is_visible) != is_visible {
+        let was_visible = self.nodes.set_visible(path, is_visible);
+        if was_visible.is_some_and(|was_visible| was_visible != is_visible) {
             // Shown again for what lies below it: others may have forgotten how it was.
-            let is_deleted = |version: &Version| !version.value.is_present();
-            if is_visible && !node.register.is_empty() && node.register.versions().iter().all(is_deleted) {
+            if is_visible && self.is_deleted(path) {
                 self.changed.insert(path.clone());
             }
             touched.extend(self.count_child(path, is_visible));
@@ -63,8 +63,15 @@ impl Tree {
         touched
     }
 
-    fn has_settled(&self, path: &SyncPath) -> bool {
-        self.nodes.get(path).is_some_and(|node| !node.register.settled().is_empty())
+    /// True if users have deleted all that was ever at a path.
+    fn is_deleted(&self, path: &SyncPath) -> bool {
+        if self.nodes.only_value(path).is_some_and(|value| value.is_present()) {
+            return false;
+        }
+        let is_deleted = |version: &Version| !version.value.is_present();
+        self.nodes
+            .get(path)
+            .is_some_and(|node| !node.register.is_empty() && node.register.versions().iter().all(is_deleted))
     }
 
     /// What a path shows at other names: its losers, and what was settled from it; in order of dots.

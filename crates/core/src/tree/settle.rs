@@ -51,7 +51,8 @@ impl Tree {
         for origin in
             origins(path).into_iter().filter(|origin| is_copy_of(path, origin) && !is_recorded(origin))
         {
-            let own = self.nodes.get(&origin).map(|node| node.register.versions()).unwrap_or_default();
+            let node = self.nodes.get(&origin);
+            let own = node.as_ref().map(|node| node.register.versions()).unwrap_or_default();
             let standing = own.iter().chain(self.landed(&origin).into_values());
             let dots: Vec<Dot> = standing.filter(is_here).map(|version| version.dot).collect();
             if !dots.is_empty() {
@@ -95,7 +96,8 @@ impl Tree {
         if !self.recorded_copies.contains_key(&content) {
             return None; // Names are costly to make, and most contents are not seen at any copy's.
         }
-        let standing = self.standing(path);
+        let node = self.nodes.get(path);
+        let standing = self.standing_with(path, node.as_ref().map(|node| &node.register));
         let versions = || standing.iter().filter(|version| version.value.content() == content);
         let mut names =
             versions().flat_map(|version| [false, true].map(|marked| copy_path(path, version, marked)));
@@ -129,7 +131,8 @@ impl Tree {
         while !here.is_empty() {
             let mut above = BTreeSet::new();
             for copy in &here {
-                let context = self.nodes.get(copy).map(|node| node.register.context());
+                let node = self.nodes.get(copy);
+                let context = node.as_ref().map(|node| node.register.context());
                 for (origin, versions) in self.landing.get(copy).into_iter().flatten() {
                     let is_news = |dot: &Dot| context.is_none_or(|context| !context.has_foreign(dot));
                     let moved: Vec<Dot> = versions
@@ -187,6 +190,8 @@ impl Tree {
         {
             return Vec::new();
         }
+        let node = self.nodes.get(path);
+        let standing = self.standing_with(path, node.as_ref().map(|node| &node.register));
         let theirs: Vec<&Version> = other.versions().iter().collect();
         let hidden_there = hidden(&theirs, other.settled());
         if hidden_there.is_empty() {
@@ -194,7 +199,7 @@ impl Tree {
         }
         let written: BTreeSet<Content> = theirs
             .iter()
-            .chain(&self.standing(path))
+            .chain(&standing)
             .filter(|version| version.changed.content)
             .map(|version| version.value.content())
             .collect();

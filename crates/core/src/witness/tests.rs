@@ -323,8 +323,9 @@ fn h5_no_choice_of_what_others_wrote_takes_from_anybody_what_stands() {
         let (trees, told) = history(seed, &mut random);
         let mut all = Register::default();
         told.iter().for_each(|part| all.merge(part));
-        let owns = trees.iter().filter_map(|tree| Some(&tree.get(&path("f"))?.register));
-        for own in owns.flat_map(|own| [own; 8]) {
+        let owns = trees.iter().filter_map(|tree| Some(tree.get(&path("f"))?.into_owned().register));
+        let owns: Vec<Register> = owns.collect();
+        for own in owns.iter().flat_map(|own| [own; 8]) {
             n_lies += 1;
             let said = lie(&mut random, &told);
             let Ok(known) = after(own, said.clone()) else { continue };

@@ -131,9 +131,10 @@ impl Device {
     pub fn check_derived(&self) -> Result<(), String> {
         let mut anew = Tree::default();
         anew.load(
-            self.tree.iter().map(|(path, node)| {
-                (path.clone(), node.register.clone(), node.record.clone(), node.sequence)
-            }),
+            self.tree
+                .iter()
+                .map(|(path, node)| (path.clone(), node.register.clone(), node.record, node.sequence))
+                .collect(),
         );
         let paths: Vec<SyncPath> = anew.take_stale().into_iter().collect();
         if let Some(path) = paths.iter().find(|path| anew.project(path) != self.tree.project(path)) {

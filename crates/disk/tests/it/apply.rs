@@ -38,7 +38,7 @@ fn s1_a_file_is_placed_with_its_mode_and_time() {
 fn l3_what_is_displaced_is_kept() {
     let scene = Scene::new();
     let expect = scene.write("f", "old");
-    let (_, kept) = scene.done(scene.place("f", "new", Some(expect.clone())));
+    let (_, kept) = scene.done(scene.place("f", "new", Some(expect)));
     let kept = kept.unwrap();
     assert_eq!((&kept.path, kept.content), (&sync("f"), expect.content));
     assert_eq!(scene.root.kept_hash(&kept.name).unwrap(), ContentHash::of(b"old"));
@@ -66,13 +66,11 @@ fn l2_anything_but_what_is_expected_is_untouched() {
     let expect = scene.write("f", "old");
     let other = Record { content: expect.content, stat: scene.write("g", "old").stat };
     fs::create_dir(scene.at("d")).unwrap();
-    for (path, expect) in
-        [("f", None), ("f", Some(other.clone())), ("d", Some(expect.clone())), ("no", Some(other))]
-    {
-        assert_eq!(scene.apply(scene.place(path, "new", expect.clone())), UNTOUCHED, "{path}");
+    for (path, expect) in [("f", None), ("f", Some(other)), ("d", Some(expect)), ("no", Some(other))] {
+        assert_eq!(scene.apply(scene.place(path, "new", expect)), UNTOUCHED, "{path}");
         if let Some(expect) = expect {
-            assert_eq!(scene.apply(Op::Remove { path: sync(path), expect: expect.clone() }), UNTOUCHED);
-            let op = Op::SetMetadata { path: sync(path), expect: expect.clone(), mode: 0o700, mtime: None };
+            assert_eq!(scene.apply(Op::Remove { path: sync(path), expect }), UNTOUCHED);
+            let op = Op::SetMetadata { path: sync(path), expect, mode: 0o700, mtime: None };
             assert_eq!(scene.apply(op), UNTOUCHED);
             let op = Op::Move { from: sync(path), expect, to: sync("free"), metadata: None };
             assert_eq!(scene.apply(op), UNTOUCHED);
@@ -138,9 +136,9 @@ fn symlinks_are_placed_moved_and_removed_as_what_they_are() {
     scene.done(Op::PlaceSymlink { path: path.clone(), target: target.clone(), copy: None, expect: None });
     assert_eq!(scene.root.look(&path).unwrap().unwrap().kind, Kind::Symlink(target));
     let expect = scene.record("link");
-    let moving = Op::Move { from: path.clone(), expect: expect.clone(), to: sync("moved"), metadata: None };
+    let moving = Op::Move { from: path.clone(), expect, to: sync("moved"), metadata: None };
     scene.done(moving);
-    let (_, kept) = scene.done(scene.place("moved", "a file now", Some(expect.clone())));
+    let (_, kept) = scene.done(scene.place("moved", "a file now", Some(expect)));
     let kept = kept.unwrap();
     assert_eq!(kept.content, expect.content);
     assert_eq!(scene.root.kept_hash(&kept.name).unwrap(), expect.content.hash());
@@ -159,12 +157,11 @@ fn a_moved_file_keeps_its_inode_and_gets_its_metadata() {
     let expect = scene.write("f", "bytes");
     fs::create_dir(scene.at("d")).unwrap();
     let metadata = Some((0o600, MTIME));
-    let (stat, _) =
-        scene.done(Op::Move { from: sync("f"), expect: expect.clone(), to: sync("d/g"), metadata });
+    let (stat, _) = scene.done(Op::Move { from: sync("f"), expect, to: sync("d/g"), metadata });
     let stat = stat.unwrap();
     assert_eq!((stat.inode, stat.mtime, stat.mode), (expect.stat.inode, MTIME, 0o600));
     let taken = scene.write("taken", "bytes");
-    let op = Op::Move { from: sync("taken"), expect: taken.clone(), to: sync("d/g"), metadata: None };
+    let op = Op::Move { from: sync("taken"), expect: taken, to: sync("d/g"), metadata: None };
     assert_eq!(scene.apply(op), UNTOUCHED);
     let op = Op::Move { from: sync("taken"), expect: taken, to: sync("no/g"), metadata: None };
     let OpOutcome::Trouble(trouble) = scene.apply(op) else { panic!() };
@@ -195,7 +192,7 @@ fn m1_a_directory_is_moved_whole_if_it_is_exactly_as_expected() {
     assert_eq!(scene.apply(moving(expect.clone())), UNTOUCHED);
     fs::remove_file(scene.at("d/e/extra")).unwrap();
     assert_eq!(scene.apply(moving(expect[..3].to_vec())), UNTOUCHED);
-    let more = [expect.clone(), vec![(sync("d/missing"), expect[2].1.clone())]].concat();
+    let more = [expect.clone(), vec![(sync("d/missing"), expect[2].1)]].concat();
     assert_eq!(scene.apply(moving(more)), UNTOUCHED);
     fs::create_dir(scene.at("g")).unwrap();
     assert_eq!(scene.apply(moving(expect.clone())), UNTOUCHED);

@@ -74,7 +74,7 @@ fn c7_changes_in_a_read_only_directory_of_ours_are_made() {
     [&d, &e, &d.join("sub")].iter().for_each(|path| chmod(path, 0o555));
     let sub = vec![(sync("d/sub"), scene.record("d/sub"))];
     scene.done(scene.place("d/new", "new", None));
-    scene.done(scene.place("d/changed", "new", Some(changed.clone())));
+    scene.done(scene.place("d/changed", "new", Some(changed)));
     scene.done(Op::Remove { path: sync("d/removed"), expect: removed });
     scene.done(Op::Move { from: sync("d/moved"), expect: moved, to: sync("e/moved"), metadata: None });
     scene.done(Op::MoveDirectory { from: sync("d/sub"), to: sync("e/sub"), mode: 0o555, expect: sub });

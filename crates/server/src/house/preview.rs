@@ -234,7 +234,7 @@ impl Rehearsal {
             incarnations: Vec::new(),
         };
         let stored = Stored {
-            rows: Vec::new(),
+            rows: Default::default(),
             counters: Counters { index_id: 1, epoch, counter: 0, sequence: 0 },
             members: Default::default(),
             peers: Default::default(),

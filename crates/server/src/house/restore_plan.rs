@@ -144,6 +144,6 @@ pub(super) fn as_wanted((version, place): &(Version, SyncPath), expect: &Option<
         mode: version.mode,
         mtime: version.mtime,
         bytes: version.here.clone().unwrap_or(Bytes::Staged),
-        expect: expect.clone(),
+        expect: *expect,
     }
 }

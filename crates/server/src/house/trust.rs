@@ -55,7 +55,7 @@ impl Check<'_> {
     fn is_by_its_author(&self, path: &SyncPath, version: &Version) -> bool {
         let author = version.dot.actor.device;
         let is_held =
-            || self.tree.get(path).and_then(|node| node.register.get(&version.dot)) == Some(version);
+            || self.tree.get(path).is_some_and(|node| node.register.get(&version.dot) == Some(version));
         if author == *self.from || is_held() {
             return true;
         }

@@ -147,7 +147,7 @@ fn read_again(
             found.errors.push(PathMessage::new(b".".as_slice(), message));
             break;
         }
-        let finding = find_out(editor, &path, record.clone());
+        let finding = find_out(editor, &path, record);
         progress.are_read(1, bytes_of(&record));
         match finding {
             Finding::Same(bytes) => {

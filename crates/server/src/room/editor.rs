@@ -142,7 +142,7 @@ impl Editor {
 
     /// What is at a path of the disk, as far as it was noted.
     pub(crate) fn on_disk(&self, path: &SyncPath) -> Option<Record> {
-        lock(&self.engine).on_disk(path).cloned()
+        lock(&self.engine).on_disk(path)
     }
 
     /// True if something is at a path of the disk, as far as it was noted.
@@ -170,7 +170,7 @@ impl Editor {
 
     /// What is recorded at a path.
     pub(crate) fn record(&self, path: &SyncPath) -> Option<Record> {
-        lock(&self.engine).record(path).cloned()
+        lock(&self.engine).record(path)
     }
 
     /// True if a remote has not followed yet what was done here.
@@ -249,7 +249,7 @@ impl Editor {
         let engine = lock(&self.engine);
         let holders = engine.holders(content).filter(|(holder, _)| *holder != path);
         let holders: Vec<_> =
-            holders.take(HOLDERS_MAX).map(|(holder, record)| (holder.clone(), record.clone())).collect();
+            holders.take(HOLDERS_MAX).map(|(holder, record)| (holder.clone(), record)).collect();
         drop(engine);
         let is_there = |(holder, record): &(SyncPath, Record)| {
             self.root.look(holder).is_ok_and(|seen| seen.is_some_and(|seen| record.matches(&seen)))
@@ -365,16 +365,8 @@ impl Editor {
     /// Reads files, so the engine must not be locked. `is_last`: nothing else wants the same bytes from the stage.
     fn placing(&self, wanted: &Wanted, is_last: bool) -> Result<Op, Unplaced> {
         let Wanted { path, content, mode, mtime, bytes, expect } = wanted.clone();
-        let place = |content, source| Op::Place {
-            path: path.clone(),
-            content,
-            source,
-            mode,
-            mtime,
-            expect: expect.clone(),
-        };
-        let link =
-            |target| Op::PlaceSymlink { path: path.clone(), target, copy: None, expect: expect.clone() };
+        let place = |content, source| Op::Place { path: path.clone(), content, source, mode, mtime, expect };
+        let link = |target| Op::PlaceSymlink { path: path.clone(), target, copy: None, expect };
         Ok(match (content, bytes) {
             (Content::Symlink(hash), Bytes::Kept(name)) => match self.root.kept_target(&name) {
                 Ok(target) if ContentHash::of(&target) == hash => link(target),

@@ -40,8 +40,10 @@ pub(super) fn reconcile(
     if unlisted.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = stored.rows.iter().map(|(path, register, record, _)| (path, register, record.as_ref()));
-    let origins = Origins::of(rows);
+    let mut origins = Origins::default();
+    for (path, register, record, _) in stored.rows.iter() {
+        origins.note(&path, &register, record.as_ref());
+    }
     let mut added = Vec::new();
     for (name, seen) in unlisted {
         if seen.kind == Kind::Directory {
@@ -414,7 +416,7 @@ mod tests {
         let scene = Scene::new();
         let kept = scene.displaced("f", "a version");
         let record = Record { content: kept.content, stat: kept.stat };
-        let rows = vec![(kept.path.clone(), Default::default(), Some(record), 1)];
+        let rows = [(kept.path.clone(), Default::default(), Some(record), 1)].into_iter().collect();
         let mut stored = Stored { rows, ..Stored::default() };
         let added = reconcile(&scene.root, DEVICE, kept.at, &mut stored).unwrap();
         assert_eq!((&added[0].path, &added[0].content), (&kept.path, &kept.content));

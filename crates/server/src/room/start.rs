@@ -226,7 +226,7 @@ fn is_foreign(state: &DirectoryState, root: &Root, incarnation: u64) -> bool {
 
 fn load(index: &mut DirectoryIndex, state: &DirectoryState) -> Result<Stored, IndexError> {
     let mut stored = Stored {
-        rows: Vec::new(),
+        rows: Default::default(),
         counters: Counters {
             index_id: state.index_id,
             epoch: state.epoch,

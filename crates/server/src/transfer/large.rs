@@ -246,7 +246,7 @@ impl Sources<'_> {
             let holders: Vec<_> = lock(&self.shared.engine)
                 .holders(&content)
                 .take(crate::provider::HOLDERS_MAX)
-                .map(|(path, record)| (path.clone(), record.clone()))
+                .map(|(path, record)| (path.clone(), record))
                 .collect();
             let open = |(path, record): &(_, _)| self.shared.root.open_content(path, record).ok();
             let file = holders.iter().find_map(open)?;

@@ -218,8 +218,8 @@ fn h5_a_remote_that_invents_a_devices_versions_is_believed_at_a_pace() {
         say(&mut world, Message::Attach(attach));
         world.run_us(SECOND_US);
     }
-    let register = &engine(&mut world).tree().get(&path("f")).expect("it is there").register;
-    let n_actors = register.context().highest().len();
+    let node = engine(&mut world).tree().get(&path("f")).expect("it is there").into_owned();
+    let n_actors = node.register.context().highest().len();
     assert!(n_actors <= 30, "{n_actors} epochs of a hundred lies");
     // What it invented does not swallow what is written afterwards.
     world.write(0, "x49", "mine");

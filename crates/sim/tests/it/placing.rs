@@ -137,7 +137,7 @@ pub fn v2_c1_what_was_put_on_a_disk_is_known_to_the_record_or_the_register_that_
         let shown = |world: &World| world.devices[B].disk.show();
         let known = |world: &World| {
             let rows = &world.devices[B].durable.rows;
-            rows.get(&path("f")).map(|(register, record, _)| (register.clone(), record.clone()))
+            rows.get(&path("f")).map(|(register, record, _)| (register.clone(), *record))
         };
         // It takes B long to say that it has put the first edit in place; A is quick with the second.
         world.options.work_us_max = 5 * SECOND_US;

@@ -471,7 +471,7 @@ impl Both {
             known.as_ref().is_some_and(|(record, _)| (record.content == Content::Directory) == directory)
         };
         let is_file = known.as_ref().is_some_and(|(record, _)| matches!(record.content, Content::File(_)));
-        let both = |make: &dyn Fn(Option<Record>) -> Op| match known.clone() {
+        let both = |make: &dyn Fn(Option<Record>) -> Op| match known {
             Some((one, two)) => (make(Some(one)), make(Some(two))),
             None => (make(None), make(None)),
         };
@@ -536,7 +536,7 @@ impl Both {
         }
         let expected: Vec<(SyncPath, Known)> = (self.known.iter())
             .filter(|(path, _)| *path == from || from.is_ancestor_of(path))
-            .map(|(path, known)| (path.clone(), known.clone()))
+            .map(|(path, known)| (path.clone(), *known))
             .collect();
         let op = |choose: &dyn Fn(&Known) -> Record| Op::MoveDirectory {
             from: from.clone(),
@@ -544,7 +544,7 @@ impl Both {
             mode,
             expect: expected.iter().map(|(path, known)| (path.clone(), choose(known))).collect(),
         };
-        Some((op(&|known| known.0.clone()), op(&|known| known.1.clone())))
+        Some((op(&|known| known.0), op(&|known| known.1)))
     }
 
     /// Some content, and where it may be, on either disk.

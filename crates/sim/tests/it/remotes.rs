@@ -174,8 +174,9 @@ pub fn c5_dots_of_its_own_that_a_device_has_forgotten_are_not_made_again() {
     world.write(0, "x", "new");
     world.run_us(5 * SECOND_US);
     let engine = world.devices[0].engine.as_ref().expect("it runs");
-    let versions = engine.tree().get(&path).expect("it was written").register.versions();
-    let written = versions.iter().find(|version| version.value.is_present()).expect("it was written");
+    let node = engine.tree().get(&path).expect("it was written");
+    let mut versions = node.register.versions().iter();
+    let written = versions.find(|version| version.value.is_present()).expect("it was written");
     assert_ne!(written.dot.actor, actor);
     assert_eq!(world.devices[0].disk.show(), ["f = one", "own = own", "x = new"]);
 }

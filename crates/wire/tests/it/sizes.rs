@@ -78,7 +78,12 @@ fn s2_no_batch_of_entries_is_longer_than_a_message_may_be() {
     let member = Member { number: 1, active: true, key: [0; 32] };
     let members = BTreeMap::from([(device, member.clone()), (remote, member)]);
     let counters = Counters { index_id: 1, epoch: 1, counter: 1, sequence: 2_000 };
-    let stored = Stored { rows: rows(), counters, members: members.clone(), ..Stored::default() };
+    let stored = Stored {
+        rows: rows().into_iter().collect(),
+        counters,
+        members: members.clone(),
+        ..Stored::default()
+    };
     let mut engine = Engine::new(config, stored, false, Now::default());
     engine.step(Now::default(), Event::PeerUp(remote));
     let attach = Attach {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Holds;
 use crate::engine::Engine;
-use crate::engine::holders::Holders;
 use crate::path::SyncPath;
 use crate::version::{Content, ContentHash};
 
@@ -129,7 +128,7 @@ impl Engine {
         let mut going: BTreeMap<ContentHash, usize> = BTreeMap::new();
         paths.iter().filter_map(content_of).for_each(|content| *going.entry(content).or_default() += 1);
         let count = |(content, count): (ContentHash, usize)| {
-            let holders = self.holders.get(&content).into_iter().flat_map(Holders::iter);
+            let holders = self.holders.get(&content, &self.tree);
             (content, holders.filter(stays).take(count).count())
         };
         let mut staying: BTreeMap<ContentHash, usize> = going.into_iter().map(count).collect();

@@ -184,7 +184,7 @@ impl Engine {
     fn may_be_found(&self, directory: &SyncPath) -> bool {
         let is_directory = |record: &Record| record.content == Content::Directory;
         let local = self.local_changes.get(directory).and_then(Option::as_ref);
-        !self.tree.record(directory).is_some_and(is_directory)
+        !self.tree.record(directory).is_some_and(|record| is_directory(&record))
             && !local.is_some_and(is_directory)
             && !self.is_ignored(directory, true)
             && !self.troubles.contains_key(directory)

@@ -67,7 +67,8 @@ impl Engine {
         if self.would_be_too_long(path, &register) {
             return Err(Refusal::TooLong);
         }
-        let known = self.tree.get(path).map(|node| &node.register);
+        let node = self.tree.get(path);
+        let known = node.as_ref().map(|node| &node.register);
         let register = match self.config.only_author {
             Some(_) => register, // What the author says, or follows from what it wrote, by now.
             None if !self.config.is_strict => register,

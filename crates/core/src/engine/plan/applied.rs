@@ -90,7 +90,7 @@ impl Engine {
         let is_asked = record.content == value.content()
             && value.mode() == Some(mode)
             && (mtime.is_none() || value.mtime() == mtime);
-        if !is_asked || self.is_as_shown(&value, Some(record)) {
+        if !is_asked || self.is_as_shown(&value, Some(&record)) {
             return;
         }
         let what = if record.stat.mode == mode { "modification time" } else { "permission bits" };
@@ -261,9 +261,7 @@ impl Engine {
 
     /// What a path's record says of it is not so: nothing else relies on it until it is looked at.
     fn is_not_held(&mut self, content: &ContentHash, path: &SyncPath) {
-        if let Some(holders) = self.holders.get_mut(content) {
-            holders.remove(path);
-        }
+        self.holders.is_not_held(content, path, &self.tree);
         self.look_before_more(path.clone());
     }
 

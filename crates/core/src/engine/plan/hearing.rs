@@ -64,9 +64,9 @@ impl Engine {
     /// True for a directory whose first file is elsewhere on this disk: that may be in a directory which is to go, as will
     /// be said.
     pub(super) fn may_be_moved_to(&self, directory: &SyncPath) -> bool {
-        let mut below = self.tree.below(directory).map(|(path, node)| self.tree.shown(path, node).content());
+        let mut below = self.tree.below(directory).map(|(path, node)| self.tree.shown(path, &node).content());
         match below.find(|content| matches!(content, Content::File(_))) {
-            Some(Content::File(content)) => self.holders.contains_key(&content),
+            Some(Content::File(content)) => self.holders.contains_key(&content, &self.tree),
             _ => false,
         }
     }

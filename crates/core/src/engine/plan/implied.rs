@@ -50,7 +50,8 @@ impl Engine {
 
     /// True if no version says that a directory is at a path.
     pub(in crate::engine) fn is_implied(&self, path: &SyncPath) -> bool {
-        let versions = self.tree.get(path).map(|node| node.register.versions()).unwrap_or_default();
+        let known = self.tree.get(path);
+        let versions = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
         !versions.iter().any(|version| version.value.content() == Content::Directory)
     }
 

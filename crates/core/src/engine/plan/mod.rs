@@ -105,7 +105,7 @@ impl Planner {
     }
 
     pub(super) fn reconsider_all(&mut self, tree: &Tree) {
-        self.todo.extend(tree.iter().map(|(path, _)| path.clone()));
+        self.todo.extend(tree.paths().cloned());
     }
 
     pub(super) fn note_origin(&mut self, path: &SyncPath, device: DeviceId, is_same: bool) {
@@ -239,7 +239,8 @@ impl Engine {
         let applying = &self.planner.applying;
         let is_gone = || self.tree.project(path).value.content() == Content::Absent;
         let is_for_what_lies_in_it = |above: &SyncPath| {
-            let node = self.tree.get(above).map(|node| node.register.versions()).unwrap_or_default();
+            let known = self.tree.get(above);
+            let node = known.as_ref().map(|node| node.register.versions()).unwrap_or_default();
             !node.iter().any(|version| version.value.content() == Content::Directory)
         };
         let follows =
@@ -306,7 +307,7 @@ impl Engine {
         if matches!(value, Value::Directory { .. }) && self.is_not_empty(path) {
             self.troubles.remove(path); // It has to stay after all.
         }
-        if self.is_as_shown(&value, record) && !self.is_damaged(path) {
+        if self.is_as_shown(&value, record.as_ref()) && !self.is_damaged(path) {
             return Assessment::Fine;
         }
         if is_made(Mistake::LocalWins) && self.is_loser(path) {
@@ -368,7 +369,7 @@ impl Engine {
         // Of what is ignored or left alone the record may say what is long gone, and of what cannot be looked at, too, where
         // an op has found that it is not so.
         let is_held = match content {
-            Content::File(hash) => self.holders.get(&hash).is_some_and(|holders| holders.contains(&copy)),
+            Content::File(hash) => self.holders.is_at(&hash, &copy, &self.tree),
             _ => !self.troubles.contains_key(&copy),
         };
         (is_held && !self.is_frozen(&copy)).then_some(copy)

@@ -78,7 +78,7 @@ impl Engine {
         self.make_directories(&mut round);
         self.put_files(&mut round);
         for (path, value) in std::mem::take(&mut round.metadata) {
-            if let Some(record) = self.tree.record(&path).cloned() {
+            if let Some(record) = self.tree.record(&path) {
                 let mode = value.mode().unwrap_or(record.stat.mode);
                 round.changes.push(Op::SetMetadata { path, expect: record, mode, mtime: value.mtime() });
             }
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     fn sort_into(&mut self, round: &mut Round, path: SyncPath, value: Value) {
-        let record = self.tree.record(&path).cloned();
+        let record = self.tree.record(&path);
         if let Some(Some(local)) = self.local_changes.get(&path).cloned() {
             if local.content == value.content() {
                 self.local_changes.remove(&path);
@@ -179,12 +179,12 @@ impl Engine {
     /// as they hold that.
     fn stays_in(&self, directory: &SyncPath) -> Vec<(SyncPath, Record)> {
         let local = self.local_below(directory);
-        let local = local.filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
+        let local = local.filter_map(|(path, record)| Some((path.clone(), (*record)?)));
         let holds_local = |path: &SyncPath| {
             !self.local_changes.contains_key(path) && self.local_below(path).next().is_some()
         };
         let synced = self.tree.below(directory).filter(|(path, _)| holds_local(path));
-        local.chain(synced.filter_map(|(path, node)| Some((path.clone(), node.record.clone()?)))).collect()
+        local.chain(synced.filter_map(|(path, node)| Some((path.clone(), node.record?)))).collect()
     }
 
     fn move_directories(&mut self, round: &mut Round) {
@@ -216,12 +216,9 @@ impl Engine {
 
     /// Where a whole directory goes, if every recorded item below it goes to the same place there.
     fn match_directory(&self, round: &Round, from: &SyncPath) -> Option<(SyncPath, Vec<(SyncPath, Record)>)> {
-        let own = self.tree.record(from)?.clone();
-        let below: Vec<(SyncPath, Record)> = self
-            .tree
-            .below(from)
-            .filter_map(|(path, node)| Some((path.clone(), node.record.clone()?)))
-            .collect();
+        let own = self.tree.record(from)?;
+        let below: Vec<(SyncPath, Record)> =
+            self.tree.below(from).filter_map(|(path, node)| Some((path.clone(), node.record?))).collect();
         let (sample, record) = below.iter().find(|(_, record)| record.content.is_bytes())?;
         let rest = &sample.as_bytes()[from.as_bytes().len()..];
         let candidates = round.put.iter().filter(|(_, value)| value.content() == record.content);
@@ -309,7 +306,7 @@ impl Engine {
     }
 
     fn put_file(&mut self, round: &mut Round, path: SyncPath, value: Value) {
-        let expect = self.tree.record(&path).cloned();
+        let expect = self.tree.record(&path);
         if expect.is_none()
             && let Some((from, record)) = self.take_leaving(round, &value.content())
         {
@@ -352,7 +349,7 @@ impl Engine {
         expect: Option<&Record>,
     ) -> Option<(SyncPath, Record)> {
         let copy = copy.filter(|copy| expect.is_none() && !self.busy.contains(*copy))?;
-        self.tree.record(copy).map(|record| (copy.clone(), record.clone()))
+        self.tree.record(copy).map(|record| (copy.clone(), record))
     }
 
     fn take_leaving(&self, round: &mut Round, content: &Content) -> Option<(SyncPath, Record)> {
@@ -380,10 +377,8 @@ impl Engine {
             let is_last = *uses + self.planner.left.uses(content) == 0;
             return Some(Source::Staged { consume: is_last });
         }
-        let holders = self.holders.get(content);
-        let local = holders.and_then(|holders| {
-            holders.iter().find(|holder| *holder != path && !self.busy.contains(*holder))
-        });
+        let mut holders = self.holders.get(content, &self.tree);
+        let local = holders.find(|holder| *holder != path && !self.busy.contains(*holder));
         if let Some(local) = local {
             return Some(Source::Local { path: local.clone() });
         }
@@ -428,7 +423,7 @@ impl Engine {
                     || self.is_frozen(child)
                     || self.is_not_empty(child) // It stays, and so will this one.
             });
-            if let (true, Some(expect)) = (is_empty, self.tree.record(&path).cloned()) {
+            if let (true, Some(expect)) = (is_empty, self.tree.record(&path)) {
                 going.insert(path.clone());
                 round.changes.push(Op::RemoveDirectory { path, expect });
             } // Else it is assessed again when the last of them is gone.

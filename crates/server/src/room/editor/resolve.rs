@@ -72,7 +72,7 @@ impl Editor {
     fn removing(&self, copies: &[SyncPath]) -> Result<Vec<Op>, Refusal> {
         let engine = lock(&self.engine);
         let remove = |copy: &SyncPath| {
-            let expect = engine.on_disk(copy).cloned().ok_or_else(|| has_changed(copy))?;
+            let expect = engine.on_disk(copy).ok_or_else(|| has_changed(copy))?;
             Ok(Op::Remove { path: copy.clone(), expect })
         };
         copies.iter().map(remove).collect()
@@ -109,8 +109,7 @@ impl Editor {
         let engine = lock(&self.engine);
         let mut taken = BTreeMap::new();
         for conflict in conflicts {
-            let expect =
-                engine.on_disk(&conflict.copy).cloned().ok_or_else(|| has_changed(&conflict.copy))?;
+            let expect = engine.on_disk(&conflict.copy).ok_or_else(|| has_changed(&conflict.copy))?;
             let mut names = (1..100).filter_map(|number| own_name(conflict, number));
             let is_there = |name: &SyncPath| engine.record(name).is_some() || engine.on_disk(name).is_some();
             let is_free = |name: &SyncPath| !is_there(name) && !taken.contains_key(name);
