@@ -15,7 +15,7 @@ use file_sync_index::{DirectoryReader, IndexError, KeptAt};
 use file_sync_net::{ContentProvider, ContentReader, FetchError};
 use file_sync_wire::kept::{KEPT_PAGE_BYTES_MAX, KeptPage, KeptPlace, KeptQuestion, KeptVersion};
 
-use crate::room::lock;
+use crate::room::{await_noted, lock};
 
 /// Equal files that are tried before a content counts as not held.
 pub(crate) const HOLDERS_MAX: usize = 16;
@@ -250,6 +250,10 @@ impl ContentProvider for Provider {
         let since = members.get(&(directory, remote)).copied();
         drop(members);
         let since = since.ok_or(FetchError::Remote("it is just starting; ask again".to_owned()))?;
+        // What has just gone from this disk is asked for at once, and kept there before that is durable.
+        if question.after.is_none() {
+            await_noted(&entry.serving.engine);
+        }
         entry.kept_page(question, since)
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn list(
     now: Time,
     asking: Asking,
 ) -> Result<Listed, Refusal> {
+    editor.await_noted();
     let kept = editor.versions(path)?;
     let (acts, is_cut) = decisive::acts(editor, path, asking, || {
         let kept = kept.iter().map(|kept| (kept.path.clone(), kept.content.hash()));

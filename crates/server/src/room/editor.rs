@@ -223,6 +223,11 @@ impl Editor {
         lock(&self.engine).commits()
     }
 
+    /// Waits until what is noted by now can be read from the database too, if that does not take long.
+    pub(crate) fn await_noted(&self) {
+        super::await_noted(&self.engine);
+    }
+
     /// True if a directory is at a path, as far as it was noted.
     pub(crate) fn is_directory(&self, path: &SyncPath) -> bool {
         path.is_root() || self.on_disk(path).is_some_and(|record| record.content == Content::Directory)

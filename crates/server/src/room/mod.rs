@@ -40,6 +40,9 @@ use scan_worker::{HashJob, WalkJob, Watching};
 
 /// How often it is looked whether a directory's tasks have let go of it.
 const END_POLL: Duration = Duration::from_millis(10);
+/// So long what is noted may take until it is durable, for whoever is to be told of it, and so often that is looked at.
+const DURABLE_WITHIN: Duration = Duration::from_secs(2);
+const DURABLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a directory's engine wants of the main loop.
 pub(crate) enum Outward {
@@ -82,6 +85,18 @@ struct Workers {
 /// Locks an engine; one that panicked is as it was before the step that failed to end, and is not used further.
 pub(crate) fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until what an engine has noted by now is durable, and so in the database, if that does not take long.
+pub(crate) fn await_noted(engine: &Mutex<Engine>) {
+    let (_, awaited) = lock(engine).commits();
+    let deadline = Instant::now() + DURABLE_WITHIN;
+    while lock(engine).commits().0 < awaited {
+        if Instant::now() >= deadline {
+            return;
+        }
+        std::thread::sleep(DURABLE_PAUSE);
+    }
 }
 
 impl Room {
