@@ -166,6 +166,18 @@ impl Root {
         check_kind(path, open_root(path)?.as_fd())
     }
 
+    /// Refuses a directory in which somebody is at work. Nothing is left in it.
+    ///
+    /// # Errors
+    /// When somebody is, or it is no directory or cannot be opened.
+    pub fn check_free(path: &Path) -> Result<(), RootError> {
+        match open_own(path, open_root(path)?.as_fd(), false) {
+            Ok(own) => lock(path, own.as_fd()),
+            Err(RootError::NoMarker { .. }) => Ok(()), // Nobody has ever been.
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a directory that is known to have this id.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use file_sync_server::api::command::Conflicts;
-use file_sync_server::api::types::{Conflict, ConflictList, ShownPath};
+use file_sync_server::api::types::{Conflict, ConflictList, NotAtWork, ShownPath};
 use similar::TextDiff;
 
 use super::{shown, shown_path, target};
@@ -29,13 +29,28 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let target = typed.as_deref().map(target).transpose()?;
     let list: ConflictList = client.post("/v1/conflicts", &Conflicts { target }).await?;
-    if list.conflicts.is_empty() {
+    if list.conflicts.is_empty() && list.not_at_work.is_empty() {
         console.hint("nothing is in conflict");
     }
     console.result(&list, |list| match diff {
         true => list.conflicts.iter().map(difference).collect(),
         false => text(&list.conflicts),
-    })
+    })?;
+    all_at_work(&list.not_at_work)
+}
+
+/// # Errors
+/// When nothing can be said of some directories: a list without theirs is not all.
+pub(super) fn all_at_work(not_at_work: &[NotAtWork]) -> Result<(), Failure> {
+    if not_at_work.is_empty() {
+        return Ok(());
+    }
+    let named =
+        not_at_work.iter().map(|NotAtWork { directory, message }| format!("{}: {message}", shown(directory)));
+    Err(Failure::refused(format!(
+        "not at work, and so not in the list: {}",
+        named.collect::<Vec<_>>().join("; ")
+    )))
 }
 
 fn text(conflicts: &[Conflict]) -> String {

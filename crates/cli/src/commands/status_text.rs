@@ -5,6 +5,7 @@ use file_sync_server::api::types::{
 };
 
 use super::remote_ls::remotes_table;
+use super::sync_answer::let_through;
 use super::{shown, shown_path};
 use crate::console::{Colour, Console};
 
@@ -143,7 +144,9 @@ fn held(directory: &DirectoryStatus, console: Console) -> String {
         let n_more = directory.held - N_LINES_MAX as u64;
         named.push_str(&format!("  … and {n_more} more; `file-sync sync held` lists them\n"));
     }
-    format!("  {}\n{named}", console.coloured(Colour::Red, &question))
+    let let_through = let_through(directory.let_through, &shown_path(&directory.path));
+    let let_through = if let_through.is_empty() { let_through } else { format!("  {let_through}") };
+    format!("  {}\n{named}{let_through}", console.coloured(Colour::Red, &question))
 }
 
 /// What is not zero.

@@ -38,9 +38,22 @@ pub async fn reject(typed: PathBuf, client: &Client, console: Console) -> Result
     let done: HoldAnswered = client.post("/v1/syncs/reject", &request).await?;
     console.result(&done, |done| {
         let (name, path) = (shown(&done.name), shown_path(&done.path));
+        let held = counted(done.held, "deletion", "deletions");
         format!(
-            "rejected: {} of {name} ({path}); the files come back\n",
-            counted(done.held, "deletion", "deletions")
+            "rejected: {held} of {name} ({path}); the files come back\n{}",
+            let_through(done.let_through, &path)
         )
     })
+}
+
+/// What was deleted before there was too much of it, and how it comes back.
+pub(super) fn let_through(count: u64, root: &str) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!(
+            "{} of the ten minutes before went through, as there were not too many yet; `file-sync restore {root}` brings back \
+             what is missing\n",
+            counted(count, "deletion", "deletions")
+        ),
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use file_sync_server::api::command::Conflicts;
 use file_sync_server::api::types::{Held, HeldList};
 
+use super::conflicts::all_at_work;
 use super::{shown, shown_path, target};
 use crate::client::Client;
 use crate::console::{Console, table};
@@ -17,12 +18,13 @@ use crate::failure::Failure;
 pub async fn run(typed: Option<PathBuf>, client: &Client, console: Console) -> Result<(), Failure> {
     let target = typed.as_deref().map(target).transpose()?;
     let list: HeldList = client.post("/v1/syncs/held", &Conflicts { target }).await?;
-    if list.held.is_empty() {
+    if list.held.is_empty() && list.not_at_work.is_empty() {
         console.hint("nothing is held");
-    } else {
+    } else if !list.held.is_empty() {
         console.hint("`file-sync sync approve` lets them through, `reject` brings the files back");
     }
-    console.result(&list, |list| text(&list.held))
+    console.result(&list, |list| text(&list.held))?;
+    all_at_work(&list.not_at_work)
 }
 
 fn text(held: &[Held]) -> String {

@@ -119,6 +119,52 @@ fn l6_most_files_deleted_here_are_held_shown_and_let_through() {
     assert_eq!(tree_of(&alpha.root()), tree_of(&beta.root()));
 }
 
+/// What was deleted before there was too much of it is gone everywhere: that is said, and how it comes back.
+#[test]
+fn l6_what_went_through_before_is_told_and_can_be_restored() {
+    let (alpha, beta) = with_files();
+    for index in (0..120).step_by(2) {
+        alpha.user().remove(format!("d0/f{index}"));
+    }
+    settle(&[&alpha, &beta]);
+    assert_eq!((n_files(&beta), alpha.directory()["let_through"].clone()), (N_FILES - 60, json!(0)));
+    // All of it at once: else some of them could go through as well.
+    std::fs::rename(alpha.root().join("d1"), alpha.beside("d1")).expect("it can be moved");
+    holds(&alpha, 100);
+    assert_eq!(alpha.directory()["let_through"], 60);
+    let shown = alpha.ok(["status"]);
+    assert!(shown.contains("60 deletions of the ten minutes before went through"), "{shown}");
+    let said = alpha.ok(["sync", "reject", "docs"]);
+    assert!(said.contains("60 deletions of the ten minutes before went through"), "{said}");
+    settle(&[&alpha, &beta]);
+    assert_eq!(n_files(&alpha), N_FILES - 60);
+    assert_eq!(alpha.directory()["let_through"], 0);
+    alpha.ok(["restore", alpha.root().to_str().expect("UTF-8")]);
+    settle(&[&alpha, &beta]);
+    assert_eq!((n_files(&alpha), n_files(&beta)), (N_FILES, N_FILES));
+}
+
+/// A list that cannot name what a directory holds does not look like an empty one.
+#[test]
+fn lists_of_all_directories_name_those_that_are_not_at_work() {
+    let (mut alpha, _beta) = sharing();
+    alpha.stop();
+    std::fs::rename(alpha.root(), alpha.beside("elsewhere")).expect("a rename");
+    alpha.begin();
+    for list in [&["conflicts"][..], &["sync", "held"]] {
+        let output = alpha.run([list, &["--json"]].concat());
+        let listed: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        assert_eq!((output.status.code(), &listed["not_at_work"][0]["directory"]), (Some(1), &json!("docs")));
+        let said = text(&output.stderr);
+        assert!(said.contains("not at work, and so not in the list: docs: "), "{said}");
+    }
+    std::fs::rename(alpha.beside("elsewhere"), alpha.root()).expect("a rename");
+    eventually(PATIENCE, || {
+        let output = alpha.run(["conflicts"]);
+        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+    });
+}
+
 #[test]
 fn l6_what_is_rejected_comes_back_on_either_side() {
     let (mut alpha, beta) = with_files();

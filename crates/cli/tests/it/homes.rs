@@ -125,6 +125,14 @@ fn c5_a_root_is_worked_in_by_one_server_at_a_time() {
     let path = root.to_str().expect("a root in UTF-8");
     let refusal = stranger.refused(1, ["file", "up", path]);
     assert!(refusal.contains("another server is at work in this directory"), "{refusal}");
+    // A join there is refused, and so a preview of it.
+    crate::world::introduce(&beta, &stranger);
+    std::fs::create_dir(beta.beside("other")).expect("a directory");
+    beta.ok(["file", "up", beta.beside("other").to_str().expect("UTF-8"), "--name", "other"]);
+    for preview in [&[][..], &["--dry-run"]] {
+        let refusal = stranger.refused(1, [&["sync", "up", "beta:other", path], preview].concat());
+        assert!(refusal.contains("another server is at work in this directory"), "{refusal}");
+    }
     alpha.user().write("f", "two", FEBRUARY);
     settle(&[&alpha, &beta]);
     check(&[&alpha, &beta], "f \"two\"");

@@ -54,6 +54,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Files and symlinks whose deletion waits for a word.
     pub held: u64,
+    /// While some are held, how many of the same while went through before.
+    pub let_through: u64,
     /// Kept versions younger than a day that had to go since the start, for want of room.
     pub kept_gone_young: u64,
     /// Paths that differ here and are not sent.
@@ -90,6 +92,7 @@ impl Engine {
             need_bytes: 0,
             conflicts: conflicts.saturating_sub(n_gone_here) + self.local_copies().count() as u64,
             held: self.n_held(),
+            let_through: if self.n_held() > 0 { self.n_let_through() } else { 0 },
             kept_gone_young: self.kept_gone_young,
             local_changes: self.local_changes.keys().cloned().collect(),
             problems: self.problems(),

@@ -20,8 +20,8 @@ mod versions;
 pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenDirectory, ForeseenFile, Preview};
 pub use traffic::Traffic;
 pub use versions::{
-    Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, Resolved, Restored, StandingVersion,
-    Unhad, Unrestored, Untold, Why,
+    Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, NotAtWork, Resolved, Restored,
+    StandingVersion, Unhad, Unrestored, Untold, Why,
 };
 
 /// A time as the documents carry it, such as `2026-03-01T12:00:00Z`; held within the years that RFC 3339 can write.
@@ -206,6 +206,9 @@ pub struct DirectoryStatus {
     /// The first hundred of them.
     #[serde(default)]
     pub held_paths: Vec<HeldPath>,
+    /// While some are held, how many deletions of the same ten minutes went through, as they came before there were too many.
+    #[serde(default)]
+    pub let_through: u64,
     /// Kept versions younger than a day that had to go for want of room since the server's start.
     #[serde(default)]
     pub kept_gone_young: u64,
@@ -261,6 +264,9 @@ pub struct Held {
 pub struct HeldList {
     /// By directory and path.
     pub held: Vec<Held>,
+    /// Where there may be more: all directories were asked for, and nothing can be said of these at present.
+    #[serde(default)]
+    pub not_at_work: Vec<NotAtWork>,
 }
 
 /// `sync approve` or `sync reject`.
@@ -275,6 +281,9 @@ pub struct HoldAnswered {
     pub path: ShownPath,
     /// How many deletions were held.
     pub held: u64,
+    /// How many of the same ten minutes went through, as they came before there were too many.
+    #[serde(default)]
+    pub let_through: u64,
     /// It was the root that was accepted: it had lost its marker.
     pub root_accepted: bool,
 }
@@ -522,6 +531,7 @@ mod tests {
             local_changes: 6,
             held: 1,
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
+            let_through: 2,
             kept_gone_young: 7,
             first_merge: None,
             verifying: None,
@@ -534,7 +544,7 @@ mod tests {
             "name": "docs", "id": "00", "path": "/d\u{fffd}", "path_bytes": "2f64ff", "role": "synced",
             "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
             "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "kept_gone_young": 7, "held": 1,
-            "held_paths": [{ "path": "h", "deleted_here": true }],
+            "held_paths": [{ "path": "h", "deleted_here": true }], "let_through": 2,
             "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null
         });
         assert_eq!(json, expected);

@@ -23,11 +23,11 @@ impl House {
         let row = self.find(target)?;
         if has_lost_marker(&row) {
             self.accept_root(&row)?;
-            return Ok(answered(&row, 0, true));
+            return Ok(HoldAnswered { root_accepted: true, ..answered(&row, (0, 0)) });
         }
-        let held = self.n_held(&row)?;
+        let counts = self.n_held(&row)?;
         self.with_engine(&row.directory, |engine| engine.approve(clock::now()));
-        Ok(answered(&row, held, false))
+        Ok(answered(&row, counts))
     }
 
     /// All that is held.
@@ -44,15 +44,16 @@ impl House {
         });
         let mut held: Vec<Held> = held.collect();
         held.sort_by(|a, b| a.directory.cmp(&b.directory)); // Each directory's are in order.
-        Ok(HeldList { held })
+        let not_at_work = if only.is_some() { Vec::new() } else { self.not_at_work() };
+        Ok(HeldList { held, not_at_work })
     }
 
     /// Brings back what is held.
     pub(super) fn reject(&mut self, target: &Target) -> Result<HoldAnswered, Refusal> {
         let row = self.find(target)?;
-        let held = self.n_held(&row)?;
+        let counts = self.n_held(&row)?;
         self.with_engine(&row.directory, |engine| engine.reject(clock::now()));
-        Ok(answered(&row, held, false))
+        Ok(answered(&row, counts))
     }
 
     /// Sets how much is held, or only says it.
@@ -101,7 +102,8 @@ impl House {
         self.home.set_setting(&limit_key(directory), "")
     }
 
-    fn n_held(&self, row: &Directory) -> Result<u64, Refusal> {
+    /// How many deletions are held, and how many went through before.
+    fn n_held(&self, row: &Directory) -> Result<(u64, u64), Refusal> {
         let Some(resident) = self.rooms.get(&row.directory) else {
             let message = self.dormant.get(&row.directory).map(|dormant| dormant.message.as_str());
             return Err(Refusal::new(format!(
@@ -110,12 +112,13 @@ impl House {
                 message.unwrap_or("its root is not there")
             )));
         };
-        match resident.room.engine().n_held() {
+        let engine = resident.room.engine();
+        match engine.n_held() {
             0 => Err(Refusal::new(format!(
                 "nothing is held in {}; `file-sync status` says if something is",
                 row.name
             ))),
-            held => Ok(held),
+            held => Ok((held, engine.n_let_through())),
         }
     }
 
@@ -166,12 +169,13 @@ fn has_lost_marker(row: &Directory) -> bool {
     matches!(Root::open(&row.path, row.directory), Err(RootError::NoMarker { .. }))
 }
 
-fn answered(row: &Directory, held: u64, root_accepted: bool) -> HoldAnswered {
+fn answered(row: &Directory, (held, let_through): (u64, u64)) -> HoldAnswered {
     HoldAnswered {
         name: row.name.clone(),
         id: row.directory.to_string(),
         path: row.path.as_path().into(),
         held,
-        root_accepted,
+        let_through,
+        root_accepted: false,
     }
 }

@@ -355,7 +355,10 @@ fn could_be_made_usable(path: &Path) -> Result<(), Refusal> {
             let (path, above) = (path.display(), above.display());
             Err(Refusal::new(format!("cannot make {path}: {above} is not a directory")))
         }
-        Some(there) if there == path => check_access(path, Access::READ_OK | MAKING),
+        Some(there) if there == path => {
+            check_access(path, Access::READ_OK | MAKING)?;
+            Root::check_free(path).map_err(|error| Refusal::new(error.to_string()))
+        }
         Some(above) => check_access(above, MAKING),
         None => Ok(()),
     }

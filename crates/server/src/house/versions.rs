@@ -9,7 +9,7 @@ use file_sync_index::Directory;
 use super::House;
 use crate::api::command::{Refusal, Reply, Resolve};
 use crate::api::names::{LocalPath, Target, printable};
-use crate::api::types::{Conflict, ConflictList, Resolved, ShownPath, rfc3339};
+use crate::api::types::{Conflict, ConflictList, NotAtWork, Resolved, ShownPath, rfc3339};
 use crate::input::answer;
 use crate::room::{Editor, Settled};
 
@@ -19,6 +19,7 @@ impl House {
         if let Some(row) = &only {
             self.editor(row)?; // A directory that is not at work knows of none, and must not seem to have none.
         }
+        let not_at_work = if only.is_some() { Vec::new() } else { self.not_at_work() };
         let rooms = self.rooms.values().map(|resident| &resident.room);
         let rooms = rooms.filter(|room| only.as_ref().is_none_or(|row| row.directory == room.id()));
         let mut conflicts: Vec<Conflict> = rooms
@@ -35,7 +36,18 @@ impl House {
             })
             .collect();
         conflicts.sort_by(|a, b| (&a.directory, &a.copy.path).cmp(&(&b.directory, &b.copy.path)));
-        Ok(ConflictList { conflicts })
+        Ok(ConflictList { conflicts, not_at_work })
+    }
+
+    /// The directories of which nothing can be said at present, and why.
+    pub(super) fn not_at_work(&self) -> Vec<NotAtWork> {
+        let dormant = self.dormant.values().map(|dormant| NotAtWork {
+            directory: dormant.row.name.clone(),
+            message: dormant.message.clone(),
+        });
+        let mut dormant: Vec<NotAtWork> = dormant.collect();
+        dormant.sort_by(|one, other| one.directory.cmp(&other.directory));
+        dormant
     }
 
     pub(super) fn name_of_any(&self, device: &file_sync_core::version::DeviceId) -> String {

@@ -105,6 +105,14 @@ impl Measure {
 }
 
 impl Engine {
+    /// How many deletions of the last ten minutes went through: those that came before the limit was reached. Nothing is
+    /// remembered of those before a start, or before the last answer.
+    pub fn n_let_through(&self) -> u64 {
+        let since_ms = self.now.monotonic_ms.saturating_sub(WINDOW_MS);
+        let recent = self.holds.measure.recent.iter().filter(|deleted| deleted.at_ms >= since_ms);
+        recent.map(|deleted| deleted.count).sum()
+    }
+
     /// How many different files there are, and symlinks: a copy adds none, and neither does one half of a rename.
     pub(in crate::engine) fn n_contents(&self) -> u64 {
         self.holders.len() as u64 + self.n_symlinks

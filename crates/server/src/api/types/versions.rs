@@ -27,6 +27,18 @@ pub struct Conflict {
 pub struct ConflictList {
     /// By directory and copy.
     pub conflicts: Vec<Conflict>,
+    /// Where there may be more: all directories were asked for, and nothing can be said of these at present.
+    #[serde(default)]
+    pub not_at_work: Vec<NotAtWork>,
+}
+
+/// A directory that is not at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotAtWork {
+    /// Its name.
+    pub directory: String,
+    /// Why.
+    pub message: String,
 }
 
 /// `resolve`.
