@@ -1,11 +1,14 @@
 //! A restore in the moment after its user's own act, which is not noted yet: what it says is what it has done.
 
+use std::time::Duration;
+
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{ContentHash, Time};
 use file_sync_index::{Act, Batch, DirectoryIndex};
 use serde_json::{Value, json};
 
 use crate::device::{Device, text};
+use crate::strace;
 use crate::world::{
     FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, directory_becomes, disconnected, eventually,
     files_below, holds, join, offer, paired, settle, sharing,
@@ -272,6 +275,30 @@ fn v3_an_older_version_is_not_taken_for_the_last_and_what_is_missing_is_named() 
     alpha.ok(["restore", &d]);
     settle(&[&alpha, &beta]);
     check(&[&alpha, &beta], "d/\nd/own \"alpha's\"\nd/x \"first\"\nf \"first\"\ng \"one\"");
+}
+
+/// Beta has followed, and says so, before its database has what it keeps.
+#[test]
+fn v3_what_is_kept_is_told_by_who_says_that_it_has_followed() {
+    if !strace::is_allowed_or_skips("a database that is slow to be durable") {
+        return;
+    }
+    let (alpha, mut beta) = sharing();
+    beta.stop();
+    let slow = Duration::from_millis(150);
+    beta.begin_under(&strace::delaying(&["fsync", "fdatasync"], slow, &beta.beside("trace")));
+    beta.await_ready();
+    for number in 0..3 {
+        let name = format!("f{number}");
+        alpha.user().write(&name, "bytes", JANUARY);
+        settle(&[&alpha, &beta]);
+        alpha.user().remove(&name);
+        settle(&[&alpha, &beta]);
+        let listed = alpha.json(["history", &path_of(&alpha, &name)]);
+        assert_eq!(listed["versions"].as_array().map(Vec::len), Some(1), "{name}: {listed}");
+        alpha.ok(["restore", &path_of(&alpha, &name)]);
+    }
+    settle(&[&alpha, &beta]);
 }
 
 /// What alpha has deleted only beta can give back, and it is only just taking it away from its own disk.

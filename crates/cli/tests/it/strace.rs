@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -71,6 +72,13 @@ pub fn until(point: &Point, log: &Path) -> Vec<OsString> {
 pub fn failing_at(call: &str, errno: &str, path: &Path, log: &Path) -> Vec<OsString> {
     let inject = format!("inject={call}:error={errno}");
     [words(call, log), vec!["-P".into(), path.into(), "-e".into(), inject.into()]].concat()
+}
+
+/// The words that let a server run while its calls of these names each take so much longer.
+pub fn delaying(calls: &[&str], by: Duration, log: &Path) -> Vec<OsString> {
+    let calls = calls.join(",");
+    let inject = format!("inject={calls}:delay_enter={}", by.as_micros());
+    [words(&calls, log), vec!["-e".into(), inject.into()]].concat()
 }
 
 /// The words that let a server run unharmed and note its calls of these names in `log`.
