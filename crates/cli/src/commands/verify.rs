@@ -14,6 +14,9 @@ use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 
+/// Paths that changed meanwhile; JSON has more.
+const N_CHANGED_SHOWN: usize = 10;
+
 /// What `verify --json` prints.
 #[derive(Serialize)]
 struct Verification {
@@ -85,6 +88,13 @@ fn directory_text(directory: &VerifiedDirectory) -> String {
     if directory.changed > 0 {
         let files = counted(directory.changed, "file", "files");
         text.push_str(&format!("  {files} changed at that moment\n"));
+        for path in directory.changed_paths.iter().take(N_CHANGED_SHOWN) {
+            text.push_str(&format!("    {}\n", shown_path(path)));
+        }
+    }
+    if directory.local > 0 {
+        let changes = counted(directory.local, "change stays", "changes stay");
+        text.push_str(&format!("  {changes} here alone, because of the mode\n"));
     }
     text
 }

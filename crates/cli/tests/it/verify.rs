@@ -3,16 +3,20 @@
 #![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::device::{Device, new_base};
 use crate::trouble::Mount;
 use crate::world::{
-    JANUARY, PATIENCE, check, directory_becomes, eventually, introduce, join, offer, settle, sharing,
+    JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, introduce, is_root_or_skips, join, offer,
+    paired, settle, sharing,
 };
+
+const NOBODY: u32 = 65_534;
 
 /// Writes a byte through a memory map, and, once told to, another one: in a file of a tmpfs only the first leaves a trace in
 /// its stat, so that the second is like a disk that rots.
@@ -147,6 +151,54 @@ fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
     );
     let history = beta.json(["history", beta.root().join("d/f").to_str().expect("UTF-8")]);
     assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "what was damaged is kept: {history}");
+}
+
+/// What a mode keeps here is compared with what was last seen of it, and is no failure.
+#[test]
+fn p2_what_stays_here_alone_is_read_too_and_fails_nothing() {
+    let (alpha, beta) = paired();
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &["--mode", "receive-only"]);
+    for name in ["edited", "gone", "same"] {
+        alpha.user().write(name, "alpha's", JANUARY);
+    }
+    settle(&[&alpha, &beta]);
+    beta.user().write("edited", "beta's own", MARCH);
+    beta.user().write("new", "beta's own too", MARCH);
+    beta.user().remove("gone");
+    directory_becomes(&beta, "local_changes", 3);
+    let said = beta.ok(["verify"]);
+    assert!(said.starts_with("docs: 3 files as recorded, 31 bytes read\n"), "{said}");
+    assert!(said.contains("  3 changes stay here alone, because of the mode\n"), "{said}");
+    assert_eq!(beta.json(["verify"])["directories"][0]["local"], 3);
+}
+
+#[test]
+fn p2_a_file_that_cannot_be_read_is_named_with_the_reason() {
+    if !is_root_or_skips("verify of an unreadable file") {
+        return;
+    }
+    let device = Device::start_as("alpha", Some(NOBODY));
+    std::fs::create_dir(device.root()).expect("a root");
+    device.user().write("hidden", "bytes", JANUARY);
+    let (root, hidden) = (device.root(), device.root().join("hidden"));
+    for path in [&root, &hidden] {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+    }
+    offer(&device, &[]);
+    directory_becomes(&device, "files", 1);
+    chown(&hidden, Some(0), Some(0)).expect("root may take it back");
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    eventually(PATIENCE, || {
+        let errors = device.directory()["errors"].clone();
+        if errors.as_array().is_some_and(|errors| !errors.is_empty()) { Ok(()) } else { Err(errors) }
+    });
+    let output = device.run(["verify", "--timeout", "5s", "--json"]);
+    let verified: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let directory = &verified["directories"][0];
+    assert_eq!((output.status.code(), &directory["changed"]), (Some(1), &json!(0)), "{directory}");
+    assert_eq!(directory["errors"][0]["path"], "hidden");
+    assert!(directory["errors"][0]["message"].as_str().is_some_and(|message| message.contains("denied")));
 }
 
 #[test]

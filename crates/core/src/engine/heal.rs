@@ -5,16 +5,30 @@
 //! the right bytes as soon as a copy here, a kept version or a remote has them; what was damaged is kept.
 
 use super::{Effect, Engine, Now};
+use crate::effect::Trouble;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::Content;
 
 impl Engine {
-    /// All files and symlinks that are recorded, with their records.
+    /// All files and symlinks that are recorded, with their records: where something else is here alone, that.
     pub fn recorded(&self) -> Vec<(SyncPath, Record)> {
-        let records = self.tree.records();
-        let files = records.filter(|(path, record)| record.content.is_bytes() && !self.holds.is_about(path));
+        let records = self.tree.records().filter(|(path, _)| !self.local_changes.contains_key(*path));
+        let local = self.local_changes.iter().filter_map(|(path, local)| Some((path, (*local)?)));
+        let files = records
+            .chain(local)
+            .filter(|(path, record)| record.content.is_bytes() && !self.holds.is_about(path));
         files.map(|(path, record)| (path.clone(), record)).collect()
+    }
+
+    /// How many paths differ here alone: nobody is told, and nothing is to be done about them.
+    pub fn n_local(&self) -> u64 {
+        self.local_changes.len() as u64
+    }
+
+    /// What keeps a path from being looked at, or worked on.
+    pub fn trouble_at(&self, path: &SyncPath) -> Option<&Trouble> {
+        self.troubles.get(path).map(|(trouble, _)| trouble)
     }
 
     /// Has files replaced that were found to be damaged while they had the stat that was recorded.

@@ -334,6 +334,12 @@ pub struct VerifiedDirectory {
     pub damaged: Vec<ShownPath>,
     /// Files that were being changed, so that nothing can be said of them.
     pub changed: u64,
+    /// The first hundred of them.
+    #[serde(default)]
+    pub changed_paths: Vec<ShownPath>,
+    /// Paths that differ here alone, because of a mode: they were compared with what was last seen of them.
+    #[serde(default)]
+    pub local: u64,
     /// Files that could not be read, and why.
     pub errors: Vec<PathMessage>,
 }

@@ -20,6 +20,9 @@ use crate::room::Editor;
 /// How often a file that changes under the reading is tried, before it is left out.
 const N_TRIES: usize = 3;
 
+/// How many paths are named that have changed.
+const N_NAMED: usize = 100;
+
 /// What reading one file again came to.
 enum Finding {
     /// As recorded, and so many bytes.
@@ -133,8 +136,17 @@ fn read_again(
     let recorded = editor.recorded();
     let bytes = recorded.iter().map(|(_, record)| bytes_of(record)).sum();
     progress.are_to_be_read(recorded.len() as u64, bytes);
-    let mut found =
-        VerifiedDirectory { name, path, files: 0, bytes: 0, damaged: vec![], changed: 0, errors: vec![] };
+    let mut found = VerifiedDirectory {
+        name,
+        path,
+        files: 0,
+        bytes: 0,
+        damaged: vec![],
+        changed: 0,
+        changed_paths: vec![],
+        local: editor.n_local(),
+        errors: vec![],
+    };
     let mut damaged = Vec::new();
     if let Err(error) = editor.root.prove() {
         let message = error.to_string();
@@ -159,7 +171,12 @@ fn read_again(
                 found.damaged.push((&path).into());
                 damaged.push((path, record));
             }
-            Finding::Changed => found.changed += 1,
+            Finding::Changed => {
+                found.changed += 1;
+                if found.changed_paths.len() < N_NAMED {
+                    found.changed_paths.push((&path).into());
+                }
+            }
             Finding::Trouble(trouble) => {
                 found.errors.push(PathMessage::new(&path, trouble.message));
             }
@@ -172,13 +189,14 @@ fn read_again(
 fn find_out(editor: &Editor, path: &SyncPath, mut record: Record) -> Finding {
     for _ in 0..N_TRIES {
         let finding = compare(editor, path, &record);
-        match editor.record(path) {
+        match editor.on_disk(path) {
             _ if !matches!(finding, Finding::Changed) => return finding,
             Some(now) if now != record => record = now,
-            _ => return Finding::Changed,
+            _ => break,
         }
     }
-    Finding::Changed
+    // What cannot be read is not noted, however often it is looked at.
+    editor.trouble_at(path).map_or(Finding::Changed, Finding::Trouble)
 }
 
 fn compare(editor: &Editor, path: &SyncPath, record: &Record) -> Finding {

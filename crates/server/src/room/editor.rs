@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
+use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble};
 use file_sync_core::engine::{Deed, Engine, Explanation};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Stat};
@@ -171,6 +171,16 @@ impl Editor {
     /// What is recorded at a path.
     pub(crate) fn record(&self, path: &SyncPath) -> Option<Record> {
         lock(&self.engine).record(path)
+    }
+
+    /// How many paths differ here alone.
+    pub(crate) fn n_local(&self) -> u64 {
+        lock(&self.engine).n_local()
+    }
+
+    /// What keeps a path from being looked at, or worked on.
+    pub(crate) fn trouble_at(&self, path: &SyncPath) -> Option<Trouble> {
+        lock(&self.engine).trouble_at(path).cloned()
     }
 
     /// True if a remote has not followed yet what was done here.
