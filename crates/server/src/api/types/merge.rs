@@ -102,7 +102,7 @@ pub struct FirstMerge {
     pub adopted: u64,
     /// Brought here.
     pub fetched: u64,
-    /// Told to the others, who did not have them.
+    /// Told to the others, who did not have them, or had not found them yet on their own disks.
     pub sent: u64,
     /// Conflict copies shown; where changes go one way, files that differ on both sides.
     pub conflicts: u64,
