@@ -133,6 +133,8 @@ pub enum Verb {
         timeout: Duration,
     },
     /// Say of a path why it is as it is: what disk, index and versions say, and what follows
+    ///
+    /// A file of at most 64 MiB that is said to be as it should is read again: if it has rotted, it is healed as by `verify`.
     Why {
         /// A path in an offered or synced directory
         #[arg(value_name = "PATH")]

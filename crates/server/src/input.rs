@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use file_sync_core::engine::{Event, KeptSweep};
+use file_sync_core::engine::{Damage, Event, KeptSweep};
 use file_sync_core::path::SyncPath;
-use file_sync_core::record::Record;
 use file_sync_core::version::{DeviceId, DirectoryId, Dot, Signature};
 use file_sync_net::{PairError, PairedWith};
 use tokio::sync::mpsc::error::TrySendError;
@@ -79,7 +78,7 @@ pub(crate) enum RoomEvent {
     /// The kept versions were looked at.
     KeptSwept(KeptSweep),
     /// Files were found to be damaged.
-    Damaged(Vec<(SyncPath, Record)>),
+    Damaged(Vec<Damage>),
     /// A commit failed and is tried again; none: it has worked since.
     CommitTrouble(Option<String>),
     /// Something was done to the disk that is not durable, or is not as the engine would take it: the directory goes on

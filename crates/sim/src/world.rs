@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use file_sync_core::engine::{Commit, Config, Effect, Engine, Event, HoldLimit, Incarnation, Mode};
+use file_sync_core::engine::{Commit, Config, Damage, Effect, Engine, Event, HoldLimit, Incarnation, Mode};
 use file_sync_core::message::{Member, Message};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::Record;
-use file_sync_core::version::{DeviceId, DirectoryId, Signature};
+use file_sync_core::version::{ContentHash, DeviceId, DirectoryId, Signature};
 
 use crate::announced::Announced;
 use crate::device::{Device, Durable};
-use crate::disk::Disk;
+use crate::disk::{Body, Disk};
 use crate::link::{Link, pair, side};
 use crate::oracle::Oracle;
 use crate::random::Random;
@@ -338,6 +338,12 @@ impl World {
 
     /// Files of a device are found to be damaged.
     pub fn is_damaged(&mut self, device: usize, damaged: Vec<(SyncPath, Record)>) {
+        let items = &self.devices[device].disk.items;
+        let damaged = damaged.into_iter().filter_map(|(path, record)| match &items.get(&path)?.body {
+            Body::File(bytes) => Some(Damage { found: ContentHash::of(bytes), path, record }),
+            _ => None,
+        });
+        let damaged = damaged.collect();
         self.with_engine(device, |engine, now| engine.heal(now, damaged));
     }
 

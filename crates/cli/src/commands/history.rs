@@ -74,5 +74,6 @@ pub fn keepers(version: &KeptVersion) -> String {
         None => version.here.then(|| "here".to_owned()),
     };
     let remotes = version.remotes.iter().map(|remote| shown(remote));
-    here.into_iter().chain(remotes).collect::<Vec<_>>().join(", ")
+    let rotten = version.damaged.then(|| "rotten".to_owned());
+    here.into_iter().chain(remotes).chain(rotten).collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -104,6 +104,26 @@ fn rot_program(directory: &Path) -> Option<PathBuf> {
     None
 }
 
+/// [`ROT`] at work on a file.
+struct Rotting(Child);
+
+impl Rotting {
+    fn of(program: &Path, file: &Path) -> Rotting {
+        let mut command = Command::new(program);
+        let command = command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let output = child.stdout.take().expect("it was piped");
+        let mut ready = String::new();
+        BufReader::new(output).read_line(&mut ready).expect("it says that it is ready");
+        Rotting(child)
+    }
+
+    fn rots(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().is_ok_and(|status| status.success()), "the file rots");
+    }
+}
+
 #[test]
 fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
     let outside = new_base();
@@ -118,19 +138,10 @@ fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
         alpha.user().write(name, name.repeat(10_000), JANUARY);
     }
     settle(&[&alpha, &beta]);
-    let mut rotting = Command::new(&rot)
-        .arg(beta.root().join("d/f"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut ready = String::new();
-    let output = rotting.stdout.take().expect("it was piped");
-    BufReader::new(output).read_line(&mut ready).expect("it says that it is ready");
+    let rotting = Rotting::of(&rot, &beta.root().join("d/f"));
     settle(&[&alpha, &beta]);
     beta.ok(["verify"]);
-    drop(rotting.stdin.take());
-    assert!(rotting.wait().is_ok_and(|status| status.success()), "the file rots");
+    rotting.rots();
     assert_eq!(std::fs::read(beta.root().join("d/f")).expect("it is there")[0], b'!');
     settle(&[&alpha, &beta]);
     let output = beta.run(["verify", "--json"]);
@@ -149,8 +160,66 @@ fn c6_p2_a_file_that_rots_is_found_not_spread_and_healed() {
         std::fs::read(alpha.root().join("d/f")).expect("it is there"),
         "d/f".repeat(10_000).as_bytes()
     );
-    let history = beta.json(["history", beta.root().join("d/f").to_str().expect("UTF-8")]);
+    let file = beta.root().join("d/f").to_str().expect("UTF-8").to_owned();
+    let history = beta.json(["history", &file]);
     assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "what was damaged is kept: {history}");
+    what_was_damaged_is_truly_told(&beta, &file, &history["versions"][0]);
+}
+
+/// What went is what the file had rotted to, under that name: on record, listed, and to be had by whoever names it alone.
+fn what_was_damaged_is_truly_told(beta: &Device, file: &str, kept: &serde_json::Value) {
+    let right = "d/f".repeat(10_000);
+    let rotten = format!("!{}", &right[1..]);
+    let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    let act = beta.json(["log", file])["acts"][0].clone();
+    assert_eq!([&act["before"], &act["after"]], [&json!(hash(&rotten)), &json!(hash(&right))], "{act}");
+    assert_eq!((&act["what"], &kept["damaged"]), (&json!("healed"), &json!(true)), "{act}, {kept}");
+    let id = kept["id"].as_str().expect("an id");
+    assert!(hash(&rotten).starts_with(id), "{kept}");
+    let refusal = beta.refused(1, ["restore", file]);
+    assert!(refusal.contains("rotted") && refusal.contains(id), "{refusal}");
+    let out = beta.beside("rotten").to_str().expect("UTF-8").to_owned();
+    beta.ok(["restore", file, "--version", id, "--to", &out]);
+    assert_eq!(std::fs::read(&out).expect("it is there"), rotten.as_bytes());
+}
+
+/// Nobody who is connected has the right bytes: `why` finds out by itself, and `status` names the file until they come.
+#[test]
+fn c6_why_reads_the_file_and_status_names_it_until_it_is_healed() {
+    let outside = new_base();
+    let Some(rot) = rot_program(outside.path()) else { return };
+    let base = new_base();
+    let Some(_mount) = Mount::at(base.path().to_owned(), "64m") else { return };
+    let (mut alpha, beta) = (Device::start("alpha"), Device::start_in(base.path(), "beta", None));
+    introduce(&alpha, &beta);
+    offer(&alpha, &[]);
+    join(&beta, &alpha, &[]);
+    alpha.user().write("f", "right", JANUARY);
+    settle(&[&alpha, &beta]);
+    let rotting = Rotting::of(&rot, &beta.root().join("f"));
+    settle(&[&alpha, &beta]);
+    beta.ok(["verify"]);
+    alpha.stop();
+    rotting.rots();
+    let file = beta.root().join("f").to_str().expect("UTF-8").to_owned();
+    let why = beta.json(["why", &file]);
+    let found = blake3::hash(b"!ight").to_hex().to_string();
+    assert_eq!(why["reason"], "damaged", "{why}");
+    assert!(found.starts_with(why["disk"]["content"].as_str().unwrap_or("-")), "{why}");
+    let said = |text: &str| {
+        eventually(PATIENCE, || {
+            let errors = beta.directory()["errors"].clone();
+            let is_said = errors[0]["path"] == "f" && errors[0]["message"].to_string().contains(text);
+            if is_said { Ok(()) } else { Err(format!("{errors}")) }
+        });
+    };
+    said("rotted");
+    said("no connected member has the right ones");
+    let why = beta.json(["why", &file]);
+    assert_eq!(why["reason"], "damaged", "what was found is not read again, or else the same: {why}");
+    alpha.begin();
+    check(&[&alpha, &beta], "f \"right\"");
+    assert_eq!(beta.json(["why", &file])["reason"], "in-step");
 }
 
 /// What a mode keeps here is compared with what was last seen of it, and is no failure.

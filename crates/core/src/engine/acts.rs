@@ -47,6 +47,8 @@ pub enum Deed {
     FellBack,
     /// A version was made anew of what others had deleted, because this device's user wants it.
     Revived,
+    /// They had rotted, and what was recorded took their place; they are kept.
+    Healed,
     /// They were kept, and are gone for good.
     Expired,
     /// They are as somebody had deleted them before, and are treated as such.
@@ -65,6 +67,7 @@ impl Deed {
             Deed::Renamed => "renamed",
             Deed::FellBack => "fell-back",
             Deed::Revived => "revived",
+            Deed::Healed => "healed",
             Deed::Expired => "expired",
             Deed::FoundDeleted => "found-deleted",
         }
@@ -75,6 +78,9 @@ impl Deed {
 pub fn moved_here_why(from: &SyncPath) -> String {
     format!("from {from}, by a user or program here")
 }
+
+/// What the record says ends with where what was displaced was not what it was recorded to be.
+pub const ROTTEN: &str = "its bytes had rotted";
 
 /// What the record says begins with at the old path of what got another name, as a version says; the new path follows.
 pub const RENAMED_TO: &str = "to ";
@@ -108,16 +114,21 @@ impl Engine {
         self.note(path, (before, found.content), Deed::FellBack, why, self.config.device);
     }
 
-    /// Notes what an op has displaced.
-    pub(super) fn note_displaced(&mut self, op: &Op, kept: &Kept) {
+    /// Notes what an op has displaced, and what was recorded there.
+    pub(super) fn note_displaced(&mut self, op: &Op, kept: &Kept, recorded: Content) {
         let (after, deed) = match op {
+            Op::Place { content, .. } if Content::File(*content) == recorded && kept.content != recorded => {
+                (recorded, Deed::Healed)
+            }
             Op::Place { content, .. } => (Content::File(*content), Deed::Replaced),
             Op::PlaceSymlink { target, .. } => (Content::Symlink(ContentHash::of(target)), Deed::Replaced),
             _ => (Content::Absent, Deed::Removed),
         };
         let path = &kept.path;
         let losers = self.tree.project(path).losers;
-        let why = if let Some(loser) = losers.iter().find(|loser| loser.value.content() == kept.content) {
+        let why = if deed == Deed::Healed {
+            "what was recorded is back".to_owned()
+        } else if let Some(loser) = losers.iter().find(|loser| loser.value.content() == recorded) {
             format!("another version has the name; this one is at {}", loser.copy)
         } else if let Some((origin, _)) = self.tree.shown_copy(path) {
             format!("it is a conflict copy of {origin}")
@@ -126,6 +137,7 @@ impl Engine {
         } else {
             "deleted or moved elsewhere, or its conflict is over".to_owned()
         };
+        let why = if kept.content == recorded { why } else { format!("{why}; {ROTTEN}") };
         let by = self.author(path, after);
         self.note(path, (kept.content, after), deed, why, by);
     }

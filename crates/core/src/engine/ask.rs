@@ -6,7 +6,7 @@ use crate::conflict::origins;
 use crate::effect::{Trouble, TroubleKind};
 use crate::path::SyncPath;
 use crate::record::Record;
-use crate::version::{Content, DeviceId, Time, Value};
+use crate::version::{Content, ContentHash, DeviceId, Time, Value};
 
 /// A conflict copy that nobody has edited, moved, deleted or resolved yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +63,8 @@ pub enum Reason {
     LocalChange,
     /// This device takes nothing from others.
     SendOnly,
+    /// Its bytes are not those that are recorded, but these; true: no connected member has the right ones.
+    Damaged(ContentHash, bool),
     /// It is being found out what is there.
     BeingLookedAt,
     /// What a stop left there could not be looked at yet.
@@ -161,6 +163,7 @@ impl Engine {
             (_, _, Some(held)) => Reason::Held(held),
             _ if self.local_changes.contains_key(path) => Reason::LocalChange,
             _ if self.is_found_out_about(path) => Reason::BeingLookedAt,
+            _ if self.is_damaged(path) => Reason::Damaged(self.damaged[path], self.pending().contains(path)),
             _ if self.is_as_shown(&value, record.as_ref()) => Reason::InStep,
             _ if self.config.mode == Mode::SendOnly => Reason::SendOnly,
             _ if self.planner.is_doubtful(path) => Reason::InDoubt,

@@ -8,7 +8,18 @@ use super::{Effect, Engine, Now};
 use crate::effect::Trouble;
 use crate::path::SyncPath;
 use crate::record::Record;
-use crate::version::Content;
+use crate::version::{Content, ContentHash};
+
+/// A file that was found to be damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Which.
+    pub path: SyncPath,
+    /// What is recorded of it.
+    pub record: Record,
+    /// What its bytes are.
+    pub found: ContentHash,
+}
 
 impl Engine {
     /// All files and symlinks that are recorded, with their records: where something else is here alone, that.
@@ -32,14 +43,14 @@ impl Engine {
     }
 
     /// Has files replaced that were found to be damaged while they had the stat that was recorded.
-    pub fn heal(&mut self, now: Now, damaged: Vec<(SyncPath, Record)>) -> Vec<Effect> {
+    pub fn heal(&mut self, now: Now, damaged: Vec<Damage>) -> Vec<Effect> {
         self.now = now;
-        for (path, record) in damaged {
+        for Damage { path, record, found } in damaged {
             let is_meant = self.tree.record(&path) == Some(record);
             let Content::File(content) = record.content else { continue };
             if is_meant {
                 self.holders.is_not_held(&content, &path, &self.tree);
-                self.damaged.insert(path.clone());
+                self.damaged.insert(path.clone(), found);
                 self.planner.reconsider(path);
             }
         }
@@ -48,6 +59,6 @@ impl Engine {
 
     /// True for a file that is to be replaced by its own content.
     pub(super) fn is_damaged(&self, path: &SyncPath) -> bool {
-        self.damaged.contains(path)
+        self.damaged.contains_key(path)
     }
 }

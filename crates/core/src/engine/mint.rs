@@ -179,6 +179,7 @@ impl Engine {
         let rotten =
             self.tree.record(path).filter(|old| self.is_damaged(path) && is_touched_alone(old, &record));
         let rotten = rotten.map(|old| old.content);
+        let found_content = record.content;
         record.content = rotten.unwrap_or(record.content);
         if let (Content::File(content), None) = (record.content, rotten) {
             self.note_chunks(content, chunks);
@@ -239,7 +240,7 @@ impl Engine {
         }
         self.set_record(path, Some(record));
         if rotten.is_some() {
-            self.damaged.insert(path.clone());
+            self.damaged.insert(path.clone(), found_content.hash());
         }
         if fallback == Fallback::Certain {
             self.has_fallen_back(path, before);

@@ -33,13 +33,14 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
-pub use acts::{ActRecord, Deed, RENAMED_FROM, RENAMED_TO, moved_here_why};
+pub use acts::{ActRecord, Deed, RENAMED_FROM, RENAMED_TO, ROTTEN, moved_here_why};
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};
 pub use fetch::{FetchOutcome, FetchRequest};
 pub use first_merge::FirstMerge;
 pub use foresee::{Foreseen, Outcome};
+pub use heal::Damage;
 pub use hold::HoldLimit;
 pub use kept::KeptSweep;
 pub use observe::{Hint, Listing};
@@ -87,8 +88,8 @@ pub struct Engine {
     holds: hold::Holds,
     /// Kept versions younger than a day that had to go since the start.
     kept_gone_young: u64,
-    /// Files whose bytes are not those that are recorded, though their stats are.
-    damaged: BTreeSet<SyncPath>,
+    /// Files whose bytes are not those that are recorded, though their stats are; and what these bytes are.
+    damaged: BTreeMap<SyncPath, ContentHash>,
     /// How many symlinks are recorded.
     n_symlinks: u64,
     /// What the tree comes to, if that was asked since it last changed.
@@ -181,7 +182,7 @@ impl Engine {
             local_changes: BTreeMap::new(),
             holds,
             kept_gone_young: 0,
-            damaged: BTreeSet::new(),
+            damaged: BTreeMap::new(),
             n_symlinks: 0,
             totals: OnceLock::new(),
             holders: HoldersOf::default(),

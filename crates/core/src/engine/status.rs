@@ -212,7 +212,14 @@ impl Engine {
             .to_owned(),
             retry_at_ms: None,
         }));
-        problems.extend(self.pending_for_long().iter().map(|path| Problem {
+        let pending = self.pending_for_long();
+        let damaged = self.damaged.keys().filter(|path| !pending.contains(path));
+        problems.extend(damaged.map(|path| Problem {
+            path: path.as_bytes().to_vec(),
+            message: "its bytes have rotted; it is replaced as soon as the right ones are found".to_owned(),
+            retry_at_ms: None,
+        }));
+        problems.extend(pending.iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),
             message: self.why_pending(path).to_owned(),
             retry_at_ms: None,
@@ -227,6 +234,9 @@ impl Engine {
 
     /// Why bytes do not come that everybody connected lacks.
     fn why_pending(&self, path: &SyncPath) -> &'static str {
+        if self.is_damaged(path) {
+            return "its bytes have rotted, and no connected member has the right ones; they come when one that has them is back";
+        }
         let wanted = self.tree.project(path).value.content();
         if self.fallen_back.get(path).is_some_and(|before| *before == wanted) {
             return "no connected member has its bytes, and the machine stopped before they were on this disk; what is left \

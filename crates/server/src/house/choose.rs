@@ -100,6 +100,10 @@ fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> R
         ));
     }
     match listed.versions.iter().find(is_at) {
+        Some(rotten) if rotten.is_rotten => Refusal::new(format!(
+            "all that is kept of {path} is what it had rotted to; nothing was changed; `--version {}` takes that{beside}",
+            id_of(rotten)
+        )),
         Some(told) => Refusal::new(format!(
             "{id} was at {at} by the word of remotes alone; nothing was changed; `file-sync restore {at} --version {id}` takes it{beside}",
             id = id_of(told),
@@ -188,6 +192,10 @@ fn one(
             "{path}: {was}, {}, replaced or deleted {at}, is not to be had; nothing was changed{other}{beside}",
             short(content)
         ))),
+        Some((Gone::Rotten(content), at)) => Err(Refusal::new(format!(
+            "{path}: {was}, until {at}, had rotted to {}; nothing was changed{other}{beside}",
+            short(content)
+        ))),
         Some((Gone::Had(version), _)) => match since.filter(|since| is_later(version, *since)) {
             Some(_) => Err(Refusal::new(format!(
                 "{path}: nothing is known of it at that time: what was replaced first since then was written {}; `--version {}` takes that{beside}",
@@ -209,7 +217,9 @@ fn below(
     let mut chosen = Chosen::default();
     for below in listed.goings.keys().filter(|below| is_below(path, below)) {
         match meant(below, listed, since, is_there).map(|going| &going.what) {
-            Some(Gone::Missing(content)) => chosen.missing.push((below.clone(), *content)),
+            Some(Gone::Missing(content) | Gone::Rotten(content)) => {
+                chosen.missing.push((below.clone(), *content))
+            }
             Some(Gone::Had(version)) if since.is_some_and(|since| is_later(version, since)) => {
                 chosen.later.push(below.clone());
             }
@@ -223,7 +233,7 @@ fn below(
 
 /// The paths below a directory of which all that is known is by the word of remotes.
 fn only_told(path: &SyncPath, listed: &Listed) -> Vec<SyncPath> {
-    let below = listed.versions.iter().map(|version| &version.path);
+    let below = listed.versions.iter().filter(|version| !version.is_rotten).map(|version| &version.path);
     let told = below.filter(|below| is_below(path, below) && !listed.goings.contains_key(below));
     told.collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }

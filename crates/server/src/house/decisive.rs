@@ -127,6 +127,10 @@ impl<'a> Deciding<'a> {
         if act.what == Deed::Expired.word() {
             return;
         }
+        if act.what == Deed::Healed.word() {
+            self.acts.insert(place, act); // It says of what is kept that nobody wrote it.
+            return;
+        }
         let is_renamed = act.what == Deed::Renamed.word() && act.before.is_none() && act.after.is_none();
         let is_rename = is_renamed || self.both.contains(&act.path);
         self.directories.extend(act.path.ancestors().filter(|above| self.path.is_ancestor_of(above)));
@@ -185,6 +189,7 @@ impl<'a> Deciding<'a> {
 #[cfg(test)]
 mod tests {
     use file_sync_core::effect::Kept;
+    use file_sync_core::engine::ROTTEN;
     use file_sync_core::version::{Content, DeviceId};
     use file_sync_wire::kept::KeptVersion;
 
@@ -239,7 +244,15 @@ mod tests {
             let after = (random.below(2) == 0).then(|| ContentHash::of(b"after"));
             let what = random.of(&["changed", "deleted", "replaced", "renamed", "expired"]).to_owned();
             let mut act = Act { path: path(at), what, after, ..act(before, now) };
-            match random.below(6) {
+            match random.below(7) {
+                6 => {
+                    // It went since its file had rotted.
+                    act.why = format!("by a later version; {ROTTEN}");
+                    if random.below(2) == 0 {
+                        act.what = Deed::Healed.word().to_owned();
+                    }
+                    self.kept.push(Kept { path: path(at), ..kept(before, now) });
+                }
                 0 => {
                     let why = random.of(&["to d", "to q", "from q", "from d"]).to_owned();
                     let (what, at) = ("renamed".to_owned(), random.of(&["d", "d/e"]));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use file_sync_core::effect::Kept;
+use file_sync_core::engine::ROTTEN;
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
@@ -36,6 +37,8 @@ pub(super) struct Version {
     pub(super) keepers: BTreeMap<DeviceId, u64>,
     /// When this device noted that; none: it does not know.
     pub(super) noted: Option<Time>,
+    /// It is what a file had rotted to, and no user's.
+    pub(super) is_rotten: bool,
 }
 
 impl Version {
@@ -83,7 +86,7 @@ impl Listed {
         let present = self.present.as_ref().filter(|content| content.is_bytes()).map(Content::hash);
         let is_there_again = |going: &&Going| match going.what {
             Gone::Missing(content) | Gone::Past(content) => present == Some(content),
-            Gone::Had(_) | Gone::Moved { .. } => false,
+            Gone::Had(_) | Gone::Moved { .. } | Gone::Rotten(_) => false,
         };
         self.goings.get(path)?.iter().find(|going| !is_there_again(going))
     }
@@ -131,20 +134,8 @@ fn gather(
     told: Vec<OfRemote>,
 ) -> Vec<Version> {
     let mut noted = Noted::new(acts);
-    let mut versions: Vec<Version> = kept
-        .into_iter()
-        .map(|kept| Version {
-            noted: noted.when(None, &kept.path, kept.content.hash(), kept.at),
-            here: is_there(&kept).then(|| Bytes::Kept(kept.name.clone())),
-            path: kept.path,
-            content: kept.content,
-            length: kept.stat.size,
-            mode: kept.stat.mode & 0o777,
-            mtime: kept.stat.mtime,
-            at: kept.at,
-            keepers: BTreeMap::new(),
-        })
-        .collect();
+    let kept = kept.into_iter();
+    let mut versions: Vec<Version> = kept.map(|kept| of_kept(kept, &mut noted, is_there)).collect();
     let mut same = Same::default();
     for (index, version) in versions.iter().enumerate() {
         let group = same.group(version);
@@ -190,6 +181,22 @@ impl Same {
     }
 }
 
+fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept) -> bool) -> Version {
+    let when = noted.when(None, &kept.path, kept.content.hash(), kept.at);
+    Version {
+        noted: when,
+        is_rotten: noted.is_of_rotten(&kept.path, kept.content.hash(), when),
+        here: is_there(&kept).then(|| Bytes::Kept(kept.name.clone())),
+        path: kept.path,
+        content: kept.content,
+        length: kept.stat.size,
+        mode: kept.stat.mode & 0o777,
+        mtime: kept.stat.mtime,
+        at: kept.at,
+        keepers: BTreeMap::new(),
+    }
+}
+
 fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Option<Version> {
     let KeptVersion { place, value } = told;
     let (content, at) = (value.content(), place.at);
@@ -201,7 +208,8 @@ fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Opti
         }
         Value::Absent { .. } | Value::Directory { .. } => return None,
     };
-    let noted = noted.when(Some(device), &place.path, content.hash(), at);
+    let when = noted.when(Some(device), &place.path, content.hash(), at);
+    let is_rotten = noted.is_of_rotten(&place.path, content.hash(), when);
     let keepers = BTreeMap::from([(device, length)]);
     Some(Version {
         path: place.path,
@@ -209,10 +217,11 @@ fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Opti
         length,
         mode,
         mtime,
-        at: noted.unwrap_or(at),
+        at: when.unwrap_or(at),
         here,
         keepers,
-        noted,
+        noted: when,
+        is_rotten,
     })
 }
 
@@ -225,6 +234,8 @@ struct Noted<'a> {
     times: BTreeMap<(&'a SyncPath, ContentHash), BTreeSet<Time>>,
     /// Which of these was the last that something of this keeper was taken for; none: of this device.
     taken: BTreeMap<(Option<DeviceId>, SyncPath, ContentHash), Time>,
+    /// Which of these was of what a file had rotted to.
+    rotten: BTreeSet<(&'a SyncPath, ContentHash, Time)>,
 }
 
 impl<'a> Noted<'a> {
@@ -235,7 +246,13 @@ impl<'a> Noted<'a> {
                 times.entry((&act.path, before)).or_default().insert(act.at);
             }
         }
-        Noted { times, taken: BTreeMap::new() }
+        let rotten = acts.iter().filter(|act| is_of_rotten(act));
+        let rotten = rotten.filter_map(|act| Some((&act.path, act.before?, act.at))).collect();
+        Noted { times, taken: BTreeMap::new(), rotten }
+    }
+
+    fn is_of_rotten(&self, path: &SyncPath, content: ContentHash, when: Option<Time>) -> bool {
+        when.is_some_and(|when| self.rotten.contains(&(path, content, when)))
     }
 
     /// When that was replaced here which a keeper kept at this time, by its clock. To be asked of its newest first.
@@ -272,6 +289,11 @@ impl<'a> Noted<'a> {
     }
 }
 
+/// True of an act by which what a file had rotted to went.
+pub(super) fn is_of_rotten(act: &Act) -> bool {
+    act.why.ends_with(ROTTEN)
+}
+
 fn apart(later: Time, earlier: Time) -> i128 {
     let nanoseconds = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
     nanoseconds(later) - nanoseconds(earlier)
@@ -293,6 +315,7 @@ pub(super) fn shown(version: &Version, others: &[Other]) -> types::KeptVersion {
         replaced: rfc3339(version.at),
         here: !matches!(version.here, None | Some(Bytes::Target(_))),
         at,
+        damaged: version.is_rotten,
         remotes: others.iter().filter(is_keeper).map(|other| other.name.clone()).collect(),
     }
 }

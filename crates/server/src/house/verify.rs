@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use file_sync_core::effect::Trouble;
+use file_sync_core::engine::Damage;
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record};
 use file_sync_core::version::{Content, ContentHash};
@@ -24,11 +25,11 @@ const N_TRIES: usize = 3;
 const N_NAMED: usize = 100;
 
 /// What reading one file again came to.
-enum Finding {
+pub(super) enum Finding {
     /// As recorded, and so many bytes.
     Same(u64),
-    /// Its stat is as recorded, and its bytes are not.
-    Damaged,
+    /// Its stat is as recorded, and its bytes are not: they are these.
+    Damaged(ContentHash),
     /// It has changed, or gone, since it was recorded.
     Changed,
     Trouble(Trouble),
@@ -132,7 +133,7 @@ fn read_again(
     progress: &Progress,
     name: String,
     path: crate::api::types::ShownPath,
-) -> (VerifiedDirectory, Vec<(SyncPath, Record)>) {
+) -> (VerifiedDirectory, Vec<Damage>) {
     let recorded = editor.recorded();
     let bytes = recorded.iter().map(|(_, record)| bytes_of(record)).sum();
     progress.are_to_be_read(recorded.len() as u64, bytes);
@@ -166,10 +167,10 @@ fn read_again(
                 found.files += 1;
                 found.bytes += bytes;
             }
-            Finding::Damaged => {
+            Finding::Damaged(bytes) => {
                 tracing::warn!(%path, "its bytes are not those that were recorded, and nothing says that it was changed");
                 found.damaged.push((&path).into());
-                damaged.push((path, record));
+                damaged.push(Damage { path, record, found: bytes });
             }
             Finding::Changed => {
                 found.changed += 1;
@@ -186,7 +187,7 @@ fn read_again(
 }
 
 /// A file that is being changed is compared with its record of then.
-fn find_out(editor: &Editor, path: &SyncPath, mut record: Record) -> Finding {
+pub(super) fn find_out(editor: &Editor, path: &SyncPath, mut record: Record) -> Finding {
     for _ in 0..N_TRIES {
         let finding = compare(editor, path, &record);
         match editor.on_disk(path) {
@@ -212,7 +213,7 @@ fn compare(editor: &Editor, path: &SyncPath, record: &Record) -> Finding {
         (Kind::File, Content::File(content)) => match editor.root.reread(path, &editor.cancel) {
             Ok((stat, _)) if stat != seen.stat => Finding::Changed,
             Ok((stat, found)) if found == content => Finding::Same(stat.size),
-            Ok(_) => Finding::Damaged,
+            Ok((_, found)) => Finding::Damaged(found),
             Err(trouble) => Finding::Trouble(trouble),
         },
         _ => Finding::Changed,

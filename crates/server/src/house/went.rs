@@ -10,7 +10,7 @@ use file_sync_core::retention::KEEP;
 use file_sync_core::version::{Content, ContentHash, Time};
 use file_sync_index::Act;
 
-use super::history::Version;
+use super::history::{Version, is_of_rotten};
 use crate::room::Bytes;
 
 /// One time that something went from a path.
@@ -40,6 +40,8 @@ pub(super) enum Gone {
     Missing(ContentHash),
     /// Nor is it to be expected: it went longer ago than anything is kept.
     Past(ContentHash),
+    /// Nobody wrote it: a file had rotted to it.
+    Rotten(ContentHash),
     /// It got another name, with all below it if it was a directory.
     Moved { to: Option<SyncPath> },
 }
@@ -67,7 +69,7 @@ pub(super) fn goings(asked: &Asked<'_>, acts: &[Act], versions: &mut Vec<Version
         listing.know(index);
     }
     let (mut goings, mut came_back) = (Goings::new(), BTreeSet::new());
-    for (index, act) in acts.iter().enumerate().filter(|(_, act)| act.what != Deed::Expired.word()) {
+    for (index, act) in acts.iter().enumerate().filter(|(_, act)| says_what_went(act)) {
         let what = match act.before {
             Some(content) if *asked.path == act.path || asked.path.is_ancestor_of(&act.path) => {
                 listing.what(act, content)
@@ -92,6 +94,11 @@ pub(super) fn goings(asked: &Asked<'_>, acts: &[Act], versions: &mut Vec<Version
     listing.versions.retain(Version::is_had);
     add_unnoted(listing.versions, &mut goings);
     goings
+}
+
+/// True of what took a user's bytes from their place: those that have rotted were none, and are back.
+fn says_what_went(act: &Act) -> bool {
+    ![Deed::Expired, Deed::Healed].iter().any(|deed| act.what == deed.word())
 }
 
 /// What is kept here and in no act, as after the record of acts was lost: it went when it was kept.
@@ -142,6 +149,9 @@ impl Listing<'_> {
         if !is_own && (act.what == Deed::Renamed.word() || is_moved()) {
             return Gone::Moved { to: None };
         }
+        if is_of_rotten(act) {
+            return Gone::Rotten(content);
+        }
         let key = (act.path.clone(), content);
         let known = self.known.get(&key);
         let best = known.and_then(|known| known.best);
@@ -188,6 +198,7 @@ impl Listing<'_> {
                 here: Some(bytes),
                 keepers: BTreeMap::new(),
                 noted: None,
+                is_rotten: false,
             }),
             (None, None) => None,
         }

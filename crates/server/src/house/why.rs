@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use file_sync_core::engine::{Explanation, Reason, Standing};
+use file_sync_core::engine::{Damage, Explanation, Reason, Standing};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Seen};
 use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 
 use super::House;
+use super::verify::{Finding, find_out};
 use crate::api::command::Reply;
 use crate::api::names::{LocalPath, printable};
 use crate::api::types::{Item, ShownPath, StandingVersion, Why, rfc3339};
+use crate::input::{Input, RoomEvent};
+use crate::room::Editor;
+
+/// The longest file, in bytes, that is read again by whoever asks why it is as it is: a second's worth.
+const READ_BYTES_MAX: u64 = 64 << 20;
 
 impl House {
     /// Every paired device's name here, and this one's own.
@@ -24,6 +30,9 @@ impl House {
 
     pub(super) fn why(&self, path: &LocalPath, reply: Reply<Why>) {
         let names = self.names();
+        let inputs = self.context.inputs.clone();
+        let lives: BTreeMap<_, _> =
+            self.rooms.iter().map(|(directory, resident)| (*directory, resident.room.life)).collect();
         self.edit(path, reply, move |editor, row, path| {
             // What is below the root that was opened tells nothing of what is at the path now.
             let lost = editor.root.prove().err();
@@ -32,6 +41,16 @@ impl House {
                 editor.explain(&path);
             let reason = lost.map_or(reason, |error| Reason::RootLost(error.to_string()));
             let disk = if matches!(reason, Reason::RootLost(_)) { None } else { editor.root.look(&path).ok() };
+            let (damage, reason) = damaged(&editor, &path, record.as_ref(), disk.as_ref(), reason);
+            let found = match reason {
+                Reason::Damaged(found, _) => Some(found),
+                _ => None,
+            };
+            if let (Some(damage), Some(life)) = (damage, lives.get(&row.directory)) {
+                let (directory, life, event) = (row.directory, *life, RoomEvent::Damaged(vec![damage]));
+                // Nobody listens only when the server is at its end.
+                let _ = inputs.blocking_send(Input::Room { directory, life, event });
+            }
             let is_gone = disk == Some(None);
             let name = |device: &DeviceId| names.get(device).cloned().unwrap_or_else(|| device.short());
             let is_any = !versions.is_empty();
@@ -65,7 +84,7 @@ impl House {
             Ok(Why {
                 directory: row.name,
                 path: (&path).into(),
-                disk: disk.map(|seen| of_seen(seen.as_ref(), record.as_ref())),
+                disk: disk.map(|seen| of_seen(seen.as_ref(), record.as_ref(), found.as_ref())),
                 index: of_record(record.as_ref()),
                 wanted: of_value(&value),
                 versions: standing.collect(),
@@ -79,6 +98,31 @@ impl House {
                 kept,
             })
         });
+    }
+}
+
+/// Reads a file again that is as it is recorded, as far as its stat tells: if it is not, that is why it is as it is, and what is to be healed.
+fn damaged(
+    editor: &Editor,
+    path: &SyncPath,
+    record: Option<&Record>,
+    disk: Option<&Option<Seen>>,
+    reason: Reason,
+) -> (Option<Damage>, Reason) {
+    let is_as_recorded = |record: &&Record| {
+        matches!(disk, Some(Some(seen)) if record.matches(seen)) && record.stat.size <= READ_BYTES_MAX
+    };
+    match (reason, record.filter(is_as_recorded)) {
+        (reason @ (Reason::InStep | Reason::BeingLookedAt), Some(record)) => {
+            match find_out(editor, path, *record) {
+                Finding::Damaged(found) => {
+                    let damage = Damage { path: path.clone(), record: *record, found };
+                    (Some(damage), Reason::Damaged(found, false))
+                }
+                _ => (None, reason),
+            }
+        }
+        (reason, _) => (None, reason),
     }
 }
 
@@ -140,6 +184,14 @@ fn said(reason: &Reason, path: &SyncPath) -> (&'static str, String) {
         Reason::SendOnly => {
             ("send-only", "others have changed it, and this device takes nothing from others")
         }
+        Reason::Damaged(_, is_pending) => (
+            "damaged",
+            if *is_pending {
+                "its bytes have rotted: nobody changed it, and they are not those that were recorded; no connected member has the right ones, which come when one that has them is back"
+            } else {
+                "its bytes have rotted: nobody changed it, and they are not those that were recorded; it is replaced as soon as the right ones are found"
+            },
+        ),
         Reason::BeingLookedAt => ("looking", "something has changed there and is being looked at"),
         Reason::InDoubt => (
             "in-doubt",
@@ -196,8 +248,8 @@ fn of_record(record: Option<&Record>) -> Item {
     }
 }
 
-/// Of a file the content is known where the record still fits.
-fn of_seen(seen: Option<&Seen>, record: Option<&Record>) -> Item {
+/// Of a file the content is known where the record still fits; unless these other bytes were found.
+fn of_seen(seen: Option<&Seen>, record: Option<&Record>, found: Option<&ContentHash>) -> Item {
     let Some(seen) = seen else { return item("nothing") };
     match &seen.kind {
         Kind::Directory => Item { mode: octal(seen.stat.mode), ..item("directory") },
@@ -206,7 +258,7 @@ fn of_seen(seen: Option<&Seen>, record: Option<&Record>) -> Item {
         Kind::Unsupported => item("neither file, directory nor symlink"),
         Kind::File => {
             let known = record.filter(|record| record.matches(seen)).map(|record| record.content.hash());
-            file(known.as_ref(), seen.stat.size, seen.stat.mode, seen.stat.mtime)
+            file(found.or(known.as_ref()), seen.stat.size, seen.stat.mode, seen.stat.mtime)
         }
     }
 }

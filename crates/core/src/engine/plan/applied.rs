@@ -36,6 +36,7 @@ impl Engine {
 
     fn op_is_done(&mut self, op: &Op, stat: Option<Stat>, kept: Option<Kept>) {
         self.note_merging(op);
+        let rotten = self.damaged.get(op.path()).copied();
         let record = |content| stat.map(|stat| Record { content, stat });
         match op {
             Op::MakeDirectory { path, mtime, .. } => {
@@ -72,7 +73,7 @@ impl Engine {
             }
         }
         if let Some(kept) = kept {
-            self.note_kept(op, kept);
+            self.note_kept(op, kept, rotten);
         }
         self.note_what_cannot_be_stored(op);
     }
@@ -192,8 +193,11 @@ impl Engine {
         }
     }
 
-    fn note_kept(&mut self, op: &Op, kept: Kept) {
-        self.note_displaced(op, &kept);
+    /// `rotten`: what was in fact at the path, where that was not what is recorded.
+    fn note_kept(&mut self, op: &Op, mut kept: Kept, rotten: Option<ContentHash>) {
+        let recorded = kept.content;
+        kept.content = rotten.map_or(recorded, Content::File);
+        self.note_displaced(op, &kept, recorded);
         self.holds_kept(&kept);
         self.commits.note_kept(kept);
     }

@@ -85,6 +85,9 @@ pub struct KeptVersion {
     /// The connected remotes that keep it, by this device's names for them.
     #[serde(default)]
     pub remotes: Vec<String>,
+    /// True of what a file had rotted to: nobody wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// Before remotes were asked, all was here.
