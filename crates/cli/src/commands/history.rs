@@ -64,7 +64,9 @@ fn text(history: &History) -> String {
 fn row(version: &KeptVersion) -> [String; 6] {
     let bytes = if version.symlink { "symlink".to_owned() } else { size(version.bytes) };
     let (replaced, modified) = (version.replaced.clone(), version.modified.clone());
-    [version.id.clone(), replaced, modified, bytes, keepers(version), shown_path(&version.path)]
+    let copy = version.copy.as_ref().map(|copy| format!(" (as {})", shown_path(copy))).unwrap_or_default();
+    let path = format!("{}{copy}", shown_path(&version.path));
+    [version.id.clone(), replaced, modified, bytes, keepers(version), path]
 }
 
 /// Where its bytes are.

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use crate::device::Device;
-use crate::world::{FEBRUARY, JANUARY, MARCH, check, copy_name, directory_becomes, settle, sharing};
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, check, copy_name, directory_becomes, disconnected, settle, sharing,
+};
 
 fn path_of(device: &Device, name: &str) -> String {
     device.root().join(name).to_str().expect("UTF-8").to_owned()
@@ -66,6 +68,30 @@ fn l4_either_side_of_a_conflict_or_both_can_stay() {
     let own = format!("f.of-{}.txt", alpha.short_id());
     check(&[&alpha, &beta], &format!("f.txt \"one\\nby beta\\n\"\n{own} \"one\\nby alpha\\n\""));
     assert_eq!(beta.directory()["conflicts"], 0);
+}
+
+/// The side that a resolve took away is a version of the path, to whoever names it, with nobody else there.
+#[test]
+fn l3_l4_the_side_that_was_resolved_away_is_found_under_its_path() {
+    let (mut alpha, beta, copy) = in_conflict();
+    let file = path_of(&beta, "f.txt");
+    beta.ok(["resolve", &file, "--keep", "this"]);
+    check(&[&alpha, &beta], "f.txt \"one\\nby beta\\n\"");
+    alpha.stop();
+    disconnected(&beta);
+    let listed = beta.json(["history", &file])["versions"].as_array().cloned().unwrap_or_default();
+    let of_copy = listed.iter().find(|version| version["copy"]["path"] == json!(copy));
+    let of_copy = of_copy.unwrap_or_else(|| panic!("{listed:?}"));
+    assert_eq!((&of_copy["path"], &of_copy["here"]), (&json!("f.txt"), &json!(true)));
+    let id = of_copy["id"].as_str().expect("an id").to_owned();
+    assert!(beta.ok(["history", &file]).contains(&format!("f.txt (as {copy})")));
+    // It was not there last: nobody gets it who does not name it.
+    let refusal = beta.refused(1, ["restore", &file]);
+    assert!(!refusal.contains("no version"), "{refusal}");
+    beta.ok(["restore", &file, "--version", &id]);
+    assert_eq!(beta.user().read("f.txt"), b"one\nby alpha\n");
+    alpha.begin();
+    check(&[&alpha, &beta], "f.txt \"one\\nby alpha\\n\"");
 }
 
 #[test]

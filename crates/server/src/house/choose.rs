@@ -104,6 +104,9 @@ fn nothing(path: &SyncPath, chosen: &Chosen, listed: &Listed, beside: &str) -> R
             "all that is kept of {path} is what it had rotted to; nothing was changed; `--version {}` takes that{beside}",
             id_of(rotten)
         )),
+        Some(Version { copy: Some(copy), .. }) => Refusal::new(format!(
+            "what is kept of {path} was never at that name, but at {copy}, as a conflict copy; nothing was changed; `file-sync history` lists such, and `--version` takes one{beside}"
+        )),
         Some(told) => Refusal::new(format!(
             "{id} was at {at} by the word of remotes alone; nothing was changed; `file-sync restore {at} --version {id}` takes it{beside}",
             id = id_of(told),

@@ -11,11 +11,12 @@ use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
 use file_sync_wire::kept::KeptVersion;
 
+use super::aside::add_copies;
 use super::decisive::{self, Asking};
 use super::elsewhere::{OfRemote, Other};
 use super::went::{Asked, Going, Goings, Gone, goings};
 use crate::api::command::Refusal;
-use crate::api::types::{self, rfc3339};
+use crate::api::types::{self, ShownPath, rfc3339};
 use crate::room::{Bytes, Editor};
 
 /// What a device's clock may be ahead of this one's, in seconds, before what it kept counts as kept earlier than it was.
@@ -39,6 +40,8 @@ pub(super) struct Version {
     pub(super) noted: Option<Time>,
     /// It is what a file had rotted to, and no user's.
     pub(super) is_rotten: bool,
+    /// It was shown under this name, as a conflict copy of the path.
+    pub(super) copy: Option<SyncPath>,
 }
 
 impl Version {
@@ -105,7 +108,10 @@ pub(super) fn list(
     asking: Asking,
 ) -> Result<Listed, Refusal> {
     editor.await_noted();
-    let kept = editor.versions(path)?;
+    let (kept, copies): (Vec<Kept>, Vec<Kept>) = editor
+        .versions(path)?
+        .into_iter()
+        .partition(|kept| kept.path == *path || path.is_ancestor_of(&kept.path));
     let (acts, is_cut) = decisive::acts(editor, path, asking, || {
         let kept = kept.iter().map(|kept| (kept.path.clone(), kept.content.hash()));
         let told = told.iter().map(|(_, told)| (told.place.path.clone(), told.value.content().hash()));
@@ -118,6 +124,7 @@ pub(super) fn list(
     let moves = editor.moves(&times)?;
     let holder = |content: &ContentHash, path: &SyncPath| editor.holder(content, path);
     let goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
+    add_copies(path, copies, &is_there, &mut versions);
     sort(&mut versions);
     let present = editor.on_disk(path).map(|record| record.content);
     Ok(Listed { versions, goings, present, is_cut })
@@ -181,7 +188,7 @@ impl Same {
     }
 }
 
-fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept) -> bool) -> Version {
+pub(super) fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept) -> bool) -> Version {
     let when = noted.when(None, &kept.path, kept.content.hash(), kept.at);
     Version {
         noted: when,
@@ -194,6 +201,7 @@ fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept) -> bool) 
         mtime: kept.stat.mtime,
         at: kept.at,
         keepers: BTreeMap::new(),
+        copy: None,
     }
 }
 
@@ -222,6 +230,7 @@ fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Opti
         keepers,
         noted: when,
         is_rotten,
+        copy: None,
     })
 }
 
@@ -230,7 +239,7 @@ fn sort(versions: &mut [Version]) {
 }
 
 /// When contents were replaced at paths, as this device has noted.
-struct Noted<'a> {
+pub(super) struct Noted<'a> {
     times: BTreeMap<(&'a SyncPath, ContentHash), BTreeSet<Time>>,
     /// Which of these was the last that something of this keeper was taken for; none: of this device.
     taken: BTreeMap<(Option<DeviceId>, SyncPath, ContentHash), Time>,
@@ -239,7 +248,7 @@ struct Noted<'a> {
 }
 
 impl<'a> Noted<'a> {
-    fn new(acts: &'a [Act]) -> Noted<'a> {
+    pub(super) fn new(acts: &'a [Act]) -> Noted<'a> {
         let mut times: BTreeMap<(&SyncPath, ContentHash), BTreeSet<Time>> = BTreeMap::new();
         for act in acts.iter().filter(|act| act.what != "expired") {
             if let Some(before) = act.before {
@@ -316,6 +325,7 @@ pub(super) fn shown(version: &Version, others: &[Other]) -> types::KeptVersion {
         here: !matches!(version.here, None | Some(Bytes::Target(_))),
         at,
         damaged: version.is_rotten,
+        copy: version.copy.as_ref().map(ShownPath::from),
         remotes: others.iter().filter(is_keeper).map(|other| other.name.clone()).collect(),
     }
 }

@@ -3,6 +3,7 @@
 //! Commands come from the api, events from the network, reports from the directories' workers, and time passes. Each is
 //! dealt with at once, without waiting for anything; what takes time is handed to a worker or a task that reports back.
 
+mod aside;
 mod choose;
 mod decisive;
 mod elsewhere;

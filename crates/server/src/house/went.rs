@@ -199,6 +199,7 @@ impl Listing<'_> {
                 keepers: BTreeMap::new(),
                 noted: None,
                 is_rotten: false,
+                copy: None,
             }),
             (None, None) => None,
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use file_sync_core::conflict::origins;
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble};
 use file_sync_core::engine::{Deed, Engine, Explanation};
 use file_sync_core::path::SyncPath;
@@ -84,14 +85,15 @@ pub(crate) enum Bytes {
 }
 
 impl Editor {
-    /// The kept versions of a path, or of all below a directory, the newest first.
+    /// The kept versions of a path, of what was shown as its conflict copies, or of all below a directory, the newest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub(crate) fn versions(&self, path: &SyncPath) -> Result<Vec<Kept>, Refusal> {
         let kept = self.reader.lock().unwrap_or_else(PoisonError::into_inner).kept();
         let mut kept = kept.map_err(|error| Refusal::new(error.to_string()))?;
-        kept.retain(|kept| kept.path == *path || path.is_ancestor_of(&kept.path));
+        let is_at = |place: &SyncPath| place == path || path.is_ancestor_of(place);
+        kept.retain(|kept| is_at(&kept.path) || origins(&kept.path).contains(path));
         kept.sort_by(|one, other| (other.at, &other.name).cmp(&(one.at, &one.name)));
         Ok(kept)
     }
