@@ -63,7 +63,8 @@ fn text(history: &History) -> String {
 /// A version in columns.
 fn row(version: &KeptVersion) -> [String; 6] {
     let bytes = if version.symlink { "symlink".to_owned() } else { size(version.bytes) };
-    let (replaced, modified) = (version.replaced.clone(), version.modified.clone());
+    let replaced = if version.standing { "here alone".to_owned() } else { version.replaced.clone() };
+    let modified = version.modified.clone();
     let copy = version.copy.as_ref().map(|copy| format!(" (as {})", shown_path(copy))).unwrap_or_default();
     let path = format!("{}{copy}", shown_path(&version.path));
     [version.id.clone(), replaced, modified, bytes, keepers(version), path]

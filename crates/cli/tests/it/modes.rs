@@ -7,7 +7,9 @@
 use serde_json::json;
 
 use crate::device::Device;
-use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, holds};
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, disconnected, eventually, holds,
+};
 use crate::world::{introduce, join, mentions, offer, paired, settle, trio};
 
 fn sharing_in_mode(mode: &str) -> (Device, Device) {
@@ -53,6 +55,49 @@ fn modes_receive_only_gives_the_name_to_a_remote_version_and_keeps_the_bytes() {
     let copies: Vec<_> = crate::tree::text_of(&beta.root());
     assert!(copies.iter().any(|line| line.ends_with("\"local edit\"")), "the local bytes stay: {copies:?}");
     holds(&alpha.root(), "f \"edited by alpha\"\ng \"before\"");
+}
+
+/// What stands is to be had again where only this device's user replaced or deleted it, from a member that has it.
+#[test]
+fn l3_modes_receive_only_undoes_its_own_edits_and_deletes() {
+    let (mut alpha, beta) = sharing_in_mode("receive-only");
+    alpha.user().mkdir("d");
+    alpha.user().write("d/x", "x there", JANUARY);
+    alpha.user().link("there", "d/l");
+    settle(&[&alpha, &beta]);
+    beta.user().write("f", "local edit", FEBRUARY);
+    beta.user().remove("g");
+    beta.user().remove("d/x");
+    beta.user().remove("d/l");
+    settle(&[&alpha, &beta]);
+    directory_becomes(&beta, "local_changes", 4);
+    let path = |name: &str| beta.root().join(name).to_string_lossy().into_owned();
+    for (name, bytes) in [("f", "before"), ("g", "before")] {
+        let version = beta.json(["history", &path(name)])["versions"][0].clone();
+        assert_eq!(
+            (&version["standing"], &version["remotes"]),
+            (&json!(true), &json!(["alpha"])),
+            "{version}"
+        );
+        beta.ok(["restore", &path(name)]);
+        assert_eq!(beta.user().read(name), bytes.as_bytes());
+    }
+    assert!(beta.ok(["history", &path("d/x")]).contains("here alone"));
+    beta.ok(["restore", &path("d")]);
+    directory_becomes(&beta, "local_changes", 0);
+    holds(&beta.root(), "d/\nd/l -> there\nd/x \"x there\"\nf \"before\"\ng \"before\"");
+    assert!(
+        beta.json(["history", &path("g")])["versions"]
+            .as_array()
+            .is_some_and(|all| { all.iter().all(|version| version["standing"] != json!(true)) })
+    );
+    // With nobody there who has it, it is not to be had, and that is said.
+    beta.user().remove("d/x");
+    directory_becomes(&beta, "local_changes", 1);
+    alpha.stop();
+    disconnected(&beta);
+    let refusal = beta.refused(1, ["restore", &path("d/x")]);
+    assert!(refusal.contains("is not to be had") && refusal.contains("alpha (not connected)"), "{refusal}");
 }
 
 /// What is resolved on a receiver stays there, and is no conflict there any more.

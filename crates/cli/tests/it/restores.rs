@@ -167,7 +167,9 @@ fn v3_who_only_receives_restores_again_and_what_it_deleted() {
     let id = history["versions"][1]["id"].as_str().expect("an id");
     beta.ok(["restore", &f, "--version", id]);
     assert_eq!(text(&beta.user().read("f")), "one");
-    let id = beta.json(["history", &path_of(&beta, "d/x")])["versions"][0]["id"].clone();
+    let versions = beta.json(["history", &path_of(&beta, "d/x")])["versions"].clone();
+    assert_eq!(versions[0]["standing"], true, "what alpha has comes first: {versions}");
+    let id = versions[1]["id"].clone();
     beta.ok(["restore", &path_of(&beta, "d/x"), "--version", id.as_str().expect("an id")]);
     assert_eq!(text(&beta.user().read("d/x")), "two");
     holds(&alpha.root(), "d/\nd/x \"three\"\nf \"three\"");

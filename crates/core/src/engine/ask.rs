@@ -196,6 +196,26 @@ impl Engine {
         (there, some.last().map(|(last, _)| (*last).clone()))
     }
 
+    /// What is to be at a path, and at those below it, by the versions, where this device's user has put something else or
+    /// nothing, and may not send that: files and symlinks, and when they were made.
+    pub fn changed_here_alone(&self, path: &SyncPath) -> Vec<(SyncPath, Value, Time)> {
+        let local = self.local_changes.range(path.clone()..);
+        let local = local.take_while(|(below, _)| *below == path || path.is_ancestor_of(below));
+        let values = local.map(|(below, local)| (below, local, self.tree.project(below).value));
+        let differs = values.filter(|(_, local, value)| {
+            let is_same = local.as_ref().is_some_and(|local| local.content == value.content());
+            value.content().is_bytes() && !is_same
+        });
+        let ranked = differs.map(|(below, _, value)| {
+            let known = self.tree.get(below);
+            let standing = self.tree.standing_with(below, known.as_ref().map(|node| &node.register));
+            let such = standing.iter().filter(|version| version.value.content() == value.content());
+            let rank = such.map(|version| version.rank).max().unwrap_or_default();
+            (below.clone(), value, rank)
+        });
+        ranked.collect()
+    }
+
     /// The permission bits that a directory had which is gone, as far as its delete tells.
     pub fn mode_of_gone(&self, path: &SyncPath) -> Option<u16> {
         let known = self.tree.get(path);

@@ -11,7 +11,7 @@ use file_sync_core::version::{Content, ContentHash, DeviceId, Time, Value};
 use file_sync_index::Act;
 use file_sync_wire::kept::KeptVersion;
 
-use super::aside::add_copies;
+use super::aside::{add_copies, add_standing};
 use super::decisive::{self, Asking};
 use super::elsewhere::{OfRemote, Other};
 use super::went::{Asked, Going, Goings, Gone, goings};
@@ -42,6 +42,8 @@ pub(super) struct Version {
     pub(super) is_rotten: bool,
     /// It was shown under this name, as a conflict copy of the path.
     pub(super) copy: Option<SyncPath>,
+    /// It stands: only here something else is at the path, by this device's user, and that is sent to nobody.
+    pub(super) is_standing: bool,
 }
 
 impl Version {
@@ -104,6 +106,7 @@ pub(super) fn list(
     editor: &Editor,
     path: &SyncPath,
     told: Vec<OfRemote>,
+    others: &[Other],
     now: Time,
     asking: Asking,
 ) -> Result<Listed, Refusal> {
@@ -123,7 +126,8 @@ pub(super) fn list(
     let times = acts.iter().map(|act| act.at).filter(|_| is_of_many).collect();
     let moves = editor.moves(&times)?;
     let holder = |content: &ContentHash, path: &SyncPath| editor.holder(content, path);
-    let goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
+    let mut goings = goings(&Asked { path, now, moves: &moves, holder: &holder }, &acts, &mut versions);
+    add_standing(editor, path, (now, acts.len()), others, &mut versions, &mut goings);
     add_copies(path, copies, &is_there, &mut versions);
     sort(&mut versions);
     let present = editor.on_disk(path).map(|record| record.content);
@@ -202,6 +206,7 @@ pub(super) fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept
         at: kept.at,
         keepers: BTreeMap::new(),
         copy: None,
+        is_standing: false,
     }
 }
 
@@ -231,6 +236,7 @@ fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Opti
         noted: when,
         is_rotten,
         copy: None,
+        is_standing: false,
     })
 }
 
@@ -325,6 +331,7 @@ pub(super) fn shown(version: &Version, others: &[Other]) -> types::KeptVersion {
         here: !matches!(version.here, None | Some(Bytes::Target(_))),
         at,
         damaged: version.is_rotten,
+        standing: version.is_standing,
         copy: version.copy.as_ref().map(ShownPath::from),
         remotes: others.iter().filter(is_keeper).map(|other| other.name.clone()).collect(),
     }

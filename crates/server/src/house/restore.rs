@@ -122,8 +122,8 @@ impl Seeker {
     }
 
     async fn listed(&self, told: Vec<elsewhere::OfRemote>, asking: Asking) -> Result<Listed, Refusal> {
-        let (editor, path) = (self.editor.clone(), self.path.clone());
-        blocking(move || history::list(&editor, &path, told, clock::now().wall, asking)).await
+        let (editor, path, others) = (self.editor.clone(), self.path.clone(), self.others.clone());
+        blocking(move || history::list(&editor, &path, told, &others, clock::now().wall, asking)).await
     }
 
     async fn restore_for(

@@ -200,6 +200,7 @@ impl Listing<'_> {
                 noted: None,
                 is_rotten: false,
                 copy: None,
+                is_standing: false,
             }),
             (None, None) => None,
         }

@@ -15,7 +15,7 @@ use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble};
 use file_sync_core::engine::{Deed, Engine, Explanation};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Stat};
-use file_sync_core::version::{Content, ContentHash, Time};
+use file_sync_core::version::{Content, ContentHash, Time, Value};
 use file_sync_disk::Root;
 use file_sync_index::{Act, ActsAfter, DirectoryReader};
 use tokio::sync::oneshot;
@@ -168,6 +168,12 @@ impl Editor {
         let gone = engine.held().filter_map(|(held, has_gone)| has_gone.then_some(held));
         let below = gone.filter(|held| *held == path || path.is_ancestor_of(held));
         below.filter_map(|held| Some((held.clone(), engine.record(held)?.content.hash()))).collect()
+    }
+
+    /// What the versions say is to be at a path and below it, where this device's user has put something else, and that stays
+    /// here.
+    pub(crate) fn changed_here_alone(&self, path: &SyncPath) -> Vec<(SyncPath, Value, Time)> {
+        lock(&self.engine).changed_here_alone(path)
     }
 
     /// What is recorded at a path.

@@ -88,6 +88,9 @@ pub struct KeptVersion {
     /// True of what a file had rotted to: nobody wrote it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// True of what stands, where this device's user has put something else for itself, as a member's that may not send.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standing: bool,
     /// The name at which it was shown, below the root, as a conflict copy of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<ShownPath>,
