@@ -143,7 +143,8 @@ pub enum Verb {
     /// List what was done to the bytes at a path, the newest first: when, why, and on whose word
     ///
     /// The list is only ever added to, and says of each change, replacement, removal and rename the hash of what was there
-    /// before and after. Of a directory, it has all that is below it. A file that is new does nothing to anybody's bytes, and
+    /// before and after. Of a directory, it has all that is below it. What you have moved away is there with its new
+    /// path. A file that is new does nothing to anybody's bytes, and
     /// is not in it; neither are changes of mode and time alone.
     Log {
         /// A path in an offered or synced directory

@@ -239,7 +239,7 @@ impl DirectoryIndex {
     /// # Errors
     /// When the database cannot be read.
     pub fn acts(&self, limit: usize) -> Result<Vec<Act>, IndexError> {
-        log::acts(&self.connection, &self.actors, &SyncPath::root(), None, limit)
+        log::acts(&self.connection, &self.actors, (&SyncPath::root(), None), None, limit)
             .map(|(acts, _)| acts)
             .map_err(|error| self.failed(error))
     }

@@ -24,7 +24,7 @@ pub use directories::{Directory, Mode, RemoteSync, Role};
 pub use directory::{Batch, DirectoryIndex};
 pub use error::IndexError;
 pub use home::HomeIndex;
-pub use log::{Act, ActsAfter, KeptAt};
+pub use log::{Act, ActsAfter, AlsoActs, KeptAt};
 pub use look::{HomeReader, check_directory};
 pub use pairing::{Invitation, Remote};
 pub use reader::DirectoryReader;

@@ -63,6 +63,18 @@ pub(crate) fn put_act(
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ActsAfter(i64);
 
+/// Acts at other paths that are told of with a path's own: those that did this, and say why in these words, or in words that
+/// begin so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlsoActs {
+    /// What was done, in a word.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// How it may begin instead.
+    pub why_begins: String,
+}
+
 /// The acts at a path, at what lies below it, and at the directories above; the newest first, at most `limit`, from where an
 /// earlier listing has come to. With where this one has come to, if it lists as many.
 ///
@@ -70,7 +82,7 @@ pub struct ActsAfter(i64);
 pub(crate) fn acts(
     connection: &Connection,
     actors: &Actors,
-    path: &SyncPath,
+    (path, also): (&SyncPath, Option<&AlsoActs>),
     after: Option<ActsAfter>,
     limit: usize,
 ) -> rusqlite::Result<(Vec<Act>, Option<ActsAfter>)> {
@@ -78,20 +90,25 @@ pub(crate) fn acts(
     let places = vec!["(?, ?)"; above.len()].join(", ");
     let is_at =
         if above.is_empty() { String::new() } else { format!("OR (parent, name) IN (VALUES {places})") };
+    let is_also = if also.is_some() { "OR (what = ? AND (why = ? OR instr(why, ?) = 1))" } else { "" };
     let sql = format!(
         "WITH RECURSIVE below (id) AS (
              SELECT ? UNION SELECT parents.id FROM parents JOIN below ON parents.parent = below.id
              WHERE parents.id <> 0
          )
          SELECT at_seconds, at_nanoseconds, parent, name, before, after, what, why, by, id FROM acts
-         WHERE (parent IN below {is_at}) AND id < ? ORDER BY id DESC LIMIT ?"
+         WHERE (parent IN below {is_at} {is_also}) AND id < ? ORDER BY id DESC LIMIT ?"
     );
     let mut statement = connection.prepare(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let above = above.into_iter().flat_map(|(parent, name)| [Value::Integer(parent), Value::Blob(name)]);
     let below = below.map_or(Value::Null, Value::Integer);
+    let also = also.into_iter().flat_map(|AlsoActs { what, why, why_begins }| {
+        [what, why, why_begins].map(|text| Value::Text(text.clone()))
+    });
     let end = after.map_or(i64::MAX, |ActsAfter(id)| id);
-    let values: Vec<Value> = std::iter::once(below).chain(above).chain([end.into(), limit.into()]).collect();
+    let values: Vec<Value> =
+        std::iter::once(below).chain(above).chain(also).chain([end.into(), limit.into()]).collect();
     let mut last = None;
     let acts = statement.query_map(params_from_iter(values), |row| {
         let by = match row.get::<_, Option<i64>>(8)? {

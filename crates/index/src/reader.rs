@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::actors::Actors;
 use crate::directory::{each_chunk_list, read_chunk_list};
 use crate::error::IndexError;
-use crate::log::{Act, ActsAfter, KeptAt, acts, each_kept, kept_after, whys};
+use crate::log::{Act, ActsAfter, AlsoActs, KeptAt, acts, each_kept, kept_after, whys};
 use crate::open::{self, DIRECTORY};
 use crate::state;
 
@@ -93,6 +93,17 @@ impl DirectoryReader {
         self.acts_after(path, None, limit).map(|(acts, _)| acts)
     }
 
+    /// The same, with others besides.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acts_and(&self, path: &SyncPath, also: &AlsoActs, limit: usize) -> Result<Vec<Act>, IndexError> {
+        open::at_one_moment(&self.connection, &self.path, |connection| {
+            acts(connection, &Actors::read(connection)?, (path, Some(also)), None, limit)
+        })
+        .map(|(acts, _)| acts)
+    }
+
     /// The same, from where an earlier listing has come to; with where this one has come to, if it lists as many.
     ///
     /// # Errors
@@ -104,7 +115,7 @@ impl DirectoryReader {
         limit: usize,
     ) -> Result<(Vec<Act>, Option<ActsAfter>), IndexError> {
         open::at_one_moment(&self.connection, &self.path, |connection| {
-            acts(connection, &Actors::read(connection)?, path, after, limit)
+            acts(connection, &Actors::read(connection)?, (path, None), after, limit)
         })
     }
 

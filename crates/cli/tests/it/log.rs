@@ -60,6 +60,26 @@ fn p3_what_was_done_to_bytes_is_in_the_log_with_why_and_on_whose_word() {
     assert_eq!((&replaced["before"], &replaced["after"]), (&hash(b"one").into(), &hash(b"two").into()));
 }
 
+/// What its user moved away is told of at its old path, with the new one; below a directory, too.
+#[test]
+fn p3_a_move_is_in_the_log_of_the_path_that_it_went_from() {
+    let (alpha, beta) = sharing();
+    alpha.user().mkdir("d");
+    alpha.user().write("d/g", "g", JANUARY);
+    alpha.user().write("dd", "another", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().rename("d", "e");
+    alpha.user().rename("dd", "e2");
+    settle(&[&alpha, &beta]);
+    let moved = "e/g moved-here by alpha (from d/g, by a user or program here)".to_owned();
+    for old in ["d", "d/g", "e", "e/g"] {
+        assert!(told(&alpha, old).contains(&moved), "{old}: {:?}", told(&alpha, old));
+        assert!(!told(&alpha, old).iter().any(|line| line.starts_with("e2 ")), "{old}");
+    }
+    assert_eq!(told(&alpha, "").iter().filter(|line| **line == moved).count(), 1, "once");
+    assert_eq!(told(&alpha, "g"), [""; 0]);
+}
+
 #[test]
 fn p3_a_conflict_is_in_the_log_with_where_the_other_version_is() {
     let (alpha, beta) = sharing();

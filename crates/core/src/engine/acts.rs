@@ -79,6 +79,11 @@ pub fn moved_here_why(from: &SyncPath) -> String {
     format!("from {from}, by a user or program here")
 }
 
+/// What the record says begins with where this device's user moved a file from somewhere below a directory.
+pub fn moved_from_below_why(directory: &SyncPath) -> String {
+    format!("from {directory}/")
+}
+
 /// What the record says ends with where what was displaced was not what it was recorded to be.
 pub const ROTTEN: &str = "its bytes had rotted";
 

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use file_sync_core::conflict::origins;
 use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble};
-use file_sync_core::engine::{Deed, Engine, Explanation};
+use file_sync_core::engine::{Deed, Engine, Explanation, moved_from_below_why, moved_here_why};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Stat};
 use file_sync_core::version::{Content, ContentHash, Time, Value};
 use file_sync_disk::Root;
-use file_sync_index::{Act, ActsAfter, DirectoryReader};
+use file_sync_index::{Act, ActsAfter, AlsoActs, DirectoryReader};
 use tokio::sync::oneshot;
 
 pub(crate) use self::resolve::Settled;
@@ -98,12 +98,18 @@ impl Editor {
         Ok(kept)
     }
 
-    /// What was done to users' bytes at a path, below it, and to the directories above; the newest first.
+    /// What was done to users' bytes at a path, below it, and to the directories above, and where its user has moved what was
+    /// there; the newest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub(crate) fn acts(&self, path: &SyncPath, limit: usize) -> Result<Vec<Act>, Refusal> {
-        let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts(path, limit);
+        let moved = AlsoActs {
+            what: Deed::MovedHere.word().to_owned(),
+            why: moved_here_why(path),
+            why_begins: moved_from_below_why(path),
+        };
+        let acts = self.reader.lock().unwrap_or_else(PoisonError::into_inner).acts_and(path, &moved, limit);
         acts.map_err(|error| Refusal::new(error.to_string()))
     }
 
@@ -130,7 +136,7 @@ impl Editor {
         }
     }
 
-    /// What this device's users moved, as [`moved_here_why`](file_sync_core::engine::moved_here_why) says it, and when: at one
+    /// What this device's users moved, as [`moved_here_why`] says it, and when: at one
     /// of these times.
     ///
     /// # Errors
