@@ -148,7 +148,8 @@ impl Entry {
             for kept in &listed {
                 let Some(value) = self.serving.kept_value(kept) else { continue };
                 let place = KeptPlace { path: kept.path.clone(), at: kept.at };
-                if !page.add(KeptVersion { place, value }) {
+                let written = matches!(value, Value::Symlink { .. }).then_some(kept.stat.mtime);
+                if !page.add(KeptVersion { place, value, written }) {
                     return Ok(KeptPage { versions: page.versions, is_last: false });
                 }
             }
@@ -284,7 +285,7 @@ mod tests {
     fn version(name: &str, seconds: i64) -> KeptVersion {
         let path = SyncPath::parse(name.as_bytes()).unwrap();
         let value = Value::Symlink { target: vec![b'x'; 4_000].into() };
-        KeptVersion { place: KeptPlace { path, at: Time { seconds, nanoseconds: 0 } }, value }
+        KeptVersion { place: KeptPlace { path, at: Time { seconds, nanoseconds: 0 } }, value, written: None }
     }
 
     /// The versions of which a page can hold no more.

@@ -58,6 +58,8 @@ pub struct KeptVersion {
     pub place: KeptPlace,
     /// What it is: a file or a symlink.
     pub value: Value,
+    /// A symlink's modification time where it is kept: when it was made there. Of a file, what it is says that.
+    pub written: Option<Time>,
 }
 
 /// Some of what is kept, in order.
@@ -82,6 +84,7 @@ pub fn encode_kept_page(page: &KeptPage) -> Vec<u8> {
     let encode = |version: &KeptVersion| proto::KeptVersion {
         place: Some(encode_place(&version.place)),
         value: encode_kept_value(&version.value),
+        written: version.written.map(|Time { seconds, nanoseconds }| proto::Time { seconds, nanoseconds }),
     };
     proto::KeptPage { versions: page.versions.iter().map(encode).collect(), is_last: page.is_last }
         .encode_to_vec()
@@ -108,9 +111,10 @@ pub fn decode_kept_page(bytes: &[u8]) -> Result<KeptPage, WireError> {
 }
 
 fn decode_version(bytes: &[u8]) -> Result<KeptVersion, WireError> {
-    let proto::KeptVersion { place, value } = proto::KeptVersion::decode(bytes)?;
+    let proto::KeptVersion { place, value, written } = proto::KeptVersion::decode(bytes)?;
     let place = place.ok_or(WireError::Invalid("kept version without a place"))?;
-    Ok(KeptVersion { place: decode_place(&place)?, value: decode_kept_value(value)? })
+    let written = written.map(|written| decode_time(written.seconds, written.nanoseconds)).transpose()?;
+    Ok(KeptVersion { place: decode_place(&place)?, value: decode_kept_value(value)?, written })
 }
 
 pub(crate) fn encode_question(question: &KeptQuestion) -> proto::KeptQuestion {

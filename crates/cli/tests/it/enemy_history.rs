@@ -29,7 +29,11 @@ fn path_of(device: &Device, name: &str) -> String {
 fn version(name: &str, bytes: &[u8], seconds: i64) -> KeptVersion {
     let content = ContentHash::of(bytes);
     let value = Value::File { content, length: bytes.len() as u64, mode: 0o644, mtime: Time::default() };
-    KeptVersion { place: KeptPlace { path: path(name), at: Time { seconds, nanoseconds: 0 } }, value }
+    KeptVersion {
+        place: KeptPlace { path: path(name), at: Time { seconds, nanoseconds: 0 } },
+        value,
+        written: None,
+    }
 }
 
 fn page(versions: Vec<KeptVersion>, is_last: bool) -> Vec<u8> {

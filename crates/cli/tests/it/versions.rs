@@ -157,8 +157,29 @@ fn a_deleted_directory_comes_back_whole_and_as_of_a_time() {
     );
     alpha.user().remove_all("d");
     settle(&[&alpha, &beta]);
-    beta.ok(["restore", &directory, "--at", "1h"]);
-    check(&[&alpha, &beta], "d/\nd/e/\nd/e/f \"old\"\nd/g \"g\"\nd/l -> g");
+    let restored = beta.json(["restore", &directory, "--at", "1h"]);
+    // A symlink has no time that is kept equal: this one was made here since then.
+    assert_eq!(restored["later"], json!([{ "path": "d/l" }]), "{restored}");
+    check(&[&alpha, &beta], "d/\nd/e/\nd/e/f \"old\"\nd/g \"g\"");
+}
+
+/// Nor is a symlink there at a time before it was made, where only a remote keeps it.
+#[test]
+fn what_was_made_after_a_time_does_not_come_back_as_of_that_time() {
+    let (alpha, beta) = sharing();
+    alpha.user().link("target", "l");
+    settle(&[&alpha, &beta]);
+    alpha.user().remove("l");
+    settle(&[&alpha, &beta]);
+    let link = path_of(&alpha, "l");
+    let versions = alpha.json(["history", &link])["versions"].clone();
+    assert_eq!(versions[0]["remotes"], json!(["beta"]), "{versions}");
+    assert!(versions[0]["modified"].as_str().is_some_and(|time| !time.starts_with("1970")), "{versions}");
+    let refusal = alpha.refused(1, ["restore", &link, "--at", "10m"]);
+    assert!(refusal.contains("nothing is known of it at that time"), "{refusal}");
+    check(&[&alpha, &beta], "");
+    alpha.ok(["restore", &link]);
+    check(&[&alpha, &beta], "l -> target");
 }
 
 #[test]

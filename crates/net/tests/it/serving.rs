@@ -122,6 +122,7 @@ async fn what_is_kept_is_told_as_far_as_it_is_to_be() {
     let version = |seconds| KeptVersion {
         place: KeptPlace { path: SyncPath::parse(b"d/f").unwrap(), at: Time { seconds, nanoseconds: 5 } },
         value: Value::Symlink { target: b"target".as_slice().into() },
+        written: Some(Time { seconds, nanoseconds: 7 }),
     };
     let question = |after: Option<i64>| KeptQuestion {
         path: SyncPath::root(),

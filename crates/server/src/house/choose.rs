@@ -247,9 +247,10 @@ fn is_below(path: &SyncPath, below: &SyncPath) -> bool {
     path.is_ancestor_of(below) && origins(below).is_empty()
 }
 
-/// True if a version was written after a time. A symlink's time is not kept equal and says nothing.
+/// True if a version was written after a time; of a symlink, whose time is not kept equal: if it was made after that where it is
+/// kept.
 fn is_later(version: &Version, since: Time) -> bool {
-    matches!(version.content, Content::File(_)) && version.mtime > since
+    version.mtime > since
 }
 
 /// Who may keep other versions, as the end of a line.

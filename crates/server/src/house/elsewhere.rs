@@ -282,7 +282,11 @@ mod tests {
             mode: 0o644,
             mtime: Time::default(),
         };
-        KeptVersion { place: KeptPlace { path: path(at), at: Time { seconds, nanoseconds: 0 } }, value }
+        KeptVersion {
+            place: KeptPlace { path: path(at), at: Time { seconds, nanoseconds: 0 } },
+            value,
+            written: None,
+        }
     }
 
     fn page(versions: &[(&str, i64)], is_last: bool) -> KeptPage {

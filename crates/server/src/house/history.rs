@@ -211,13 +211,13 @@ pub(super) fn of_kept(kept: Kept, noted: &mut Noted<'_>, is_there: &dyn Fn(&Kept
 }
 
 fn of_remote(device: DeviceId, told: KeptVersion, noted: &mut Noted<'_>) -> Option<Version> {
-    let KeptVersion { place, value } = told;
+    let KeptVersion { place, value, written } = told;
     let (content, at) = (value.content(), place.at);
     let (length, mode, mtime, here) = match value {
         Value::File { length, mode, mtime, .. } => (length, mode, mtime, None),
-        // All of it was told.
+        // All of it was told. Where its time was not, it was there by the time that it was kept, as far as is known.
         Value::Symlink { target } => {
-            (target.len() as u64, 0o777, Time::default(), Some(Bytes::Target(target)))
+            (target.len() as u64, 0o777, written.unwrap_or(at), Some(Bytes::Target(target)))
         }
         Value::Absent { .. } | Value::Directory { .. } => return None,
     };
@@ -380,7 +380,10 @@ pub(super) mod tests {
     pub(in super::super) fn told(device: DeviceId, bytes: &str, seconds: i64) -> (DeviceId, KeptVersion) {
         let content = ContentHash::of(bytes.as_bytes());
         let value = Value::File { content, length: bytes.len() as u64, mode: 0o644, mtime: time(1) };
-        (device, KeptVersion { place: KeptPlace { path: path("f"), at: time(seconds) }, value })
+        (
+            device,
+            KeptVersion { place: KeptPlace { path: path("f"), at: time(seconds) }, value, written: None },
+        )
     }
 
     pub(in super::super) fn act(before: &str, seconds: i64) -> Act {

@@ -102,7 +102,11 @@ impl Generator {
                     break value;
                 }
             };
-            KeptVersion { place: generator.kept_place(), value }
+            {
+                let is_symlink = matches!(value, Value::Symlink { .. });
+                let place = generator.kept_place();
+                KeptVersion { written: is_symlink.then_some(place.at), place, value }
+            }
         });
         KeptPage { versions, is_last: self.coin() }
     }
