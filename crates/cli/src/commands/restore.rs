@@ -51,6 +51,16 @@ fn text(restored: &Restored) -> String {
         let from = if version.here { String::new() } else { format!(", kept by {}", keepers(version)) };
         text.push_str(&format!("restored {} {}{from}{to}\n", shown_path(&version.path), version.id));
     }
+    for version in &restored.already {
+        text.push_str(&format!(
+            "{} {} is there already: nothing was changed\n",
+            shown_path(&version.path),
+            version.id
+        ));
+    }
+    if restored.local {
+        text.push_str("it stays here: this device may not send what is changed on it\n");
+    }
     text.push_str(&named("left as they are, since they are there", &restored.left));
     text.push_str(&named("left out, since they were written after that time", &restored.later));
     text.push_str(&named("left out, since only remotes say that they were there", &restored.told));

@@ -79,13 +79,23 @@ fn l3_modes_receive_only_undoes_its_own_edits_and_deletes() {
             (&json!(true), &json!(["alpha"])),
             "{version}"
         );
-        beta.ok(["restore", &path(name)]);
+        let said = beta.ok(["restore", &path(name)]);
+        assert!(!said.contains("stays here"), "it is as the others have it: {said}");
         assert_eq!(beta.user().read(name), bytes.as_bytes());
     }
+    alpha.user().write("f", "after", MARCH);
+    settle(&[&alpha, &beta]);
+    let newest = beta.json(["history", &path("f")])["versions"][0].clone();
+    let restored = beta.json(["restore", &path("f"), "--version", newest["id"].as_str().expect("an id")]);
+    assert_eq!(restored["local"], true, "{restored}");
+    assert_eq!((beta.user().read("f"), alpha.user().read("f")), (b"before".to_vec(), b"after".to_vec()));
+    assert!(beta.ok(["restore", &path("f"), "--to", &path("beside")]).contains("it stays here"));
+    beta.user().remove("beside");
+    beta.ok(["restore", &path("f")]);
     assert!(beta.ok(["history", &path("d/x")]).contains("here alone"));
     beta.ok(["restore", &path("d")]);
     directory_becomes(&beta, "local_changes", 0);
-    holds(&beta.root(), "d/\nd/l -> there\nd/x \"x there\"\nf \"before\"\ng \"before\"");
+    holds(&beta.root(), "d/\nd/l -> there\nd/x \"x there\"\nf \"after\"\ng \"before\"");
     assert!(
         beta.json(["history", &path("g")])["versions"]
             .as_array()

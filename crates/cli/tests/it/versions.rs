@@ -124,6 +124,10 @@ fn what_was_replaced_is_listed_and_comes_back_as_a_change() {
     check(&[&alpha, &beta], "f \"second\"");
     beta.ok(["restore", &file, "--version", &first]);
     check(&[&alpha, &beta], "f \"first\"");
+    // What is there already is not said to have come.
+    let again = beta.json(["restore", &file, "--version", &first]);
+    assert_eq!((&again["restored"], &again["already"][0]["path"]), (&json!([]), &json!("f")), "{again}");
+    assert!(beta.ok(["restore", &file, "--version", &first]).contains("is there already"));
     // What that replaced is kept in its turn.
     let newest = beta.json(["history", &file])["versions"][0].clone();
     assert_eq!(newest["bytes"], 6, "{newest}");

@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// True for a file that is to be replaced by its own content.
-    pub(super) fn is_damaged(&self, path: &SyncPath) -> bool {
+    pub fn is_damaged(&self, path: &SyncPath) -> bool {
         self.damaged.contains_key(path)
     }
 }

@@ -407,7 +407,8 @@ impl Engine {
         kept.map(|((_, name), stat)| (name.as_str(), stat))
     }
 
-    fn may_send(&self) -> bool {
+    /// True where this device's users' changes are told to others.
+    pub fn may_send(&self) -> bool {
         is_made(Mistake::ReceiverSends)
             || self.config.mode != Mode::ReceiveOnly
                 && self.config.only_author.is_none_or(|author| author == self.config.device)

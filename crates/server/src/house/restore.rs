@@ -174,11 +174,15 @@ impl Seeker {
             let held = held.iter().map(|(path, content)| unrestored(path, content, self.rejecting()));
             done.failed.extend(held);
         }
+        let is_outside = request.to.is_some() && aim.inside.is_none();
+        let local = done.is_change && !is_outside && !self.editor.may_send();
         let shown = |paths: &[SyncPath]| paths.iter().map(ShownPath::from).collect();
         Ok(Restored {
             directory: self.row.name.clone(),
             path: (&self.path).into(),
             restored: done.restored,
+            already: done.already,
+            local,
             left: shown(&done.left),
             later: shown(&later),
             told: shown(&told),
@@ -370,7 +374,13 @@ impl Seeker {
                 fetched.unplaced.insert(version.content.hash());
             }
             match not_placed {
-                None => done.restored.push(shown(&version, &self.others)),
+                None if plan.in_place.contains(&place) => {
+                    done.already.push(shown(&version, &self.others));
+                }
+                None => {
+                    done.is_change |= !version.is_standing || place != version.path;
+                    done.restored.push(shown(&version, &self.others));
+                }
                 Some(Unplaced::Changed) if is_one => {
                     return Err(Refusal::new(format!(
                         "{place} has changed meanwhile; nothing was changed; look, and try again"
@@ -428,6 +438,10 @@ type Held = BTreeMap<SyncPath, ContentHash>;
 #[derive(Default)]
 struct Done {
     restored: Vec<KeptVersion>,
+    /// What was in place before.
+    already: Vec<KeptVersion>,
+    /// True if something was put in place that does not stand there.
+    is_change: bool,
     left: Vec<SyncPath>,
     failed: Vec<Unrestored>,
     /// What is not kept here as it was: gone from the store, or other bytes by now.
@@ -437,6 +451,8 @@ struct Done {
 impl Done {
     fn extend(&mut self, other: Done) {
         self.restored.extend(other.restored);
+        self.already.extend(other.already);
+        self.is_change |= other.is_change;
         self.left.extend(other.left);
         self.failed.extend(other.failed);
         self.failed.extend(other.rotten.iter().map(|version| failed(version, KEPT_IS_OTHER.to_owned())));

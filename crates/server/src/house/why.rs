@@ -101,7 +101,8 @@ impl House {
     }
 }
 
-/// Reads a file again that is as it is recorded, as far as its stat tells: if it is not, that is why it is as it is, and what is to be healed.
+/// Reads a file again that is as it is recorded, as far as its stat tells: if it is not, that is why it is as it is, and what is
+/// to be healed.
 fn damaged(
     editor: &Editor,
     path: &SyncPath,

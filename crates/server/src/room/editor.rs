@@ -197,6 +197,11 @@ impl Editor {
         lock(&self.engine).trouble_at(path).cloned()
     }
 
+    /// True where its user's changes are told to others.
+    pub(crate) fn may_send(&self) -> bool {
+        lock(&self.engine).may_send()
+    }
+
     /// True if a remote has not followed yet what was done here.
     pub(crate) fn is_followed_late(&self) -> bool {
         lock(&self.engine).is_followed_late()
@@ -375,6 +380,11 @@ impl Editor {
             if let Some(hindrance) = hindrance {
                 let reason = in_the_way(hindrance).message;
                 unplaced.insert(wanted.path.clone(), Unplaced::Failed(reason));
+                continue;
+            }
+            if found == Some(wanted.content) && engine.is_damaged(&wanted.path) {
+                let reason = "its bytes have rotted; it is replaced as soon as the right ones are found";
+                unplaced.insert(wanted.path.clone(), Unplaced::Failed(reason.to_owned()));
                 continue;
             }
             if found == Some(wanted.content) {

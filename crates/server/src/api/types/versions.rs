@@ -169,6 +169,12 @@ pub struct Restored {
     pub path: ShownPath,
     /// What is in place now, below the root.
     pub restored: Vec<KeptVersion>,
+    /// What was asked for and was at its path before: nothing was changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub already: Vec<KeptVersion>,
+    /// True where this device may not send: what was brought back stays here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
     /// What was left as it is, below the root: something is there.
     pub left: Vec<ShownPath>,
     /// Of a directory as of a time, what was replaced after it and had been written after it, too: it was not there then.
