@@ -1,7 +1,7 @@
 //! `status` as people read it.
 
 use file_sync_server::api::types::{
-    DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status, Traffic,
+    DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status, Straggler, Traffic,
 };
 
 use super::remote_ls::remotes_table;
@@ -94,6 +94,7 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
             "of the last day had to go for want of room (server --kept-max); `file-sync log` says which";
         text.push_str(&format!("  {}\n", console.coloured(Colour::Red, &format!("{gone} {why}"))));
     }
+    directory.stragglers.iter().for_each(|straggler| text.push_str(&straggler_text(straggler)));
     let errors: Vec<String> =
         directory.errors.iter().map(|error| line(&error.path.path, &error_text(error))).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
@@ -116,6 +117,24 @@ fn first_merge(merge: &FirstMerge) -> String {
 pub(super) fn progress(reading: &Reading) -> String {
     let of_bytes = size(reading.of_bytes);
     format!("{} of {} files read, {} of {of_bytes}", reading.files, reading.of_files, size(reading.bytes))
+}
+
+/// Who is not in step.
+fn straggler_text(straggler: &Straggler) -> String {
+    let remote = shown(&straggler.remote);
+    if straggler.takes_no_part {
+        return format!(
+            "  {remote} takes no part at present: it is paused, taken down or not at work there\n"
+        );
+    }
+    let troubles = match straggler.troubles {
+        0 => String::new(),
+        n_troubles => format!(
+            ": {} in trouble there, `file-sync status` there says why",
+            counted(n_troubles, "path is", "paths are")
+        ),
+    };
+    format!("  {remote} has not followed yet, as far as it has said{troubles}\n")
 }
 
 fn error_text(error: &PathMessage) -> String {

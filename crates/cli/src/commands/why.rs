@@ -35,6 +35,17 @@ fn text(why: &Why) -> String {
         let names: Vec<String> = why.untold.iter().map(|name| shown(name)).collect();
         text.push_str(&format!("  not told yet     {}\n", names.join(", ")));
     }
+    if !why.behind.is_empty() {
+        let names: Vec<String> = why.behind.iter().map(|name| shown(name)).collect();
+        let names = names.join(", ");
+        text.push_str(&format!(
+            "  not followed yet {names}, as far as it is said; `status` there says what is missing\n"
+        ));
+    }
+    if !why.followed.is_empty() {
+        let names: Vec<String> = why.followed.iter().map(|name| shown(name)).collect();
+        text.push_str(&format!("  followed         {}\n", names.join(", ")));
+    }
     if !why.away.is_empty() {
         let names: Vec<String> = why.away.iter().map(|name| shown(name)).collect();
         text.push_str(&format!("  away             {}: not known whether they have it\n", names.join(", ")));

@@ -298,7 +298,12 @@ fn an_offer_made_again_is_the_same_directory() {
     alpha.ok(["file", "down", "docs"]);
     holds(&alpha.root(), "f \"before\"");
     beta.user().write("f", "while it was not offered", FEBRUARY);
+    let is_told = |shown: &str| shown.contains("alpha takes no part at present");
+    eventually(PATIENCE, || Some(beta.ok(["status"])).filter(|shown| is_told(shown)).ok_or("it is not said"));
     offer(&alpha, &[]);
+    eventually(PATIENCE, || {
+        Some(beta.ok(["status"])).filter(|shown| !is_told(shown)).ok_or("it is still said")
+    });
     assert_eq!(alpha.directory()["id"], id);
     check(&[&alpha, &beta, &gamma], "f \"while it was not offered\"");
 }

@@ -10,11 +10,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::device::Device;
 use crate::strace::{self, Fault, Point};
 use crate::tree::tree_of;
 use crate::user::noise;
-use crate::world::{FEBRUARY, JANUARY, MARCH, PATIENCE, check, equal, eventually, holds, introduce};
+use crate::world::{
+    FEBRUARY, JANUARY, MARCH, PATIENCE, check, directory_becomes, equal, eventually, holds, introduce,
+};
 use crate::world::{is_root_or_skips, join, mentions, offer, settle};
 
 const NOBODY: u32 = 65_534;
@@ -156,10 +160,29 @@ fn c7_a_file_that_is_too_big_keeps_no_small_one_away() {
         if has == [true; 3] { Ok(()) } else { Err(format!("kept away: {has:?}")) }
     });
     assert!(!beta.user().has("big"));
+    // On the other side it is not idle and well, either.
+    eventually(PATIENCE, || {
+        let straggler = alpha.directory()["stragglers"][0].clone();
+        let expected = json!({"remote": "beta", "takes_no_part": false, "troubles": 1});
+        if straggler == expected { Ok(()) } else { Err(straggler) }
+    });
+    let shown = alpha.ok(["status"]);
+    assert!(
+        shown.contains("beta has not followed yet, as far as it has said: 1 path is in trouble there"),
+        "{shown}"
+    );
+    let why = |name: &str| alpha.json(["why", alpha.root().join(name).to_str().expect("UTF-8")]);
+    assert_eq!((&why("big")["behind"], &why("big")["followed"]), (&json!(["beta"]), &json!([])));
+    assert_eq!(
+        (&why("small-before")["behind"], &why("small-before")["followed"]),
+        (&json!([]), &json!(["beta"]))
+    );
     mount.grow("256m");
     settle(&[&alpha, &beta]);
     equal(&[&alpha, &beta]);
     listed(&beta, "big", false);
+    assert_eq!(why("big")["followed"], json!(["beta"]));
+    directory_becomes(&alpha, "stragglers", json!([]));
 }
 
 /// S1: what cannot be shown is listed. The only member that had the bytes left, and its user deleted them meanwhile.

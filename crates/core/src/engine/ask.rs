@@ -94,6 +94,10 @@ pub struct Explanation {
     pub reason: Reason,
     /// Connected members that have not been told yet how it is here.
     pub untold: Vec<DeviceId>,
+    /// Connected members that have been told, and have not said yet that their disks have followed.
+    pub behind: Vec<DeviceId>,
+    /// Connected members whose disks have followed.
+    pub followed: Vec<DeviceId>,
     /// Members of which it is not known whether they have it: they are not connected, or take no part now.
     pub away: Vec<DeviceId>,
 }
@@ -123,14 +127,26 @@ impl Engine {
             .collect();
         versions
             .sort_by_key(|version| (version.shown_at.as_ref() != Some(path), std::cmp::Reverse(version.at)));
-        let is_untold = |device: &DeviceId| self.peers[device].is_to_be_told_of(path);
+        let sequence = known.as_ref().map_or(0, |node| node.sequence);
+        let (mut untold, mut behind, mut followed) = (Vec::new(), Vec::new(), Vec::new());
+        for device in self.connected() {
+            let peer = &self.peers[&device];
+            match peer.is_attached() && !peer.sends_only {
+                _ if peer.is_to_be_told_of(path) => untold.push(device),
+                true if peer.applied_ours < sequence => behind.push(device),
+                true => followed.push(device),
+                false => {}
+            }
+        }
         Explanation {
             record: self.tree.record(path),
             value: projection.value,
             versions,
             copy_of: self.tree.shown_copy(path).map(|(origin, _)| origin),
             reason: self.reason(path),
-            untold: self.connected().filter(is_untold).collect(),
+            untold,
+            behind,
+            followed,
             away: self.away(),
         }
     }

@@ -47,7 +47,7 @@ pub use observe::{Hint, Listing};
 pub use peer::PeerProgress;
 pub use plan::Doubt;
 pub use status::{Problem, State, Status};
-pub use wait::WaitId;
+pub use wait::{Straggler, WaitId};
 
 use holders::HoldersOf;
 

@@ -385,6 +385,7 @@ impl Engine {
         if progress.index_id == index_id && progress.merged <= self.commits.counters.sequence {
             peer.has_merged_ours(progress.merged);
             peer.expecting = progress.expecting;
+            peer.n_troubles = progress.troubles;
             peer.applied_ours = progress.applied.min(progress.merged);
             // It may have told all, and not all of that is taken in.
             let is_heard = peer.is_heard() && !paused;

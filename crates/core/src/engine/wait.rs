@@ -15,6 +15,17 @@ use crate::version::DeviceId;
 /// Names one wait of this engine.
 pub type WaitId = u64;
 
+/// A connected member whose disk is not in step with this one, as far as it has said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Straggler {
+    /// Which.
+    pub device: DeviceId,
+    /// It does not take part at present: its directory is paused, taken down or not at work.
+    pub takes_no_part: bool,
+    /// How many paths are in trouble there.
+    pub n_troubles: u64,
+}
+
 /// Tokens of a remote that are remembered; where there are more, the oldest are forgotten.
 const TOKENS_MAX: usize = 16;
 
@@ -78,6 +89,17 @@ impl Engine {
             .filter(|(device, peer)| self.has_yet_to_follow(peer) || is_silent(device))
             .map(|(device, _)| *device)
             .collect()
+    }
+
+    /// The connected members that have not followed this device's changes yet, or take no part.
+    pub fn stragglers(&self) -> Vec<Straggler> {
+        let straggler = |device: DeviceId| {
+            let peer = &self.peers[&device];
+            let takes_no_part = peer.is_absent();
+            let is_late = takes_no_part || (peer.is_attached() && self.has_yet_to_follow(peer));
+            is_late.then_some(Straggler { device, takes_no_part, n_troubles: peer.n_troubles })
+        };
+        self.connected().filter_map(straggler).collect()
     }
 
     /// True if a remote that takes part has not followed yet, as far as it has said.

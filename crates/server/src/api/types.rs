@@ -212,6 +212,9 @@ pub struct DirectoryStatus {
     /// Kept versions younger than a day that had to go for want of room since the server's start.
     #[serde(default)]
     pub kept_gone_young: u64,
+    /// Connected members that are not in step with this device, as far as they have said.
+    #[serde(default)]
+    pub stragglers: Vec<Straggler>,
     /// What the first merge of a joined directory did; left out before it has ended, and after the server's next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_merge: Option<FirstMerge>,
@@ -237,6 +240,17 @@ pub struct Reading {
     pub bytes: u64,
     /// Of so many.
     pub of_bytes: u64,
+}
+
+/// A connected member that is not in step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Straggler {
+    /// Its name here.
+    pub remote: String,
+    /// It does not take part at present: the directory is paused, taken down or not at work there.
+    pub takes_no_part: bool,
+    /// How many paths are in trouble there.
+    pub troubles: u64,
 }
 
 /// A file or symlink whose deletion is held.
@@ -539,6 +553,7 @@ mod tests {
             held_paths: vec![HeldPath { path: b"h".as_slice().into(), deleted_here: true }],
             let_through: 2,
             kept_gone_young: 7,
+            stragglers: vec![Straggler { remote: "beta".to_owned(), takes_no_part: false, troubles: 1 }],
             first_merge: None,
             verifying: None,
             errors: vec![PathMessage::new(b"a".as_slice(), "m")],
@@ -551,6 +566,7 @@ mod tests {
             "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
             "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "kept_gone_young": 7, "held": 1,
             "held_paths": [{ "path": "h", "deleted_here": true }], "let_through": 2,
+            "stragglers": [{ "remote": "beta", "takes_no_part": false, "troubles": 1 }],
             "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null
         });
         assert_eq!(json, expected);

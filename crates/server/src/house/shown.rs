@@ -11,7 +11,9 @@ use super::House;
 use super::holds::{N_NAMED, held_paths};
 use crate::api::command::Refusal;
 use crate::api::names::printable;
-use crate::api::types::{self, Device, DirectoryStatus, Mode, PathMessage, State, Status, Traffic};
+use crate::api::types::{
+    self, Device, DirectoryStatus, Mode, PathMessage, State, Status, Straggler, Traffic,
+};
 use crate::clock;
 use crate::config::RatesMax;
 use crate::room::{PROVE_EVERY, Room};
@@ -70,6 +72,16 @@ impl House {
         row.origin.map(|device| self.name_of(&device))
     }
 
+    fn stragglers(&self, room: &Room) -> Vec<Straggler> {
+        let stragglers = room.engine().stragglers();
+        let named = |straggler: engine::Straggler| Straggler {
+            remote: self.name_of(&straggler.device),
+            takes_no_part: straggler.takes_no_part,
+            troubles: straggler.n_troubles,
+        };
+        stragglers.into_iter().map(named).collect()
+    }
+
     fn directory_status(&self, room: &Room) -> DirectoryStatus {
         let status = room.engine().status();
         let now_ms = clock::now().monotonic_ms;
@@ -96,6 +108,7 @@ impl House {
             held_paths: held_paths(room, N_NAMED),
             let_through: status.let_through,
             kept_gone_young: status.kept_gone_young,
+            stragglers: self.stragglers(room),
             first_merge: first_merge(room),
             verifying: reading.map(|reading| reading.shown()),
             errors: own.chain(status.problems.iter().map(message)).collect(),
@@ -144,6 +157,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         held_paths: Vec::new(),
         let_through: 0,
         kept_gone_young: 0,
+        stragglers: Vec::new(),
         first_merge: None,
         verifying: None,
         errors: Vec::new(),

@@ -37,7 +37,7 @@ impl House {
             // What is below the root that was opened tells nothing of what is at the path now.
             let lost = editor.root.prove().err();
             let kept = editor.versions(&path)?.iter().filter(|kept| kept.path == path).count() as u64;
-            let Explanation { record, value, versions, copy_of, reason, untold, away } =
+            let Explanation { record, value, versions, copy_of, reason, untold, behind, followed, away } =
                 editor.explain(&path);
             let reason = lost.map_or(reason, |error| Reason::RootLost(error.to_string()));
             let disk = if matches!(reason, Reason::RootLost(_)) { None } else { editor.root.look(&path).ok() };
@@ -94,6 +94,8 @@ impl House {
                 in_conflict: conflict.is_some(),
                 held,
                 untold: untold.iter().map(name).collect(),
+                behind: behind.iter().map(name).collect(),
+                followed: followed.iter().map(name).collect(),
                 away: away.iter().map(name).collect(),
                 kept,
             })

@@ -59,6 +59,8 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) sends_only: bool,
     /// As it has said last: see [`Progress::expecting`].
     pub(in crate::engine) expecting: u32,
+    /// As it has said last: how many paths are in trouble there.
+    pub(in crate::engine) n_troubles: u64,
     /// What it has not been told yet, by sequence number.
     pub(super) outbox: BTreeMap<u64, SyncPath>,
     pub(super) sent_through: u64,
@@ -233,6 +235,7 @@ impl Peer {
         self.check = None;
         self.latest = 0;
         self.expecting = 0;
+        self.n_troubles = 0;
         self.attach_put_off = None;
         self.must_attach = false;
         self.has_missed = false;

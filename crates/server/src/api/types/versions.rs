@@ -290,6 +290,12 @@ pub struct Why {
     pub held: bool,
     /// Connected remotes that have not been told yet how it is here.
     pub untold: Vec<String>,
+    /// Connected members that have been told, and have not said yet that their disks have followed.
+    #[serde(default)]
+    pub behind: Vec<String>,
+    /// Connected members whose disks have followed, as they have said.
+    #[serde(default)]
+    pub followed: Vec<String>,
     /// Members that are not connected or take no part now: whether they have it is not known.
     pub away: Vec<String>,
     /// How many versions are kept here.
