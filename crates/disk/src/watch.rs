@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,13 +61,14 @@ pub struct Watcher {
     stop: OwnedFd,
     is_closed: AtomicBool,
     watches: Mutex<Watches>,
-    n_missed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Watches {
     paths: HashMap<i32, SyncPath>,
     ids: BTreeMap<SyncPath, i32>,
+    /// Directories that could not be watched.
+    missed: BTreeSet<SyncPath>,
 }
 
 impl Watcher {
@@ -81,7 +82,6 @@ impl Watcher {
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             is_closed: AtomicBool::new(false),
             watches: Mutex::default(),
-            n_missed: AtomicU64::new(0),
         })
     }
 
@@ -104,19 +104,21 @@ impl Watcher {
         let mut watches = self.watches();
         match inotify::add_watch(&self.inotify, at::proc_path(directory), flags) {
             Ok(id) => {
+                watches.missed.remove(path);
                 if let Some(replaced) = watches.insert(id, path) {
                     let _ = inotify::remove_watch(&self.inotify, replaced);
                 }
                 Ok(())
             }
             Err(errno) => {
-                let n_before = self.n_missed.fetch_add(1, Ordering::Relaxed);
+                let is_first = watches.missed.is_empty();
+                watches.missed.insert(path.clone());
                 let path = path.clone();
                 let error = match errno {
                     Errno::NOSPC | Errno::NOMEM => WatchError::Limit { path },
                     errno => WatchError::Io { path, source: errno.into() },
                 };
-                if n_before == 0 {
+                if is_first {
                     tracing::warn!(%error, "not all directories are watched");
                 }
                 Err(error)
@@ -160,14 +162,14 @@ impl Watcher {
         self.watches().paths.len()
     }
 
-    /// How many times a directory could not be watched since this was last forgotten; if any, events are missing.
+    /// How many directories could not be watched; if any, events are missing.
     pub fn n_missed(&self) -> u64 {
-        self.n_missed.load(Ordering::Relaxed)
+        self.watches().missed.len() as u64
     }
 
     /// Starts the count of missed watches anew: for the start of a walk of the whole root.
     pub fn forget_missed(&self) {
-        self.n_missed.store(0, Ordering::Relaxed);
+        self.watches().missed.clear();
     }
 
     fn read(&self) -> Vec<Hint> {
@@ -211,6 +213,9 @@ impl Watcher {
         let path = directory.join(name).ok()?;
         if !events.contains(ReadFlags::ISDIR) {
             return Some(Hint::Changed(path));
+        }
+        if events.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) {
+            watches.missed.retain(|missed| *missed != path && !path.is_ancestor_of(missed));
         }
         if events.contains(ReadFlags::MOVED_FROM) {
             // It may have left the root. If not, the walk of its new place watches it again.

@@ -1,15 +1,13 @@
 //! `conflicts`: lists the conflict copies, and how they differ.
 
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use file_sync_server::api::command::Conflicts;
 use file_sync_server::api::types::{Conflict, ConflictList, NotAtWork, ShownPath};
 use similar::TextDiff;
 
-use super::{shown, shown_path, target};
+use super::{bytes_of, shown, shown_path, target};
 use crate::client::Client;
 use crate::console::{Console, table};
 use crate::failure::Failure;
@@ -96,18 +94,6 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| format!("{size} bytes, not text"))
-}
-
-fn bytes_of(path: &ShownPath) -> PathBuf {
-    let hex = path.path_bytes.as_deref().unwrap_or_default().as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
-    match &path.path_bytes {
-        Some(_) => {
-            OsString::from_vec(hex.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect())
-                .into()
-        }
-        None => PathBuf::from(&path.path),
-    }
 }
 
 /// Text of a file's, for a terminal: line by line, without what a terminal obeys.

@@ -33,7 +33,9 @@ mod sync_wait;
 mod verify;
 mod why;
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use file_sync_server::api::command::{Hold, HoldChange, Restore};
 use file_sync_server::api::names::{LocalPath, Target, printable};
@@ -143,7 +145,33 @@ fn shown(text: &str) -> String {
     printable(text.as_ref())
 }
 
-/// A path as people see it.
+/// A path as people see it: two whose bytes are no text do not look alike.
 fn shown_path(path: &ShownPath) -> String {
-    shown(&path.path)
+    printable(bytes_of(path).as_os_str())
+}
+
+/// A path as the file system has it.
+fn bytes_of(path: &ShownPath) -> PathBuf {
+    let hex = path.path_bytes.as_deref().unwrap_or_default().as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    match &path.path_bytes {
+        Some(_) => {
+            OsString::from_vec(hex.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect())
+                .into()
+        }
+        None => PathBuf::from(&path.path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_text_do_not_look_alike() {
+        let shown = |bytes: &[u8]| shown_path(&bytes.into());
+        assert_eq!(shown(b"d/bad\xff.txt"), "d/bad\\xff.txt");
+        assert_eq!(shown(b"d/bad\xfe.txt"), "d/bad\\xfe.txt");
+        assert_eq!(shown("d/größe\n".as_bytes()), "d/größe\\x0a");
+    }
 }

@@ -138,6 +138,23 @@ fn c7_what_cannot_be_watched_is_counted() {
     let file = tempfile::tempfile().unwrap();
     watcher.watch(file.as_fd(), &sync("f")).unwrap_err();
     assert_eq!((watcher.n_watched(), watcher.n_missed()), (0, 1));
+    watcher.watch(file.as_fd(), &sync("f")).unwrap_err();
+    assert_eq!(watcher.n_missed(), 1, "once, however often it is tried");
     watcher.forget_missed();
     assert_eq!(watcher.n_missed(), 0);
+    // What has gone, or can be watched after all, is missed no longer.
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("d/below")).unwrap();
+    fs::create_dir(root.path().join("other")).unwrap();
+    let open = |path: &str| fs::File::open(root.path().join(path)).unwrap();
+    for path in ["d", "d/below", "other"] {
+        watcher.watch(file.as_fd(), &sync(path)).unwrap_err();
+    }
+    watcher.watch(open(".").as_fd(), &SyncPath::root()).unwrap();
+    watcher.watch(open("other").as_fd(), &sync("other")).unwrap();
+    assert_eq!(watcher.n_missed(), 2);
+    fs::remove_dir_all(root.path().join("d")).unwrap();
+    while watcher.n_missed() > 0 {
+        assert_ne!(watcher.next(LONG), [], "it is told");
+    }
 }
