@@ -1,7 +1,7 @@
 //! `status` as people read it.
 
 use file_sync_server::api::types::{
-    DirectoryStatus, FirstMerge, PathMessage, Reading, State, Status, Straggler, Traffic,
+    DirectoryStatus, FirstMerge, PathMessage, Reading, ShownPath, State, Status, Straggler, Traffic,
 };
 
 use super::remote_ls::remotes_table;
@@ -96,10 +96,10 @@ fn directory_text(directory: &DirectoryStatus, console: Console) -> String {
     }
     directory.stragglers.iter().for_each(|straggler| text.push_str(&straggler_text(straggler)));
     let errors: Vec<String> =
-        directory.errors.iter().map(|error| line(&error.path.path, &error_text(error))).collect();
+        directory.errors.iter().map(|error| line(&error.path, &error_text(error))).collect();
     text.push_str(&lines(&errors, |line| console.coloured(Colour::Red, &format!("error: {line}"))));
     let left: Vec<String> =
-        directory.unsupported.iter().map(|item| line(&item.path.path, &item.message)).collect();
+        directory.unsupported.iter().map(|item| line(&item.path, &item.message)).collect();
     text.push_str(&lines(&left, |line| format!("left alone: {line}")));
     text
 }
@@ -156,7 +156,7 @@ fn held(directory: &DirectoryStatus, console: Console) -> String {
     );
     let paths = directory.held_paths.iter().take(N_LINES_MAX).map(|held| {
         let whose = if held.deleted_here { "deleted here" } else { "deleted elsewhere" };
-        format!("  held: {}\n", line(&held.path.path, whose))
+        format!("  held: {}\n", line(&held.path, whose))
     });
     let mut named: String = paths.collect();
     if directory.held > N_LINES_MAX as u64 {
@@ -193,8 +193,8 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-fn line(path: &str, message: &str) -> String {
-    format!("{}: {}", shown(path), shown(message))
+fn line(path: &ShownPath, message: &str) -> String {
+    format!("{}: {}", shown_path(path), shown(message))
 }
 
 fn lines(all: &[String], show: impl Fn(&str) -> String) -> String {

@@ -83,7 +83,7 @@ fn directory_text(directory: &VerifiedDirectory) -> String {
         text.push_str(&format!("  damaged: {}\n", shown_path(path)));
     }
     for error in &directory.errors {
-        text.push_str(&format!("  error: {}: {}\n", shown(&error.path.path), shown(&error.message)));
+        text.push_str(&format!("  error: {}: {}\n", shown_path(&error.path), shown(&error.message)));
     }
     if directory.changed > 0 {
         let files = counted(directory.changed, "file", "files");

@@ -72,20 +72,25 @@ pub(super) fn watches(places: &[Place]) -> Vec<Finding> {
         let message = "the limits of inotify cannot be read";
         return vec![Finding::warning("watches", message, "mount /proc; until then nobody knows them")];
     };
+    // A user namespace may allow fewer, as in a container.
+    let of_user = fs::read_to_string("/proc/sys/user/max_inotify_watches");
+    let of_user = of_user.ok().and_then(|text| text.trim().parse().ok()).filter(|of_user| *of_user < watches);
+    let (watches, setting) = match of_user {
+        Some(of_user) => (of_user, "user.max_inotify_watches"),
+        None => (watches, "fs.inotify.max_user_watches"),
+    };
     let needed: u64 = places.iter().map(|place| count_directories(&place.path)).sum();
     let mut findings = Vec::new();
     let raise = |name: &str, to: u64| {
-        format!(
-            "echo fs.inotify.{name}={to} | sudo tee /etc/sysctl.d/60-file-sync-{name}.conf && sudo sysctl --system"
-        )
+        format!("echo {name}={to} | sudo tee /etc/sysctl.d/60-file-sync-{name}.conf && sudo sysctl --system")
     };
     let said = format!("{needed} directories to be watched, {watches} watches allowed for all your programs");
     let more = (needed * 2).max(524_288);
     if needed >= watches {
         let message = format!("{said}: the others are scanned every minute instead");
-        findings.push(Finding::problem("watches", message, raise("max_user_watches", more)));
+        findings.push(Finding::problem("watches", message, raise(setting, more)));
     } else if needed * 5 > watches * 4 {
-        findings.push(Finding::warning("watches", said, raise("max_user_watches", more)));
+        findings.push(Finding::warning("watches", said, raise(setting, more)));
     } else {
         findings.push(Finding::ok("watches", said));
     }
@@ -93,7 +98,7 @@ pub(super) fn watches(places: &[Place]) -> Vec<Finding> {
     if n_places + spare > instances {
         let message =
             format!("{n_places} directories need an inotify instance each, and {instances} are allowed");
-        let mend = raise("max_user_instances", (n_places + spare) * 2);
+        let mend = raise("fs.inotify.max_user_instances", (n_places + spare) * 2);
         findings.push(Finding::warning("watches", message, mend));
     }
     findings

@@ -198,7 +198,7 @@ impl Room {
                 "changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned(),
             ),
             Some(watcher) if watcher.n_missed() > 0 => Some(format!(
-                "{} directories are not watched, only scanned for; raise fs.inotify.max_user_watches, as `file-sync doctor` says",
+                "directories that are not watched, only scanned for: {}; raise fs.inotify.max_user_watches, which all your programs share",
                 watcher.n_missed()
             )),
             Some(_) => None,
