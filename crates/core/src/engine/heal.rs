@@ -5,7 +5,6 @@
 //! the right bytes as soon as a copy here, a kept version or a remote has them; what was damaged is kept.
 
 use super::{Effect, Engine, Now};
-use crate::effect::Trouble;
 use crate::path::SyncPath;
 use crate::record::Record;
 use crate::version::{Content, ContentHash};
@@ -35,11 +34,6 @@ impl Engine {
     /// How many paths differ here alone: nobody is told, and nothing is to be done about them.
     pub fn n_local(&self) -> u64 {
         self.local_changes.len() as u64
-    }
-
-    /// What keeps a path from being looked at, or worked on.
-    pub fn trouble_at(&self, path: &SyncPath) -> Option<&Trouble> {
-        self.troubles.get(path).map(|(trouble, _)| trouble)
     }
 
     /// Has files replaced that were found to be damaged while they had the stat that was recorded.

@@ -197,7 +197,15 @@ pub(super) fn find_out(editor: &Editor, path: &SyncPath, mut record: Record) -> 
         }
     }
     // What cannot be read is not noted, however often it is looked at.
-    editor.trouble_at(path).map_or(Finding::Changed, Finding::Trouble)
+    unreadable(editor, path, &record).map_or(Finding::Changed, Finding::Trouble)
+}
+
+/// Why a file cannot be opened as it is now, if it cannot.
+fn unreadable(editor: &Editor, path: &SyncPath, record: &Record) -> Option<Trouble> {
+    let seen = editor.root.look(path).ok()??;
+    let now = Record { stat: seen.stat, ..*record };
+    let is_file = matches!(seen.kind, Kind::File) && matches!(now.content, Content::File(_));
+    is_file.then(|| editor.root.open_content(path, &now).err()).flatten()
 }
 
 fn compare(editor: &Editor, path: &SyncPath, record: &Record) -> Finding {

@@ -11,7 +11,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use file_sync_core::conflict::origins;
-use file_sync_core::effect::{Kept, Op, OpOutcome, Source, Trouble};
+use file_sync_core::effect::{Kept, Op, OpOutcome, Source};
 use file_sync_core::engine::{Deed, Engine, Explanation, moved_from_below_why, moved_here_why};
 use file_sync_core::path::SyncPath;
 use file_sync_core::record::{Kind, Record, Stat};
@@ -190,11 +190,6 @@ impl Editor {
     /// How many paths differ here alone.
     pub(crate) fn n_local(&self) -> u64 {
         lock(&self.engine).n_local()
-    }
-
-    /// What keeps a path from being looked at, or worked on.
-    pub(crate) fn trouble_at(&self, path: &SyncPath) -> Option<Trouble> {
-        lock(&self.engine).trouble_at(path).cloned()
     }
 
     /// True where its user's changes are told to others.
