@@ -76,10 +76,11 @@ impl Flow {
         }
     }
 
-    /// The longest piece that does not hold up others for long.
+    /// The longest piece that does not hold up others for long: of what is read at once, a whole part, as what is left over
+    /// would be too small a piece.
     pub(crate) fn piece_bytes(&self) -> usize {
         let quarter = self.max.map_or(usize::MAX, |max| usize::try_from(max.get() / 4).unwrap_or(usize::MAX));
-        quarter.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+        1 << quarter.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX).ilog2()
     }
 
     /// Bytes a second, of late.
@@ -140,6 +141,15 @@ mod tests {
         let start = Instant::now();
         flow.pass(1_000_000).await;
         assert!(start.elapsed() >= Duration::from_millis(700), "{:?}", start.elapsed());
+    }
+
+    /// Of what is read at once nothing may be left over that is too small for a piece.
+    #[test]
+    fn s2_pieces_divide_what_is_read_at_once_whatever_the_rate() {
+        for rate in [1, 262_143, 300_000, 400_000, 500_000, 524_288, 900_000, 1 << 20, 5_000_000] {
+            let bytes = Flow::new(NonZeroU64::new(rate)).piece_bytes();
+            assert!(PIECE_BYTES_MAX.is_multiple_of(bytes) && bytes >= PIECE_BYTES_MIN, "{rate}: {bytes}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
