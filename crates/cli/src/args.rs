@@ -145,7 +145,7 @@ pub enum Verb {
     /// The list is only ever added to, and says of each change, replacement, removal and rename the hash of what was there
     /// before and after. Of a directory, it has all that is below it. What you have moved away is there with its new
     /// path. A file that is new does nothing to anybody's bytes, and
-    /// is not in it; neither are changes of mode and time alone.
+    /// is not in it; neither are changes of mode and time alone. A path at which nothing is or ever was is refused.
     Log {
         /// A path in an offered or synced directory
         #[arg(value_name = "PATH")]

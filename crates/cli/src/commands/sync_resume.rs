@@ -17,5 +17,6 @@ use crate::failure::Failure;
 pub async fn run(typed: PathBuf, client: &Client, console: Console) -> Result<(), Failure> {
     let request = OnDirectory { target: target(&typed)? };
     let done: DirectoryDone = client.post("/v1/syncs/resume", &request).await?;
-    console.result(&done, |done| format!("resumed: {} ({})\n", shown(&done.name), shown_path(&done.path)))
+    let what = if done.already { "was not paused" } else { "resumed" };
+    console.result(&done, |done| format!("{what}: {} ({})\n", shown(&done.name), shown_path(&done.path)))
 }

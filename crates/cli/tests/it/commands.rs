@@ -190,9 +190,12 @@ fn sync_up_ls_pause_resume_wait_and_down() {
     assert!(beta.ok(["sync", "ls"]).contains("docs"));
     let path = path.to_str().expect("UTF-8");
     for target in ["docs", path, "new/parents/docs"] {
-        beta.ok(["sync", "pause", target]);
+        assert_eq!(beta.ok(["sync", "pause", target]), format!("paused: docs ({path})\n"));
+        assert_eq!(beta.ok(["sync", "pause", target]), format!("paused already: docs ({path})\n"));
+        assert_eq!(beta.json(["sync", "pause", target])["already"], true);
         assert_eq!(beta.directory()["state"], "paused");
-        beta.ok(["sync", "resume", target]);
+        assert_eq!(beta.json(["sync", "resume", target])["already"], false);
+        assert_eq!(beta.ok(["sync", "resume", target]), format!("was not paused: docs ({path})\n"));
         let waited = beta.json(["sync", "wait", target, "--timeout", "30s"]);
         assert!(waited.is_object(), "{waited}");
         assert_ne!(beta.directory()["state"], "paused");

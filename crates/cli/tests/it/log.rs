@@ -77,7 +77,15 @@ fn p3_a_move_is_in_the_log_of_the_path_that_it_went_from() {
         assert!(!told(&alpha, old).iter().any(|line| line.starts_with("e2 ")), "{old}");
     }
     assert_eq!(told(&alpha, "").iter().filter(|line| **line == moved).count(), 1, "once");
-    assert_eq!(told(&alpha, "g"), [""; 0]);
+    let never = alpha.refused(1, ["log", alpha.root().join("g").to_str().expect("UTF-8")]);
+    assert!(
+        never.contains("nothing is at g in docs, and nothing is known to have been done there"),
+        "{never}"
+    );
+    alpha.user().write("g", "new", JANUARY);
+    assert_eq!(told(&alpha, "g"), [""; 0], "to what is new nothing was done");
+    settle(&[&alpha, &beta]);
+    assert_eq!(told(&beta, "g"), [""; 0]);
 }
 
 #[test]

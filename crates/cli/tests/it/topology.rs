@@ -401,11 +401,15 @@ fn d3_who_was_removed_can_be_called_lost_later_whatever_else_is_not_at_work() {
     becomes_away(&beta, "f", &["alpha"]);
     beta.refused(1, ["remote", "rm", &id]);
     beta.refused(1, ["remote", "rm", &id.replace(&id[..8], "00000000"), "--lost"]);
-    assert_eq!(beta.json(["remote", "rm", &id, "--lost"])["name"], "alpha");
+    let lost = beta.json(["remote", "rm", &id, "--lost"]);
+    assert_eq!((&lost["name"], &lost["already"]), (&json!("alpha"), &json!(false)), "it was a member still");
     for device in [&beta, &gamma] {
         becomes_away(device, "f", &[]);
     }
-    assert_eq!(beta.json(["remote", "rm", "alpha", "--lost"])["id"], id.as_str(), "by the name that it had");
+    let again = beta.json(["remote", "rm", "alpha", "--lost"]);
+    assert_eq!((&again["id"], &again["already"]), (&json!(id), &json!(true)), "by the name that it had");
+    let said = beta.ok(["remote", "rm", "alpha", "--lost"]);
+    assert_eq!(said, "forgotten before: alpha; it is no member of anything here\n");
     assert!(!mentions(&beta.json(["remote", "ls"]), "alpha"));
 }
 

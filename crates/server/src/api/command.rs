@@ -30,7 +30,7 @@ pub enum Command {
     /// Pair with the device that made a ticket.
     RemoteAdd(RemoteAdd, Reply<Remote>),
     /// Forget a device.
-    RemoteRm(RemoteRm, Reply<Remote>),
+    RemoteRm(RemoteRm, Reply<types::RemoteRemoved>),
     /// List the paired devices.
     RemoteLs(Reply<RemoteList>),
     /// Join a directory.

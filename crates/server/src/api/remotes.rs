@@ -4,7 +4,7 @@ use axum::body::Bytes;
 
 use super::command::{Command, EXPIRES_SECONDS_MAX, Refusal, RemoteInvite};
 use super::router::{Answer, Commands, ask, parse};
-use super::types::{Invitation, Remote, RemoteList, RemoteOfferList};
+use super::types::{Invitation, Remote, RemoteList, RemoteOfferList, RemoteRemoved};
 
 pub(super) async fn invite(commands: Commands, body: Bytes) -> Answer<Invitation> {
     let request: RemoteInvite = parse(&body)?;
@@ -19,7 +19,7 @@ pub(super) async fn add(commands: Commands, body: Bytes) -> Answer<Remote> {
     ask(commands, |reply| Command::RemoteAdd(request, reply)).await
 }
 
-pub(super) async fn rm(commands: Commands, body: Bytes) -> Answer<Remote> {
+pub(super) async fn rm(commands: Commands, body: Bytes) -> Answer<RemoteRemoved> {
     let request = parse(&body)?;
     ask(commands, |reply| Command::RemoteRm(request, reply)).await
 }

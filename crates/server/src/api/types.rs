@@ -169,6 +169,17 @@ pub struct Remote {
     pub last_seen: Option<String>,
 }
 
+/// The device that `remote rm` acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteRemoved {
+    /// How it was known.
+    #[serde(flatten)]
+    pub remote: Remote,
+    /// True if it was removed before, and is a member of nothing: nothing was done.
+    #[serde(default)]
+    pub already: bool,
+}
+
 /// One directory in `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryStatus {
@@ -478,6 +489,9 @@ pub struct DirectoryDone {
     /// Its root on this machine.
     #[serde(flatten)]
     pub path: ShownPath,
+    /// True if it was so before: nothing was done.
+    #[serde(default)]
+    pub already: bool,
 }
 
 /// `sync wait`, when there is nothing left to wait for; as a part of `verify`, also when time is up.

@@ -160,7 +160,12 @@ impl House {
 
 /// What a command on a directory answers with.
 pub(super) fn done(row: &Directory) -> DirectoryDone {
-    DirectoryDone { name: row.name.clone(), id: row.directory.to_string(), path: row.path.as_path().into() }
+    DirectoryDone {
+        name: row.name.clone(),
+        id: row.directory.to_string(),
+        path: row.path.as_path().into(),
+        already: false,
+    }
 }
 
 /// Random bytes for an id or a secret.

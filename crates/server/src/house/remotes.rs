@@ -13,7 +13,7 @@ use file_sync_net::{PairError, PairRequest, PairedWith, Ticket};
 use super::{House, refused};
 use crate::api::command::{Refusal, RemoteAdd, RemoteInvite, RemoteRm, Reply};
 use crate::api::names::{RemoteName, printable};
-use crate::api::types::{Invitation, Remote, RemoteList, rfc3339};
+use crate::api::types::{Invitation, Remote, RemoteList, RemoteRemoved, rfc3339};
 use crate::clock;
 use crate::house::files::random_bytes;
 use crate::input::{Input, answer};
@@ -189,7 +189,7 @@ impl House {
         std::iter::once(wished.clone()).chain(numbered).find(is_free).unwrap_or(wished)
     }
 
-    pub(super) fn remote_rm(&mut self, request: &RemoteRm) -> Result<Remote, Refusal> {
+    pub(super) fn remote_rm(&mut self, request: &RemoteRm) -> Result<RemoteRemoved, Refusal> {
         let named = self.remote_named(&request.name);
         let remote = match named {
             Err(refusal) if request.lost => self.removed_remote(&request.name)?.ok_or(refusal)?,
@@ -206,6 +206,7 @@ impl House {
             .into_iter()
             .filter(|directory| self.is_member(directory, &remote.device))
             .collect();
+        let already = remote.deleted && ended.is_empty();
         for directory in ended {
             let Some(resident) = self.rooms.get(&directory) else { continue };
             let members = resident.room.engine().members().clone();
@@ -217,7 +218,7 @@ impl House {
             self.home.delete_remote(&remote.device).map_err(refused)?;
         }
         self.refresh_offered_to();
-        Ok(self.shown_remote(&remote))
+        Ok(RemoteRemoved { remote: self.shown_remote(&remote), already })
     }
 
     /// A remote that was removed before, by its id or by the name that it had.

@@ -154,6 +154,7 @@ impl House {
 
     pub(super) fn set_paused(&mut self, target: &Target, paused: bool) -> Result<DirectoryDone, Refusal> {
         let mut row = self.find(target)?;
+        let already = row.paused == paused;
         row.paused = paused;
         row.updated_at = clock::seconds();
         self.home.update_directory(&row).map_err(refused)?;
@@ -164,7 +165,7 @@ impl House {
             dormant.row = row.clone();
         }
         self.with_engine(&row.directory, |engine| engine.set_paused(clock::now(), paused));
-        Ok(done(&row))
+        Ok(DirectoryDone { already, ..done(&row) })
     }
 
     pub(super) fn offers_of_remotes(&self) -> Result<RemoteOfferList, Refusal> {
