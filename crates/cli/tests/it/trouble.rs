@@ -160,6 +160,16 @@ fn c7_a_file_that_is_too_big_keeps_no_small_one_away() {
         if has == [true; 3] { Ok(()) } else { Err(format!("kept away: {has:?}")) }
     });
     assert!(!beta.user().has("big"));
+    // Something else comes meanwhile: by its speed nobody can say when this one does.
+    alpha.user().write("small-last", noise(2, 1 << 20), JANUARY);
+    let status = eventually(PATIENCE, || {
+        let status = beta.status();
+        let directory = &status["directories"][0];
+        let is_all = [&directory["need_bytes"], &directory["blocked_bytes"]] == [&json!(80 << 20); 2];
+        let is_fast = status["traffic"]["download"].as_u64() > Some(0);
+        if is_all && is_fast { Ok(status) } else { Err(status) }
+    });
+    assert_eq!(status["traffic"]["seconds_left"], json!(null), "{status}");
     // On the other side it is not idle and well, either.
     eventually(PATIENCE, || {
         let straggler = alpha.directory()["stragglers"][0].clone();
@@ -206,6 +216,7 @@ fn s1_a_file_whose_bytes_nobody_has_any_more_is_listed() {
         let errors = alpha.directory()["errors"].to_string();
         if errors.contains("no connected member has its bytes") { Ok(()) } else { Err(errors) }
     });
+    directory_becomes(&alpha, "blocked_bytes", 80 << 20);
     // Everything else goes on.
     beta.user().write("small", "fits", FEBRUARY);
     eventually(PATIENCE, || if alpha.user().has("small") { Ok(()) } else { Err("not there yet") });

@@ -50,6 +50,8 @@ pub struct Status {
     pub need_files: u64,
     /// Bytes of those to get.
     pub need_bytes: u64,
+    /// Of these, what does not come as things are: its path is in trouble, or nobody connected has it.
+    pub blocked_bytes: u64,
     /// Conflict copies shown.
     pub conflicts: u64,
     /// Files and symlinks whose deletion waits for a word.
@@ -90,6 +92,7 @@ impl Engine {
             bytes: bytes.saturating_add_signed(bytes_local),
             need_files: 0,
             need_bytes: 0,
+            blocked_bytes: 0,
             conflicts: conflicts.saturating_sub(n_gone_here) + self.local_copies().count() as u64,
             held: self.n_held(),
             let_through: if self.n_held() > 0 { self.n_let_through() } else { 0 },
@@ -107,6 +110,7 @@ impl Engine {
                 .collect(),
             root_hash,
         };
+        let pending = self.pending_for_long();
         for path in self.planner.needed.iter().filter(|_| self.config.mode != Mode::SendOnly) {
             let node = self.tree.get(path);
             let value = match &node {
@@ -117,7 +121,9 @@ impl Engine {
             if let Value::File { content, length, .. } = *value
                 && self.tree.record(path).is_none_or(|record| record.content != Content::File(content))
             {
+                let is_blocked = self.troubles.contains_key(path) || pending.contains(path);
                 status.need_bytes += length;
+                status.blocked_bytes += if is_blocked { length } else { 0 };
             }
         }
         status

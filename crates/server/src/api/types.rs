@@ -208,6 +208,9 @@ pub struct DirectoryStatus {
     pub need_files: u64,
     /// Their bytes.
     pub need_bytes: u64,
+    /// Of these, what does not come as things are: its path is in trouble, or no connected member has it.
+    #[serde(default)]
+    pub blocked_bytes: u64,
     /// Conflict copies shown.
     pub conflicts: u64,
     /// Paths whose changes stay here because of a mode.
@@ -561,6 +564,7 @@ mod tests {
             bytes: 2,
             need_files: 3,
             need_bytes: 4,
+            blocked_bytes: 3,
             conflicts: 5,
             local_changes: 6,
             held: 1,
@@ -578,7 +582,8 @@ mod tests {
         let expected = serde_json::json!({
             "name": "docs", "id": "00", "path": "/d\u{fffd}", "path_bytes": "2f64ff", "role": "synced",
             "remote": "laptop", "mode": "receive-only", "read_only": false, "state": "idle", "files": 1, "bytes": 2,
-            "need_files": 3, "need_bytes": 4, "conflicts": 5, "local_changes": 6, "kept_gone_young": 7, "held": 1,
+            "need_files": 3, "need_bytes": 4, "blocked_bytes": 3, "conflicts": 5, "local_changes": 6,
+            "kept_gone_young": 7, "held": 1,
             "held_paths": [{ "path": "h", "deleted_here": true }], "let_through": 2,
             "stragglers": [{ "remote": "beta", "takes_no_part": false, "troubles": 1 }],
             "errors": [{ "path": "a", "message": "m" }], "unsupported": [], "root_hash": null

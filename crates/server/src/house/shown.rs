@@ -29,21 +29,21 @@ impl House {
         let mut directories: Vec<DirectoryStatus> = at_work.chain(dormant).collect();
         directories.sort_by(|a, b| a.name.cmp(&b.name));
         let id: DeviceId = self.context.identity.device_id();
-        let need_bytes = directories.iter().map(|directory| directory.need_bytes).sum();
+        let traffic = self.traffic(coming_bytes(&directories));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: Device { id: id.to_string(), name: self.config.name.clone() },
             remotes: self.shown_remotes(),
             directories,
             previewing: self.previewing(),
-            traffic: self.traffic(need_bytes),
+            traffic,
         })
     }
 
-    fn traffic(&self, need_bytes: u64) -> Traffic {
+    fn traffic(&self, coming_bytes: u64) -> Traffic {
         let (upload, download) = self.network.speeds();
         let RatesMax { upload: upload_max, download: download_max } = self.config.rates;
-        let seconds_left = need_bytes.checked_div(download).filter(|_| need_bytes > 0);
+        let seconds_left = coming_bytes.checked_div(download).filter(|_| coming_bytes > 0);
         let (upload_max, download_max) = (upload_max.map(NonZeroU64::get), download_max.map(NonZeroU64::get));
         Traffic { upload, download, upload_max, download_max, seconds_left }
     }
@@ -102,6 +102,7 @@ impl House {
             bytes: status.bytes,
             need_files: status.need_files,
             need_bytes: status.need_bytes,
+            blocked_bytes: status.blocked_bytes,
             conflicts: status.conflicts,
             local_changes: status.local_changes.len() as u64,
             held: status.held,
@@ -151,6 +152,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         bytes: 0,
         need_files: 0,
         need_bytes: 0,
+        blocked_bytes: 0,
         conflicts: 0,
         local_changes: 0,
         held: 0,
@@ -164,6 +166,13 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         unsupported: Vec::new(),
         root_hash: None,
     }
+}
+
+/// What is under way, in bytes: how long the rest takes nobody can say.
+fn coming_bytes(directories: &[DirectoryStatus]) -> u64 {
+    let is_stopped = |directory: &&DirectoryStatus| matches!(directory.state, State::Paused | State::Error);
+    let at_work = directories.iter().filter(|directory| !is_stopped(directory));
+    at_work.map(|directory| directory.need_bytes - directory.blocked_bytes).sum()
 }
 
 /// An engine's state, as documents write it.

@@ -14,6 +14,6 @@ pub struct Traffic {
     /// What may come at most.
     pub download_max: Option<u64>,
     /// How long all that is to come takes at this speed, in seconds; null while nothing comes, or is to come. Less where
-    /// only parts of files come.
+    /// only parts of files come. Of what does not come as things are (see `blocked_bytes`; or it is paused) nobody can say.
     pub seconds_left: Option<u64>,
 }
