@@ -12,7 +12,7 @@ use file_sync_core::record::{Kind, Seen, Stat};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::at::{self, Met, Spot};
+use crate::at::{self, LISTED, Met, Spot};
 use crate::root::Root;
 use crate::trouble::{other, trouble};
 
@@ -37,6 +37,14 @@ impl Root {
             Err(errno) if at::is_absence(errno) => Ok(None),
             Err(errno) => Err(trouble("enter the parent directory", errno)),
         }
+    }
+
+    /// False of a directory that may not be listed, or whose items may not be looked at.
+    pub fn may_list(&self, directory: &SyncPath) -> bool {
+        let opened = at::open_directory(self.fd(), directory, LISTED);
+        // Its own name in it can be looked at by whoever may look at what it holds.
+        let looked = opened.and_then(|fd| at::stat_at(fd.as_fd(), c"."));
+        !matches!(looked, Err(Errno::ACCESS | Errno::PERM))
     }
 
     /// Looks at one name in an open directory of this root.

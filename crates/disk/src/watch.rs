@@ -27,6 +27,8 @@ const READ_BYTES: usize = 64 << 10;
 pub enum Hint {
     /// Something about this path has changed.
     Changed(SyncPath),
+    /// Who may do what with this directory may have changed: see whether it can be listed.
+    Attributes(SyncPath),
     /// A directory has appeared here: walk it.
     Tree(SyncPath),
     /// Events were lost: walk everything.
@@ -224,7 +226,11 @@ impl Watcher {
             }
         }
         let is_new = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-        Some(if is_new { Hint::Tree(path) } else { Hint::Changed(path) })
+        Some(match events.contains(ReadFlags::ATTRIB) {
+            _ if is_new => Hint::Tree(path),
+            true => Hint::Attributes(path),
+            false => Hint::Changed(path),
+        })
     }
 
     fn watches(&self) -> MutexGuard<'_, Watches> {
@@ -237,7 +243,8 @@ fn self_hint(directory: SyncPath, events: ReadFlags) -> Option<Hint> {
     let is_gone = events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
     match (directory.is_root(), is_gone) {
         (true, true) => Some(Hint::RootGone),
-        (true, false) => None,
+        (true, false) => None, // It is proved every few seconds.
+        (false, false) if events.contains(ReadFlags::ATTRIB) => Some(Hint::Attributes(directory)),
         (false, _) => Some(Hint::Changed(directory)),
     }
 }

@@ -99,6 +99,29 @@ fn l6_nothing_is_deleted_below_an_unreadable_directory() {
 }
 
 #[test]
+fn l6_a_directory_that_becomes_unreadable_is_listed_without_a_scan() {
+    let Some((alpha, beta)) = sharing_as("a directory taken away", [None, Some(NOBODY)]) else { return };
+    alpha.user().write("d/f", "bytes", JANUARY);
+    alpha.user().write("e/f", "bytes", JANUARY);
+    alpha.user().chmod("e", 0o700);
+    settle(&[&alpha, &beta]);
+    // By its owner alone, or by its mode alone.
+    let taken = |path: &str, owner: u32| {
+        chown(beta.user().path(path), Some(owner), Some(owner)).expect("root may do so");
+    };
+    taken("e", 0);
+    listed(&beta, "e", true);
+    beta.user().chmod("d", 0o600);
+    listed(&beta, "d", true);
+    beta.user().chmod("d", 0o755);
+    taken("e", NOBODY);
+    listed(&beta, "d", false);
+    listed(&beta, "e", false);
+    check(&[&alpha, &beta], "d/\nd/f \"bytes\"\ne/\ne/f \"bytes\"");
+    directory_becomes(&beta, "errors", json!([]));
+}
+
+#[test]
 fn c7_a_directory_that_cannot_be_written_is_listed_and_tried_again() {
     let Some((alpha, beta)) = sharing_as("a directory of somebody else", [None, Some(NOBODY)]) else {
         return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,9 @@ fn what_users_do_gives_hints() {
     wait_for(&watcher, &Hint::Changed(sync("d/f")));
     fs::create_dir(scene.at("e")).unwrap();
     wait_for(&watcher, &Hint::Tree(sync("e")));
+    fs::set_permissions(scene.at("d"), fs::Permissions::from_mode(0o711)).unwrap();
+    let attributes = Hint::Attributes(sync("d"));
+    assert_eq!(wait_for(&watcher, &attributes), [attributes], "once, though its parent is watched, too");
 }
 
 #[test]

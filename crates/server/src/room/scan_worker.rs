@@ -132,13 +132,23 @@ fn note_rules(rules: &mut Rules, listing: &file_sync_disk::Listing) {
     rules.set(&listing.directory, ignore_file.and_then(|(_, seen)| seen.rules.as_deref()));
 }
 
-pub(super) fn watch(watchers: &Receiver<Arc<Watcher>>, disk: &Sender<DiskJob>, reports: &Reports) {
+pub(super) fn watch(
+    root: &Root,
+    watchers: &Receiver<Arc<Watcher>>,
+    disk: &Sender<DiskJob>,
+    reports: &Reports,
+) {
     let Ok(watcher) = watchers.recv() else { return };
     while !watcher.is_closed() {
         let mut hints = Vec::new();
         for hint in watcher.next(WATCH_WAIT) {
             match hint {
                 file_sync_disk::Hint::Changed(path) => hints.push(Hint::Path(path)),
+                // What cannot be listed any more a look at the directory itself does not notice.
+                file_sync_disk::Hint::Attributes(path) if !root.may_list(&path) => {
+                    hints.push(Hint::Tree(path));
+                }
+                file_sync_disk::Hint::Attributes(path) => hints.push(Hint::Path(path)),
                 file_sync_disk::Hint::Tree(path) => hints.push(Hint::Tree(path)),
                 file_sync_disk::Hint::Overflow => hints.push(Hint::Overflow),
                 file_sync_disk::Hint::RootGone => {

@@ -289,8 +289,8 @@ fn spawn(
         let hash_work = move || scan_worker::hash(&own_root, &jobs, &own_cancel, &own_reports);
         start(what, giving_way(is_low_priority, hash_work))?;
     }
-    let ((_, own_reports, _), own_disk) = (context(), disk.clone());
-    start("watch", Box::new(move || scan_worker::watch(&watchers, &own_disk, &own_reports)))?;
+    let ((own_root, own_reports, _), own_disk) = (context(), disk.clone());
+    start("watch", Box::new(move || scan_worker::watch(&own_root, &watchers, &own_disk, &own_reports)))?;
     start("index", Box::new(move || index_worker.run(&index_jobs)))?;
     Ok(Workers { disk, walk, hash_small, hash_large, index, watching, cancel, threads })
 }
