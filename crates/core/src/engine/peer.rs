@@ -296,6 +296,7 @@ impl Engine {
             self.attach_soon(from); // Something is missing in between: say again from where on.
             return;
         }
+        self.planner.hears(self.now.monotonic_ms);
         peer.latest = entries.latest;
         peer.merged = peer.merged.max(entries.through);
         peer.heard = peer.heard.max(peer.merged).max(peer.latest);

@@ -1,18 +1,33 @@
 //! What waits for the rest of what a remote is saying: a rename is two changes, and one may be heard of, and be durable,
 //! before the other.
 
+use super::Planner;
 use crate::engine::Engine;
 use crate::path::SyncPath;
 use crate::version::Content;
 
-/// How long it waits at most.
+/// How long it waits at most for the next part.
 const HEARING_MS: u64 = 5_000;
+/// How long for all of them: a remote that always says that there is more must not keep anything from being done.
+const HEARING_MAX_MS: u64 = 60_000;
+
+impl Planner {
+    /// A remote has said something.
+    pub(in crate::engine) fn hears(&mut self, now_ms: u64) {
+        self.heard_at_ms = now_ms;
+    }
+
+    fn deferred_until(&self) -> Option<u64> {
+        let since = self.deferred_since?;
+        Some((since.max(self.heard_at_ms) + HEARING_MS).min(since + HEARING_MAX_MS))
+    }
+}
 
 impl Engine {
     /// When what is deferred is taken up whatever remotes say, if nothing else is waited for.
     pub(in super::super) fn plan_deadline(&self) -> Option<u64> {
         let may_take_up = self.may_change_disk() && !self.planner.is_applying;
-        self.planner.deferred_since.filter(|_| may_take_up).map(|since| since + HEARING_MS)
+        self.planner.deferred_until().filter(|_| may_take_up)
     }
 
     /// Notes up to where all has to be durable of what a remote says in several messages, and so in several commits.
@@ -34,7 +49,7 @@ impl Engine {
 
     pub(super) fn take_up_deferred(&mut self) {
         let now = self.now.monotonic_ms;
-        let is_over = self.planner.deferred_since.is_some_and(|since| now >= since + HEARING_MS);
+        let is_over = self.planner.deferred_until().is_some_and(|until| now >= until);
         let is_hearing = self.is_hearing_parts();
         self.planner.has_heard_enough = is_hearing && (self.planner.has_heard_enough || is_over);
         if !is_hearing || is_over {

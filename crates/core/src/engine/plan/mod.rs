@@ -39,6 +39,8 @@ pub(super) struct Planner {
     /// Removals and moves that wait for the rest of what a remote is saying.
     deferred: BTreeSet<SyncPath>,
     deferred_since: Option<u64>,
+    /// When a remote has said something last.
+    heard_at_ms: u64,
     /// It took too long: nothing waits any more until all that was announced has been said.
     has_heard_enough: bool,
     /// This device's number of the last change that was said in several parts; none yet while there is more to come.
