@@ -21,6 +21,10 @@ use crate::copy::{BUFFER_BYTES, digest, read_full_at};
 /// The least that is hashed by itself, but at a file's end, in bytes: what a processor with wide registers hashes at once.
 const BLOCK_BYTES: u64 = 16 << 10;
 
+/// So many subtrees are known at once, in some 6 MiB; where there are more, as where every piece ends within a block, those that
+/// come then are read back.
+const SUBTREES_MAX: usize = 64 << 10;
+
 /// A part of the file that is a subtree of its hash.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subtree {
@@ -31,7 +35,7 @@ pub(crate) struct Subtree {
     value: ChainingValue,
 }
 
-/// What is known of the pieces of one file. It takes memory for each that has no neighbours yet.
+/// What is known of the pieces of one file. It takes memory for each that has no neighbours yet, up to a limit.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     length: u64,
@@ -84,7 +88,9 @@ impl Pieces {
                 let value = merge_subtrees_non_root(&left.value, &right.value, Mode::Hash);
                 subtree = Subtree { offset: left.offset, length: 2 * left.length, value };
             }
-            self.subtrees.insert(subtree.offset, subtree);
+            if self.subtrees.len() < SUBTREES_MAX {
+                self.subtrees.insert(subtree.offset, subtree);
+            }
         }
     }
 
@@ -186,4 +192,21 @@ pub(crate) fn subtrees_of(length: u64, offset: u64, bytes: &[u8]) -> Vec<Subtree
         from += n_bytes;
     }
     subtrees
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks that have no neighbours, as where each piece ends within a block.
+    #[test]
+    fn h3_the_memory_of_pieces_is_bounded_however_they_are_cut() {
+        let mut pieces = Pieces::new(1 << 50);
+        for number in 0..2 * SUBTREES_MAX as u64 {
+            let offset = 2 * BLOCK_BYTES * number;
+            pieces.begin(offset, BLOCK_BYTES as usize);
+            pieces.add(vec![Subtree { offset, length: BLOCK_BYTES, value: [7; 32] }]);
+        }
+        assert_eq!(pieces.subtrees.len(), SUBTREES_MAX);
+    }
 }
