@@ -33,8 +33,8 @@ impl Root {
         let sync_each = ops.iter().filter(is_placing).count() <= N_SINGLE_SYNCS_MAX;
         let prepared: Vec<Result<Option<Prepared>, Refusal>> =
             ops.iter().map(|op| self.prepare(op, sync_each)).collect();
-        if !sync_each && let Err(errno) = rustix::fs::syncfs(self.fd()) {
-            prepared.iter().flatten().flatten().for_each(|prepared| self.unprepare(prepared));
+        if !sync_each && let Err(errno) = self.sync_file_system() {
+            prepared.iter().flatten().flatten().for_each(|prepared| self.discard_prepared(prepared));
             return Ok(all_trouble(ops, &trouble("make staged files durable", errno)));
         }
         self.between("prepared");
@@ -120,10 +120,10 @@ impl Root {
         }
         let fail = |errno| trouble("make the changes durable", errno);
         if items.len() > N_SINGLE_SYNCS_MAX {
-            return rustix::fs::syncfs(self.fd()).map_err(fail);
+            return self.sync_file_system().map_err(fail);
         }
         if items.iter().try_for_each(|path| self.sync_item(path)).is_err() {
-            return rustix::fs::syncfs(self.fd()).map_err(fail);
+            return self.sync_file_system().map_err(fail);
         }
         let is_kept = |(_, step): (&Op, &Step)| matches!(step, Step::Changed { kept: Some(_), .. });
         if changed().any(is_kept) {

@@ -45,7 +45,7 @@ impl Root {
         let befores = self.settled(items);
         let is_together = items.len() > N_SINGLE_SYNCS_MAX;
         if is_together {
-            if let Err(errno) = rustix::fs::syncfs(self.fd()) {
+            if let Err(errno) = self.sync_file_system() {
                 return all_trouble(trouble("make the file system durable", errno));
             }
             self.between("synced together");
@@ -140,8 +140,7 @@ impl Root {
         let only_items = items.into_iter().filter(|item| !parents.contains(*item)).cloned();
         let (n_parents, items): (usize, Vec<SyncPath>) = (parents.len(), only_items.collect());
         if n_parents + items.len() > N_SINGLE_SYNCS_MAX {
-            return rustix::fs::syncfs(self.fd())
-                .map_err(|errno| trouble("make the file system durable", errno));
+            return self.sync_file_system().map_err(|errno| trouble("make the file system durable", errno));
         }
         for item in items {
             match self.sync_directory(&item) {
@@ -152,6 +151,12 @@ impl Root {
         self.sync_directories(parents)
     }
 
+    /// Makes all durable that is on the root's file system. What it could not write it says once, and not of which files: what is
+    /// staged, and was not asked for itself, counts for nothing then.
+    pub(crate) fn sync_file_system(&self) -> Result<(), Errno> {
+        rustix::fs::syncfs(self.fd()).inspect_err(|_| self.stage().distrust())
+    }
+
     /// Makes the names of items durable: where they are, or are no longer.
     pub(crate) fn sync_names(&self, paths: &[SyncPath]) -> Result<(), Trouble> {
         self.sync_directories(paths.iter().filter_map(SyncPath::parent).collect())
@@ -159,8 +164,7 @@ impl Root {
 
     fn sync_directories(&self, directories: BTreeSet<SyncPath>) -> Result<(), Trouble> {
         if directories.len() > N_SINGLE_SYNCS_MAX {
-            return rustix::fs::syncfs(self.fd())
-                .map_err(|errno| trouble("make the file system durable", errno));
+            return self.sync_file_system().map_err(|errno| trouble("make the file system durable", errno));
         }
         let sync = |directory: &SyncPath| self.sync_directory(directory);
         let synced = directories.iter().try_for_each(sync);
@@ -172,7 +176,7 @@ impl Root {
         match at::open_directory(self.fd(), path, LISTED).and_then(rustix::fs::fsync) {
             Err(errno) if at::is_absence(errno) => Ok(()),
             // It may be entered but not listed, so it cannot be opened for syncing.
-            Err(Errno::ACCESS) => rustix::fs::syncfs(self.fd()),
+            Err(Errno::ACCESS) => self.sync_file_system(),
             result => result,
         }
     }

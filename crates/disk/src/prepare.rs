@@ -86,6 +86,14 @@ impl Root {
         }
     }
 
+    /// Takes away what could not be made durable. The system may have thrown away what it could not write, and says so once:
+    /// whoever opens the file next is told that all is well.
+    pub(crate) fn discard_prepared(&self, prepared: &Prepared) {
+        if let Err(errno) = self.stage().unlink(&prepared.name) {
+            tracing::warn!(%errno, name = prepared.name, "cannot remove a staged file");
+        }
+    }
+
     fn prepare_file(&self, making: &Making<'_>, sync: bool) -> Result<Prepared, Refusal> {
         let (name, claimed) = match making.source {
             Source::Staged { consume: true } => {
@@ -108,29 +116,35 @@ impl Root {
                 (self.copy_to_stage(from.as_fd(), making.content)?, None)
             }
         };
-        match self.finish_file(&name, making, sync) {
-            Ok(stat) => Ok(Prepared { name, stat, claimed }),
+        let not_placed = |name: String| Prepared { name, stat: self.met().stat, claimed };
+        let fd = match self.finish_file(&name, making) {
+            Ok(fd) => fd,
             // Somebody has emptied the stage; so it is not staged any more either.
-            Err(Errno::NOENT) => Err(Refusal::NoSource),
+            Err(Errno::NOENT) => return Err(Refusal::NoSource),
             Err(errno) => {
-                self.unprepare(&Prepared { name, stat: self.met().stat, claimed });
+                self.unprepare(&not_placed(name));
+                return Err(errno.into());
+            }
+        };
+        let synced = if sync { rustix::fs::fsync(&fd) } else { Ok(()) };
+        match synced.and_then(|()| at::stat_fd(fd.as_fd())) {
+            Ok(met) => Ok(Prepared { name, stat: met.stat, claimed }),
+            Err(errno) => {
+                self.discard_prepared(&not_placed(name));
                 Err(errno.into())
             }
         }
     }
 
     /// Gives a file in the stage its metadata.
-    fn finish_file(&self, name: &str, making: &Making<'_>, sync: bool) -> Result<Stat, Errno> {
+    fn finish_file(&self, name: &str, making: &Making<'_>) -> Result<OwnedFd, Errno> {
         let item = at::open_item(self.stage().fd(), name.as_bytes())?;
         // A file that was staged before may have been given a mode by an earlier attempt that forbids to open it.
         at::chmod_fd(item.as_fd(), 0o600)?;
         let fd = at::open_file(self.stage().fd(), name.as_bytes())?;
         rustix::fs::futimens(&fd, &timestamps(making.mtime))?;
         rustix::fs::fchmod(&fd, Mode::from_bits_truncate(u32::from(making.mode & 0o777)))?;
-        if sync {
-            rustix::fs::fsync(&fd)?;
-        }
-        Ok(at::stat_fd(fd.as_fd())?.stat)
+        Ok(fd)
     }
 
     /// Copies a file into the stage and verifies the copy; returns its name.

@@ -161,6 +161,16 @@ impl Stage {
             .map_err(|errno| trouble("discard a staged file", errno))
     }
 
+    /// Nothing is staged whole any more: the file system could not write all that it was given, says so once, and of which files
+    /// nobody knows. Pieces stay: each of those is asked for itself before it counts as whole.
+    pub(crate) fn distrust(&self) {
+        for content in self.whole().drain() {
+            if let Err(errno) = self.unlink(&content.to_string()) {
+                tracing::warn!(%errno, ?content, "cannot remove a staged file");
+            }
+        }
+    }
+
     /// All names in the stage.
     fn names(&self) -> Result<Vec<String>, Errno> {
         crate::keep::names(self.fd())

@@ -116,13 +116,18 @@ impl StageFile {
     }
 
     /// Finds out what it is and, if it is the announced content, stages it as whole; false if it is not: it is then removed.
-    /// Read back is what no piece has told.
+    /// Read back is what no piece has told. It is made durable through the descriptor that all of it was written through: what
+    /// the system could not write it tells such a one alone.
     ///
     /// # Errors
-    /// When it cannot be read or renamed.
+    /// When it cannot be read or renamed; or not be made durable: it is then removed.
     pub fn finish(self) -> Result<bool, Trouble> {
         let fail = |errno| trouble("finish the staged file", errno);
         let (part, name) = (format!("{}.part", self.content), self.content.to_string());
+        if let Err(errno) = rustix::fs::fdatasync(&self.fd) {
+            self.stage.unlink(&part).map_err(fail)?;
+            return Err(fail(errno));
+        }
         let found = self.pieces().finish(self.fd.as_fd()).map_err(fail)?;
         let size = at::stat_fd(self.fd.as_fd()).map_err(fail)?.stat.size;
         if found != Some(self.content) || size != self.length {

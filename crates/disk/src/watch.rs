@@ -217,7 +217,7 @@ impl Watcher {
             return Some(Hint::Changed(path));
         }
         if events.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) {
-            watches.missed.retain(|missed| *missed != path && !path.is_ancestor_of(missed));
+            watches.forget_missed(&path);
         }
         if events.contains(ReadFlags::MOVED_FROM) {
             // It may have left the root. If not, the walk of its new place watches it again.
@@ -268,6 +268,16 @@ impl Watches {
             && self.ids.get(&path) == Some(&id)
         {
             self.ids.remove(&path);
+        }
+    }
+
+    /// Misses nothing at a directory and below it any more.
+    fn forget_missed(&mut self, top: &SyncPath) {
+        while let Some(next) = self.missed.range(top..).next()
+            && (next == top || top.is_ancestor_of(next))
+        {
+            let gone = next.clone();
+            self.missed.remove(&gone);
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use file_sync_core::version::ContentHash;
 use serde_json::json;
 
 use crate::device::Device;
@@ -244,6 +245,28 @@ fn s1_a_file_whose_bytes_nobody_has_any_more_is_listed() {
     beta.user().write("small", "fits", FEBRUARY);
     eventually(PATIENCE, || if alpha.user().has("small") { Ok(()) } else { Err("not there yet") });
     assert!(!alpha.user().has("big") && !beta.user().has("big"));
+}
+
+/// What the system could not write it says once: it is not taken for written because the next one hears that all is well.
+#[test]
+fn c2_what_comes_and_cannot_be_made_durable_is_not_taken_for_there() {
+    if !strace::is_allowed_or_skips("a staged file that cannot be made durable") {
+        return;
+    }
+    let (alpha, mut beta) = crate::world::sharing();
+    let bytes = noise(1, 1 << 20);
+    let part = format!(".file-sync/stage/{}.part", ContentHash::of(&bytes));
+    beta.stop();
+    let failing = strace::failing_at("fdatasync", "EIO", &beta.root().join(&part), &beta.beside("trace"));
+    beta.begin_under(&failing);
+    beta.await_ready();
+    alpha.user().write("big", &bytes, JANUARY);
+    listed(&beta, "big", true);
+    assert!(!beta.user().has("big") && !beta.root().join(&part).exists());
+    strace::relieve(beta.server_id());
+    settle(&[&alpha, &beta]);
+    equal(&[&alpha, &beta]);
+    listed(&beta, "big", false);
 }
 
 #[test]
