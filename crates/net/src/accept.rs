@@ -12,7 +12,7 @@ use file_sync_wire::preamble::{Answer, PairRole, Preamble, Role, decode_preamble
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{Connection, ExchangeError, WRITTEN_BYTES_MAX};
+use crate::connection::{Connection, ExchangeError};
 use crate::content;
 use crate::control;
 use crate::event::NetEvent;
@@ -67,11 +67,10 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 async fn receive(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, permit: Permit) {
     socket::prepare(&stream);
     let handshake = timeout(shared.timing.handshake, shared.acceptor.accept(Socket::new(stream))).await;
-    let Ok(Ok(mut stream)) = handshake else {
+    let Ok(Ok(stream)) = handshake else {
         tracing::debug!(%address, "no TLS handshake");
         return;
     };
-    stream.get_mut().1.set_buffer_limit(Some(WRITTEN_BYTES_MAX));
     let Ok(mut connection) = Connection::new(stream.into(), address) else { return };
     let device = connection.device;
     let received = connection.receive(shared.timing.handshake).await;

@@ -2,6 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +19,17 @@ use crate::identity::device_id_of;
 use crate::socket::Socket;
 use crate::tls;
 
-pub(crate) type Writer = WriteHalf<TlsStream<Socket>>;
 pub(crate) type Reader = FrameReader<ReadHalf<TlsStream<Socket>>>;
 
+/// The writing half of a connection.
+pub(crate) struct Writer {
+    stream: WriteHalf<TlsStream<Socket>>,
+    /// Counts bytes that the system took.
+    moved: Arc<AtomicU64>,
+}
+
 /// Encrypted before it is handed to the system, in bytes: a longest piece with its header, so that it is one call.
-pub(crate) const WRITTEN_BYTES_MAX: usize = PIECE_BYTES_MAX + 4 * 1024;
+const WRITTEN_BYTES_MAX: usize = PIECE_BYTES_MAX + 4 * 1024;
 
 /// A connection after its TLS handshake; its frames are limited to what a stranger may send.
 pub(crate) struct Connection {
@@ -45,11 +54,20 @@ pub(crate) enum ExchangeError {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TlsStream<Socket>, address: SocketAddr) -> Result<Connection, ExchangeError> {
-        let (_, session) = stream.get_ref();
+    pub(crate) fn new(
+        mut stream: TlsStream<Socket>,
+        address: SocketAddr,
+    ) -> Result<Connection, ExchangeError> {
+        match &mut stream {
+            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITTEN_BYTES_MAX)),
+            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITTEN_BYTES_MAX)),
+        }
+        let (socket, session) = stream.get_ref();
+        let moved = socket.moved();
         let certificate = session.peer_certificates().and_then(<[_]>::first).ok_or(ExchangeError::NoKey)?;
         let key = tls::key_of(certificate).map_err(|_| ExchangeError::NoKey)?;
-        let (reader, writer) = tokio::io::split(stream);
+        let (reader, stream) = tokio::io::split(stream);
+        let writer = Writer { stream, moved };
         let reader = FrameReader::new(reader, STRANGER_BYTES_MAX);
         Ok(Connection {
             reader,
@@ -66,8 +84,8 @@ impl Connection {
         let mut bytes = Vec::with_capacity(4 + frame.len());
         push_frame(&mut bytes, frame);
         let sending = async {
-            self.writer.write_all(&bytes).await?;
-            self.writer.flush().await
+            self.writer.stream.write_all(&bytes).await?;
+            self.writer.stream.flush().await
         };
         let sent = timeout(within, sending).await.map_err(|_| ExchangeError::TimedOut(within))?;
         sent.map_err(|error| FrameError::from(error).into())
@@ -86,29 +104,72 @@ impl Connection {
     }
 }
 
-/// Writes all parts, one after the other, however long that takes, if only it moves.
-pub(crate) async fn write_moving(
-    writer: &mut Writer,
-    mut parts: &mut [IoSlice<'_>],
-    stalled_after: Duration,
-) -> io::Result<()> {
-    IoSlice::advance_slices(&mut parts, 0); // Empty ones are passed over.
-    while !parts.is_empty() {
-        let writing = writer.write_vectored(parts);
-        let written = timeout(stalled_after, writing).await.map_err(|_| stalled())??;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut parts, written);
+impl Writer {
+    /// Writes all parts, one after the other, and hands them to the system, however long that takes, if only it moves.
+    pub(crate) async fn put(
+        &mut self,
+        mut parts: &mut [IoSlice<'_>],
+        stalled_after: Duration,
+    ) -> io::Result<()> {
+        let Writer { stream, moved } = self;
+        let putting = async {
+            IoSlice::advance_slices(&mut parts, 0); // Empty ones are passed over.
+            while !parts.is_empty() {
+                let written = stream.write_vectored(parts).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                IoSlice::advance_slices(&mut parts, written);
+            }
+            stream.flush().await
+        };
+        if_it_moves(moved, stalled_after, pin!(putting)).await
     }
-    Ok(())
+
+    /// Says goodbye to TLS; what was written before arrives.
+    pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
 }
 
-/// Hands everything written to the system, if it moves.
-pub(crate) async fn flush_moving(writer: &mut Writer, stalled_after: Duration) -> io::Result<()> {
-    timeout(stalled_after, writer.flush()).await.map_err(|_| stalled())?
+/// Waits for something to be written as long as bytes move meanwhile, however few.
+async fn if_it_moves(
+    moved: &AtomicU64,
+    stalled_after: Duration,
+    mut writing: Pin<&mut impl Future<Output = io::Result<()>>>,
+) -> io::Result<()> {
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        match timeout(stalled_after, writing.as_mut()).await {
+            Ok(written) => return written,
+            Err(_) if moved.load(Ordering::Relaxed) != before => {}
+            Err(_) => return Err(stalled()),
+        }
+    }
 }
 
 fn stalled() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the remote takes nothing more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece takes longer than a stalled line is put up with, and moves all the time; another stops.
+    #[tokio::test(start_paused = true)]
+    async fn s2_what_moves_is_waited_for_and_what_does_not_is_given_up() {
+        let moved = Arc::new(AtomicU64::new(0));
+        let moving = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let stalled_after = Duration::from_secs(3);
+        if_it_moves(&moved, stalled_after, pin!(moving)).await.expect("it has moved all the time");
+        let error = if_it_moves(&moved, stalled_after, pin!(std::future::pending())).await;
+        assert_eq!(error.expect_err("it does not move").kind(), io::ErrorKind::TimedOut);
+    }
 }

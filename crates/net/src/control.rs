@@ -8,11 +8,10 @@ use std::time::Duration;
 use file_sync_core::message::{Hello, MESSAGE_BYTES_MAX, Message};
 use file_sync_wire::preamble::ADDRESSES_MAX;
 use file_sync_wire::{decode_message, encode_content_wanted, encode_message, is_content_wanted};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::connection::{Connection, Reader, Writer, flush_moving, write_moving};
+use crate::connection::{Connection, Reader, Writer};
 use crate::content;
 use crate::event::NetEvent;
 use crate::frame::push_frame;
@@ -232,11 +231,7 @@ async fn write(mut writer: Writer, link: Link, mut queues: Queues, ping_every: D
             let Ok(message) = queues.outbox.try_recv() else { break };
             push_message(&mut buffer, &message, &link);
         }
-        let written = async {
-            write_moving(&mut writer, &mut [IoSlice::new(&buffer)], link.stalled_after()).await?;
-            flush_moving(&mut writer, link.stalled_after()).await
-        };
-        if let Err(error) = written.await {
+        if let Err(error) = writer.put(&mut [IoSlice::new(&buffer)], link.stalled_after()).await {
             link.close(&format!("connection lost: {error}"));
             return;
         }

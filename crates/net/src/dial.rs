@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::backoff::{Backoff, random_u64};
-use crate::connection::{Connection, ExchangeError, WRITTEN_BYTES_MAX};
+use crate::connection::{Connection, ExchangeError};
 use crate::control;
 use crate::link::Link;
 use crate::network::Shared;
@@ -82,7 +82,7 @@ async fn dial(config: Arc<ClientConfig>, address: String, within: Duration) -> R
         socket::prepare(&stream);
         let peer = stream.peer_addr().map_err(|error| unreachable(error.to_string()))?;
         let connecting = TlsConnector::from(config).connect(tls::server_name(), Socket::new(stream)).await;
-        let mut stream = connecting.map_err(|error| {
+        let stream = connecting.map_err(|error| {
             let reason = error.to_string();
             if reason.contains(tls::OTHER_DEVICE) {
                 DialError::OtherDevice { address: address.clone() }
@@ -90,7 +90,6 @@ async fn dial(config: Arc<ClientConfig>, address: String, within: Duration) -> R
                 unreachable(reason)
             }
         })?;
-        stream.get_mut().1.set_buffer_limit(Some(WRITTEN_BYTES_MAX));
         let connection =
             Connection::new(stream.into(), peer).map_err(|error| unreachable(error.to_string()))?;
         Ok(Connection { round_trip, ..connection })

@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -20,6 +22,8 @@ pub(crate) struct Socket {
     read: Vec<u8>,
     /// So many bytes of `read` have been taken.
     n_taken: usize,
+    /// Counts bytes that the system took.
+    moved: Arc<AtomicU64>,
 }
 
 /// Listens, also where connections of an earlier server still linger.
@@ -43,7 +47,19 @@ pub(crate) fn prepare(stream: &TcpStream) {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Socket {
-        Socket { stream, read: Vec::new(), n_taken: 0 }
+        Socket { stream, read: Vec::new(), n_taken: 0, moved: Arc::default() }
+    }
+
+    /// Grows by each byte that the system takes.
+    pub(crate) fn moved(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.moved)
+    }
+
+    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n_bytes)) = &written {
+            self.moved.fetch_add(*n_bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 }
 
@@ -53,7 +69,7 @@ impl AsyncRead for Socket {
         ctx: &mut Context<'_>,
         wanted: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Socket { stream, read, n_taken } = self.get_mut();
+        let Socket { stream, read, n_taken, .. } = self.get_mut();
         if *n_taken == read.len() {
             *n_taken = 0;
             read.clear();
@@ -76,7 +92,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(ctx, bytes)
+        let socket = self.get_mut();
+        let written = Pin::new(&mut socket.stream).poll_write(ctx, bytes);
+        socket.counted(written)
     }
 
     fn poll_write_vectored(
@@ -84,7 +102,9 @@ impl AsyncWrite for Socket {
         ctx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(ctx, bytes)
+        let socket = self.get_mut();
+        let written = Pin::new(&mut socket.stream).poll_write_vectored(ctx, bytes);
+        socket.counted(written)
     }
 
     fn is_write_vectored(&self) -> bool {

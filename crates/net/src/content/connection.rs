@@ -14,13 +14,12 @@ use file_sync_wire::content::{
     ContentFrame, ContentPiece, ContentRequest, ContentWhat, FRAME_BYTES_MAX, PIECE_BYTES_MIN,
     decode_content_frame, encode_content_frame,
 };
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::buffers::Buffers;
 use super::serve::Serving;
-use crate::connection::{Connection, Reader, Writer, flush_moving, write_moving};
+use crate::connection::{Connection, Reader, Writer};
 use crate::frame::{FrameError, push_frame};
 use crate::link::Link;
 use crate::network::Shared;
@@ -398,14 +397,8 @@ async fn write(
                 break;
             }
         }
-        let stalled_after = content.stalled_after;
-        let written = async {
-            let large = large.as_deref().unwrap_or_default();
-            let mut parts = [IoSlice::new(&buffer), IoSlice::new(large)];
-            write_moving(&mut writer, &mut parts, stalled_after).await?;
-            flush_moving(&mut writer, stalled_after).await
-        };
-        if let Err(error) = written.await {
+        let mut parts = [IoSlice::new(&buffer), IoSlice::new(large.as_deref().unwrap_or_default())];
+        if let Err(error) = writer.put(&mut parts, content.stalled_after).await {
             content.stop.stop(format!("connection lost: {error}"));
             return;
         }

@@ -32,8 +32,10 @@ use crate::provider::FetchError;
 /// Content connections that the dialer of a link opens, at most.
 const CONNECTIONS: usize = 2;
 /// The same where the way is long: each begins with a few packets a round trip, and a lost one holds up only its own.
-/// The listener puts up with so many.
-const CONNECTIONS_MAX: usize = 4;
+const CONNECTIONS_FAR: usize = 3;
+/// Content connections that the listener puts up with, for what each may take: one more than there are, so that a dialer that
+/// has noticed before it that all are dead can go on.
+const CONNECTIONS_MAX: usize = CONNECTIONS_FAR + 1;
 /// What is a long way, there and back.
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(25);
 /// How often a request that waits for a connection asks for one.
@@ -71,7 +73,7 @@ impl ContentPool {
     }
 
     pub(crate) fn note_round_trip(&self, round_trip: Duration) {
-        let count = if round_trip < LONG_ROUND_TRIP { CONNECTIONS } else { CONNECTIONS_MAX };
+        let count = if round_trip < LONG_ROUND_TRIP { CONNECTIONS } else { CONNECTIONS_FAR };
         self.count_max.store(count, Ordering::Relaxed);
     }
 
