@@ -131,11 +131,11 @@ impl Engine {
         let (mut untold, mut behind, mut followed) = (Vec::new(), Vec::new(), Vec::new());
         for device in self.connected() {
             let peer = &self.peers[&device];
-            match peer.is_attached() && !peer.sends_only {
-                _ if peer.is_to_be_told_of(path) => untold.push(device),
-                true if peer.applied_ours < sequence => behind.push(device),
-                true => followed.push(device),
-                false => {}
+            if peer.is_to_be_told_of(path) {
+                untold.push(device);
+            } else if peer.is_attached() && !peer.sends_only {
+                let told = if peer.applied_ours < sequence { &mut behind } else { &mut followed };
+                told.push(device);
             }
         }
         Explanation {
