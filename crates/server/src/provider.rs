@@ -253,7 +253,7 @@ impl ContentProvider for Provider {
         let since = since.ok_or(FetchError::Remote("it is just starting; ask again".to_owned()))?;
         // What has just gone from this disk is asked for at once, and kept there before that is durable.
         if question.after.is_none() {
-            await_noted(&entry.serving.engine);
+            let _ = await_noted(&entry.serving.engine); // Else it is told the next time.
         }
         entry.kept_page(question, since)
     }

@@ -7,7 +7,7 @@ use file_sync_server::api::command::Conflicts;
 use file_sync_server::api::types::{Conflict, ConflictList, NotAtWork, ShownPath};
 use similar::TextDiff;
 
-use super::{bytes_of, shown, shown_path, target};
+use super::{shown, shown_path, target};
 use crate::client::Client;
 use crate::console::{Console, table};
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ fn text(conflicts: &[Conflict]) -> String {
 
 fn difference(conflict: &Conflict) -> String {
     let (path, copy) = (shown_path(&conflict.path), shown_path(&conflict.copy));
-    let read = |below: &ShownPath| read_text(&bytes_of(&conflict.root).join(bytes_of(below)));
+    let read = |below: &ShownPath| read_text(&conflict.root.to_path().join(below.to_path()));
     let said = match (read(&conflict.path), read(&conflict.copy)) {
         (Ok(one), Ok(other)) if one == other => "the same text\n".to_owned(),
         (Ok(one), Ok(other)) => {

@@ -33,9 +33,7 @@ mod sync_wait;
 mod verify;
 mod why;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use file_sync_server::api::command::{Hold, HoldChange, Restore};
 use file_sync_server::api::names::{LocalPath, Target, printable};
@@ -147,20 +145,7 @@ fn shown(text: &str) -> String {
 
 /// A path as people see it: two whose bytes are no text do not look alike.
 fn shown_path(path: &ShownPath) -> String {
-    printable(bytes_of(path).as_os_str())
-}
-
-/// A path as the file system has it.
-fn bytes_of(path: &ShownPath) -> PathBuf {
-    let hex = path.path_bytes.as_deref().unwrap_or_default().as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
-    match &path.path_bytes {
-        Some(_) => {
-            OsString::from_vec(hex.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect())
-                .into()
-        }
-        None => PathBuf::from(&path.path),
-    }
+    printable(path.to_path().as_os_str())
 }
 
 #[cfg(test)]

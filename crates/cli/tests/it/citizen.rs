@@ -61,6 +61,19 @@ fn what_goes_and_comes_is_held_to_what_it_may_and_status_tells_how_fast_it_does(
     check(&[&alpha, &beta], "");
 }
 
+/// Whatever the rate is: pieces that were cut to it left rests over that were too small.
+#[test]
+fn s2_a_large_file_comes_at_a_rate_that_is_no_power_of_two() {
+    let (mut alpha, beta) = sharing();
+    begin_with(&mut alpha, "--upload-max 400000");
+    connected(&beta);
+    let mixed = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8;
+    alpha.user().write("large", (0..MIB as u64).map(mixed).collect::<Vec<u8>>(), JANUARY);
+    settle(&[&alpha, &beta]);
+    assert_eq!(beta.user().read("large"), alpha.user().read("large"));
+    assert!(!beta.log().contains("closing the connection"), "{}", beta.log());
+}
+
 #[test]
 fn what_walks_and_hashes_gives_way_where_that_is_asked_for() {
     let (alpha, mut beta) = sharing();

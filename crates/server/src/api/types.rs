@@ -4,14 +4,15 @@
 //! Sizes are bytes, times RFC 3339 in UTC. Paths are strings, lossy where the bytes are not UTF-8; then `path_bytes`
 //! beside them has the bytes in hexadecimal.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use file_sync_core::path::SyncPath;
 use file_sync_core::version::Time;
 use serde::{Deserialize, Serialize};
 
-use super::names::to_hex;
+use super::names::{from_hex, to_hex};
 
 mod merge;
 mod traffic;
@@ -39,6 +40,14 @@ pub struct ShownPath {
     /// Its bytes in hexadecimal, where they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_bytes: Option<String>,
+}
+
+impl ShownPath {
+    /// The path as the file system has it.
+    pub fn to_path(&self) -> PathBuf {
+        let bytes = self.path_bytes.as_deref().and_then(from_hex);
+        bytes.map_or_else(|| PathBuf::from(&self.path), |bytes| OsString::from_vec(bytes).into())
+    }
 }
 
 impl From<&[u8]> for ShownPath {

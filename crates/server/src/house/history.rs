@@ -86,6 +86,11 @@ impl Listed {
         }
     }
 
+    /// True if something of what went is not to be had at present, and might be later.
+    pub(super) fn lacks_some(&self) -> bool {
+        self.goings.values().flatten().any(|going| matches!(going.what, Gone::Missing(_)))
+    }
+
     /// What went last from the path itself. What is not to be had and there again does not count.
     pub(super) fn last(&self, path: &SyncPath) -> Option<&Going> {
         let present = self.present.as_ref().filter(|content| content.is_bytes()).map(Content::hash);
@@ -110,7 +115,8 @@ pub(super) fn list(
     now: Time,
     asking: Asking,
 ) -> Result<Listed, Refusal> {
-    editor.await_noted();
+    // What is not noted in time is listed the next time.
+    let _ = editor.await_noted();
     let (kept, copies): (Vec<Kept>, Vec<Kept>) = editor
         .versions(path)?
         .into_iter()

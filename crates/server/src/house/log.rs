@@ -12,7 +12,8 @@ impl House {
         let names = self.names();
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
         self.edit(&request.path, reply, move |editor, row, path| {
-            editor.await_noted();
+            // What is not noted in time is listed the next time.
+            let _ = editor.await_noted();
             let mut acts = editor.acts(&path, limit.saturating_add(1))?;
             // A mistyped path must not seem to be one that nothing ever happened to.
             if acts.is_empty() && !is_known(&editor, &path) {

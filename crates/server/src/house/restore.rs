@@ -200,16 +200,21 @@ impl Seeker {
         loop {
             // Asked first: who follows while others are asked may keep what was not told.
             let is_followed_late = self.editor.is_followed_late();
-            let sought = self.sought(request).await;
-            let is_whole = sought.as_ref().is_ok_and(|sought| sought.chosen.missing.is_empty());
-            if is_whole || !is_followed_late || Instant::now() >= deadline {
-                return sought;
+            let (listed, untold) = self.all_listed(request).await?;
+            let may_come = listed.lacks_some() && is_followed_late && Instant::now() < deadline;
+            let held = self.held().await?;
+            match self.chosen(request, listed, &untold, &held).await {
+                Ok(chosen) if !may_come || chosen.missing.is_empty() => {
+                    return Ok(Sought { chosen, untold, held });
+                }
+                Err(refusal) if !may_come => return Err(refusal),
+                _ => tokio::time::sleep(FOLLOWED_PAUSE).await,
             }
-            tokio::time::sleep(FOLLOWED_PAUSE).await;
         }
     }
 
-    async fn sought(&self, request: &Restore) -> Result<Sought, Refusal> {
+    /// All that is to be had, as far as has to be known of it, and who may have more.
+    async fn all_listed(&self, request: &Restore) -> Result<(Listed, Vec<Untold>), Refusal> {
         let mut untold = Vec::new();
         let since = request.at.map(|seconds| Time { seconds, nanoseconds: 0 });
         let asking = since.map_or(Asking::Last, Asking::After);
@@ -218,9 +223,7 @@ impl Seeker {
         if !listed.versions.iter().any(|version| is_given(version, &self.path, request)) {
             (listed, untold) = self.versions(asking).await?;
         }
-        let held = self.held().await?;
-        let chosen = self.chosen(request, listed, &untold, &held).await?;
-        Ok(Sought { chosen, untold, held })
+        Ok((listed, untold))
     }
 
     /// What is meant, of all that there is; what is held is not brought back from what was there before it.
@@ -329,17 +332,14 @@ impl Seeker {
         if is_late && !self.editor.is_directory(&self.path) {
             return Err(self.is_not_noted());
         }
-        let (_, awaited) = self.editor.commits();
-        while self.editor.commits().0 < awaited {
-            if Instant::now() >= deadline {
-                return Err(Refusal::new(format!(
-                    "what has been done in {} is not on record yet; nothing was done; try again",
-                    printable(self.row.name.as_ref())
-                )));
-            }
-            tokio::time::sleep(NOTED_PAUSE).await;
+        let editor = self.editor.clone();
+        match blocking(move || Ok(editor.await_noted())).await? {
+            true => Ok(()),
+            false => Err(Refusal::new(format!(
+                "what has been done in {} is not on record yet; nothing was done; try again",
+                printable(self.row.name.as_ref())
+            ))),
         }
-        Ok(())
     }
 
     fn not_noted(&self, version: &Version) -> Unrestored {

@@ -242,14 +242,9 @@ impl Editor {
         !path.is_root() && lock(&self.engine).is_nobodys(path)
     }
 
-    /// How many transactions are durable, and how many will be once all that is noted now is.
-    pub(crate) fn commits(&self) -> (u64, u64) {
-        lock(&self.engine).commits()
-    }
-
-    /// Waits until what is noted by now can be read from the database too, if that does not take long.
-    pub(crate) fn await_noted(&self) {
-        super::await_noted(&self.engine);
+    /// Waits until what is noted by now can be read from the database too; false if that takes long.
+    pub(crate) fn await_noted(&self) -> bool {
+        super::await_noted(&self.engine)
     }
 
     /// True if a directory is at a path, as far as it was noted.

@@ -87,16 +87,17 @@ pub(crate) fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until what an engine has noted by now is durable, and so in the database, if that does not take long.
-pub(crate) fn await_noted(engine: &Mutex<Engine>) {
+/// Waits until what an engine has noted by now is durable, and so in the database; false if that takes long.
+pub(crate) fn await_noted(engine: &Mutex<Engine>) -> bool {
     let (_, awaited) = lock(engine).commits();
     let deadline = Instant::now() + DURABLE_WITHIN;
     while lock(engine).commits().0 < awaited {
         if Instant::now() >= deadline {
-            return;
+            return false;
         }
         std::thread::sleep(DURABLE_PAUSE);
     }
+    true
 }
 
 impl Room {
