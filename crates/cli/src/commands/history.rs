@@ -27,6 +27,9 @@ pub async fn run(path: &Path, client: &Client, console: Console) -> Result<(), F
     if history.cut {
         console.remark("more has been done below it than is looked at; ask for a path further down");
     }
+    if let Some(moved) = &history.moved_away {
+        console.remark(&format!("{}; `file-sync log` says more", moved.said(shown_path)));
+    }
     if history.held > 0 {
         console.remark(&format!(
             "{} deleted here, which is held; `file-sync sync reject {}` brings {} back",

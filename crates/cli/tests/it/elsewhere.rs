@@ -11,12 +11,8 @@ use crate::device::{Device, text};
 use crate::user::{noise, set_mtime};
 use crate::world::{
     FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, disconnected, equal, eventually, files_below,
-    introduce, join, offer, settle, sharing, trio,
+    introduce, join, offer, path_of, settle, sharing, trio,
 };
-
-fn path_of(device: &Device, name: &str) -> String {
-    device.root().join(name).to_str().expect("UTF-8").to_owned()
-}
 
 /// Three devices that keep `docs` equal: alpha offers it, and the others meet each other at alpha alone.
 fn sharing_three() -> (Device, Device, Device) {
@@ -422,6 +418,32 @@ fn what_was_moved_away_here_is_found_where_it_is() {
     alpha.user().mkdir("d");
     alpha.refused(1, ["restore", &path_of(&alpha, "d")]);
     check(&[&alpha, &beta], "d/\nf \"bytes\"\ng \"bytes\"\ny \"x\"");
+}
+
+#[test]
+fn what_has_another_name_is_told_of_under_its_old_one() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("d/x", "x", JANUARY);
+    alpha.user().write("d/y", "y", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().rename("d", "e");
+    settle(&[&alpha, &beta]);
+    let refusal = alpha.refused(1, ["history", &path_of(&alpha, "d")]);
+    assert!(refusal.contains("was not deleted: 2 have other names by now, d/x is e/x since 2"), "{refusal}");
+    // Who follows it knows of the directory alone.
+    for (asked, said) in [("d", "d is e since 2"), ("d/x", "d/x is e/x since 2")] {
+        let refusal = beta.refused(1, ["history", &path_of(&beta, asked)]);
+        assert!(refusal.contains(&format!("was not deleted: {said}")), "{refusal}");
+    }
+    alpha.user().write("f", "1", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.user().rename("f", "g");
+    settle(&[&alpha, &beta]);
+    let history = alpha.json(["history", &path_of(&alpha, "f")]);
+    assert_eq!(history["moved_away"]["to"]["path"], json!("g"), "{history}");
+    alpha.user().rename("g", "f");
+    settle(&[&alpha, &beta]);
+    assert!(alpha.json(["history", &path_of(&alpha, "f")]).get("moved_away").is_none());
 }
 
 #[test]

@@ -17,14 +17,10 @@ use serde_json::{Value as Json, json};
 
 use crate::device::Device;
 use crate::enemy::{Enemy, Line, path};
-use crate::world::{FEBRUARY, JANUARY, PATIENCE, check, eventually, files_below, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, PATIENCE, check, eventually, files_below, path_of, settle, sharing};
 
 /// Longer than a server waits for one page.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
-
-fn path_of(device: &Device, name: &str) -> String {
-    device.root().join(name).to_str().expect("UTF-8").to_owned()
-}
 
 fn version(name: &str, bytes: &[u8], seconds: i64) -> KeptVersion {
     let content = ContentHash::of(bytes);

@@ -11,12 +11,8 @@ use crate::device::{Device, text};
 use crate::strace;
 use crate::world::{
     FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, directory_becomes, disconnected, eventually,
-    files_below, holds, join, offer, paired, settle, sharing,
+    files_below, holds, join, offer, paired, path_of, settle, sharing,
 };
-
-fn path_of(device: &Device, name: &str) -> String {
-    device.root().join(name).to_str().expect("UTF-8").to_owned()
-}
 
 /// Alpha keeps both of what beta has written over at `f` and in `d`, and has what was there first again.
 fn first_again() -> (Device, Device) {

@@ -13,7 +13,7 @@ use crate::device::{Device, new_base};
 use crate::trouble::Mount;
 use crate::world::{
     JANUARY, MARCH, PATIENCE, check, directory_becomes, eventually, introduce, is_root_or_skips, join, offer,
-    paired, settle, sharing,
+    paired, path_of, settle, sharing,
 };
 
 const NOBODY: u32 = 65_534;
@@ -292,4 +292,18 @@ fn how_far_a_verify_is_shows_in_status() {
     );
     assert!(verify.wait().expect("a child").success());
     assert!(alpha.directory().get("verifying").is_none(), "it is over");
+}
+
+#[test]
+fn why_says_that_it_has_not_read_a_large_file() {
+    let alpha = Device::start("alpha");
+    alpha.user().write("large", "", JANUARY);
+    let large = std::fs::File::options().write(true).open(alpha.user().path("large")).expect("a file");
+    large.set_len((64 << 20) + 1).expect("a sparse file");
+    alpha.user().write("small", "s", JANUARY);
+    offer(&alpha, &[]);
+    alpha.ok(["sync", "wait"]);
+    let said = |name: &str| alpha.json(["why", &path_of(&alpha, name)])["explanation"].to_string();
+    assert!(said("large").contains("larger than 64 MiB: `file-sync verify` reads it"), "{}", said("large"));
+    assert!(!said("small").contains("MiB"), "{}", said("small"));
 }

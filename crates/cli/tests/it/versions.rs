@@ -4,12 +4,8 @@ use serde_json::json;
 
 use crate::device::Device;
 use crate::world::{
-    FEBRUARY, JANUARY, MARCH, check, copy_name, directory_becomes, disconnected, settle, sharing,
+    FEBRUARY, JANUARY, MARCH, check, copy_name, directory_becomes, disconnected, path_of, settle, sharing,
 };
-
-fn path_of(device: &Device, name: &str) -> String {
-    device.root().join(name).to_str().expect("UTF-8").to_owned()
-}
 
 /// Two devices that show `f.txt` from beta and a copy of what alpha wrote; also the copy's name.
 fn in_conflict() -> (Device, Device, String) {

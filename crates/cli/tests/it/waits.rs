@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::device::Device;
 use crate::user::noise;
-use crate::world::{FEBRUARY, JANUARY, disconnected, equal, paired, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, disconnected, equal, offer, paired, settle, sharing};
 
 #[test]
 fn wait_returns_when_what_was_just_written_is_there() {
@@ -18,6 +19,19 @@ fn wait_returns_when_what_was_just_written_is_there() {
         alpha.ok(["sync", "wait", "docs"]);
         assert!(!beta.user().has(format!("f{round}")));
     }
+}
+
+#[test]
+fn wait_with_nobody_connected_has_this_disk_looked_at() {
+    let alpha = Device::start("alpha");
+    for index in 0..2_000 {
+        alpha.user().write(format!("{}/{index}", index % 40), format!("{index}"), JANUARY);
+    }
+    offer(&alpha, &[]);
+    let said = alpha.ok(["sync", "wait"]);
+    assert!(said.contains("no connected remote takes part"), "{said}");
+    let status = alpha.json(["status"]);
+    assert_eq!(status["directories"][0]["files"], 2_000, "{status}");
 }
 
 #[test]

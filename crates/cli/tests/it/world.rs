@@ -60,6 +60,11 @@ pub fn introduce(host: &Device, guest: &Device) {
     guest.ok(["remote", "add", &host.name, ticket.trim_end()]);
 }
 
+/// A path in a device's root, for a command line.
+pub fn path_of(device: &Device, name: &str) -> String {
+    device.root().join(name).to_str().expect("UTF-8").to_owned()
+}
+
 /// Offers the device's root as `docs`.
 pub fn offer(host: &Device, options: &[&str]) {
     std::fs::create_dir_all(host.root()).expect("the root can be made");

@@ -76,8 +76,16 @@ impl Deed {
 
 /// What the record says where this device's user moved a file: to its new path.
 pub fn moved_here_why(from: &SyncPath) -> String {
-    format!("from {from}, by a user or program here")
+    format!("from {from}{BY_USER}")
 }
+
+/// From where this device's user moved a file, if the record says that.
+pub fn moved_here_from(why: &str) -> Option<SyncPath> {
+    let from = why.strip_prefix("from ")?.strip_suffix(BY_USER)?;
+    SyncPath::parse(from.as_bytes()).ok()
+}
+
+const BY_USER: &str = ", by a user or program here";
 
 /// What the record says begins with where this device's user moved a file from somewhere below a directory.
 pub fn moved_from_below_why(directory: &SyncPath) -> String {

@@ -33,7 +33,9 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
-pub use acts::{ActRecord, Deed, RENAMED_FROM, RENAMED_TO, ROTTEN, moved_from_below_why, moved_here_why};
+pub use acts::{
+    ActRecord, Deed, RENAMED_FROM, RENAMED_TO, ROTTEN, moved_from_below_why, moved_here_from, moved_here_why,
+};
 pub use ask::{Conflict, Explanation, Reason, Standing};
 pub use commit::{Commit, Counters};
 pub use event::{Config, Effect, Event, Incarnation, Mode, Now, RulesSnapshot};

@@ -21,8 +21,8 @@ mod versions;
 pub use merge::{FirstMerge, Foreseen, ForeseenCount, ForeseenDirectory, ForeseenFile, Preview};
 pub use traffic::Traffic;
 pub use versions::{
-    Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, NotAtWork, Resolved, Restored,
-    StandingVersion, Unhad, Unrestored, Untold, Why,
+    Conflict, ConflictList, History, Item, KeptVersion, Log, LoggedAct, MovedAway, NotAtWork, Resolved,
+    Restored, StandingVersion, Unhad, Unrestored, Untold, Why,
 };
 
 /// A time as the documents carry it, such as `2026-03-01T12:00:00Z`; held within the years that RFC 3339 can write.

@@ -14,6 +14,7 @@ mod joins;
 mod links;
 mod lives;
 mod log;
+mod moved;
 mod paths;
 mod preview;
 mod remotes;

@@ -17,11 +17,14 @@ use super::choose::{Chosen, choose, is_given, not_asked};
 use super::decisive::Asking;
 use super::elsewhere::{self, Other, Told};
 use super::history::{self, Listed, Version, short, shown};
+use super::moved::{ACTS_MAX, moved_away};
 use super::restore_plan::{Aim, Fetched, Plan, as_wanted};
 use super::written::write_out;
 use crate::api::command::{Refusal, Reply, Restore};
 use crate::api::names::{LocalPath, printable};
-use crate::api::types::{History, KeptVersion, Restored, ShownPath, Unhad, Unrestored, Untold, rfc3339};
+use crate::api::types::{
+    History, KeptVersion, MovedAway, Restored, ShownPath, Unhad, Unrestored, Untold, rfc3339,
+};
 use crate::clock;
 use crate::input::answer;
 use crate::room::{Bytes, Editor, KEPT_IS_OTHER, Unplaced, Wanted};
@@ -78,6 +81,18 @@ impl Seeker {
         let newer = newer.map(|(content, at)| Unhad { id: short(&content), replaced: rfc3339(at) });
         let (versions, cut) = (listed.versions, listed.is_cut);
         let present = self.editor.is_present(&self.path);
+        let moved_away = self.moved_away().await?;
+        if let Some(moved) =
+            moved_away.as_ref().filter(|_| versions.is_empty() && !present && held.is_empty())
+        {
+            return Err(Refusal::unknown(format!(
+                "nothing is at {} in {} any more, and what was there was not deleted: {}; `file-sync log` says more{}",
+                self.path,
+                self.row.name,
+                moved.said(|path| printable(path.to_path().as_os_str())),
+                self.beside(&untold, &held)
+            )));
+        }
         if versions.is_empty() && !present && held.is_empty() {
             return Err(Refusal::unknown(format!(
                 "nothing is at {} in {}, and no version of it is kept here or told of by a remote{}",
@@ -89,7 +104,17 @@ impl Seeker {
         let versions = versions.iter().map(|version| shown(version, &self.others)).collect();
         let held = held.len() as u64;
         let (directory, path) = (self.row.name, (&self.path).into());
-        Ok(History { directory, path, present, versions, untold, newer, cut, held })
+        Ok(History { directory, path, present, versions, untold, newer, cut, held, moved_away })
+    }
+
+    /// What was there and has another name by now.
+    async fn moved_away(&self) -> Result<Option<MovedAway>, Refusal> {
+        let (editor, path) = (self.editor.clone(), self.path.clone());
+        blocking(move || {
+            let acts = editor.acts(&path, ACTS_MAX)?;
+            Ok(moved_away(&path, &acts, &|path| editor.is_present(path)))
+        })
+        .await
     }
 
     /// All that is to be had, and who may have more.

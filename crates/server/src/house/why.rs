@@ -40,7 +40,8 @@ impl House {
             let Explanation { record, value, versions, copy_of, reason, untold, behind, followed, away } =
                 editor.explain(&path);
             let reason = lost.map_or(reason, |error| Reason::RootLost(error.to_string()));
-            let disk = if matches!(reason, Reason::RootLost(_)) { None } else { editor.root.look(&path).ok() };
+            let disk =
+                if matches!(reason, Reason::RootLost(_)) { None } else { editor.root.look(&path).ok() };
             let (damage, reason) = damaged(&editor, &path, record.as_ref(), disk.as_ref(), reason);
             let found = match reason {
                 Reason::Damaged(found, _) => Some(found),
@@ -60,23 +61,10 @@ impl House {
                 item: of_value(&version.value),
                 shown_at: version.shown_at.as_ref().map(ShownPath::from),
             });
-            let is_unknown = !is_any && record.is_none() && is_gone;
             let conflict = conflict(&path, copy_of.as_ref(), &versions);
             let held = matches!(reason, Reason::Held(_));
-            let (word, explanation) = match reason {
-                reason @ Reason::RootLost(_) => said(&reason, &path),
-                _ if path.is_root() => {
-                    ("root", "it is the directory's root; `file-sync status` says how it is".to_owned())
-                }
-                Reason::InStep if is_unknown => {
-                    ("unknown", "nothing is there, and no version of it is known".to_owned())
-                }
-                Reason::InStep if record.is_none() && is_gone => (
-                    "in-step",
-                    "it was deleted or moved elsewhere, and that is followed; `file-sync history` lists what is to be had of it, here and at others".to_owned(),
-                ),
-                reason => said(&reason, &path),
-            };
+            let there = There { record: record.as_ref(), is_gone, is_known: is_any };
+            let (word, explanation) = follows(&reason, &path, &there);
             let (word, explanation) = match &conflict {
                 Some(conflict) if held => ("conflict", format!("{conflict}; besides, {explanation}")),
                 _ => (word, explanation), // The lines above it show a conflict, too.
@@ -103,6 +91,44 @@ impl House {
     }
 }
 
+/// What is at a path.
+struct There<'a> {
+    record: Option<&'a Record>,
+    /// Nothing is on the disk.
+    is_gone: bool,
+    /// There are versions of it.
+    is_known: bool,
+}
+
+/// A word for scripts, and a sentence: what the reason says, of what is there.
+fn follows(reason: &Reason, path: &SyncPath, there: &There<'_>) -> (&'static str, String) {
+    match (reason, there) {
+        (Reason::RootLost(_), _) => said(reason, path),
+        _ if path.is_root() => {
+            ("root", "it is the directory's root; `file-sync status` says how it is".to_owned())
+        }
+        (Reason::InStep, There { record: None, is_gone: true, is_known: false }) => {
+            ("unknown", "nothing is there, and no version of it is known".to_owned())
+        }
+        (Reason::InStep, There { record: None, is_gone: true, .. }) => (
+            "in-step",
+            "it was deleted or moved elsewhere, and that is followed; `file-sync history` lists what is to be had of it, here and at others".to_owned(),
+        ),
+        (Reason::InStep, There { record: Some(record), .. }) if is_long(record) => {
+            let (word, sentence) = said(reason, path);
+            let limit = READ_BYTES_MAX >> 20;
+            let unread = "only its size and times were looked at, as it is larger than";
+            (word, format!("{sentence}; {unread} {limit} MiB: `file-sync verify` reads it"))
+        }
+        _ => said(reason, path),
+    }
+}
+
+/// True of a file whose bytes are not read by whoever asks why it is as it is.
+fn is_long(record: &Record) -> bool {
+    record.stat.size > READ_BYTES_MAX
+}
+
 /// Reads a file again that is as it is recorded, as far as its stat tells: if it is not, that is why it is as it is, and what is
 /// to be healed.
 fn damaged(
@@ -112,9 +138,8 @@ fn damaged(
     disk: Option<&Option<Seen>>,
     reason: Reason,
 ) -> (Option<Damage>, Reason) {
-    let is_as_recorded = |record: &&Record| {
-        matches!(disk, Some(Some(seen)) if record.matches(seen)) && record.stat.size <= READ_BYTES_MAX
-    };
+    let is_as_recorded =
+        |record: &&Record| matches!(disk, Some(Some(seen)) if record.matches(seen)) && !is_long(record);
     match (reason, record.filter(is_as_recorded)) {
         (reason @ (Reason::InStep | Reason::BeingLookedAt), Some(record)) => {
             match find_out(editor, path, *record) {

@@ -25,11 +25,17 @@ fn has(world: &World, device: usize, line: &str) -> bool {
 }
 
 #[test]
-fn a_wait_ends_at_once_only_where_nobody_was_connected_when_it_began() {
+fn a_wait_where_nobody_is_connected_ends_once_this_disk_has_been_looked_at() {
     let mut world = World::new(1, &[Mode::TwoWay, Mode::TwoWay], Options::default());
+    world.write(0, "f", "one");
     world.start(0);
     world.wait(0, 1);
-    assert!(world.is_wait_done(0, 1));
+    assert!(!world.is_wait_done(0, 1));
+    while !world.is_wait_done(0, 1) {
+        world.run_us(1_000);
+        assert!(world.now_us < 60 * SECOND_US);
+    }
+    assert_eq!(world.devices[0].engine.as_ref().unwrap().status().files, 1);
 }
 
 #[test]

@@ -157,6 +157,33 @@ pub struct History {
     /// deletion is held.
     #[serde(default)]
     pub held: u64,
+    /// What was at the path or below it and has another name by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_away: Option<MovedAway>,
+}
+
+/// What was at a path or below it and has other names by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedAway {
+    /// How many have another name. A directory whose new name was followed here counts once, with all below it.
+    pub moved: u64,
+    /// Of the one that was moved last: its old name, below the root.
+    pub from: ShownPath,
+    /// Its name from then on.
+    pub to: ShownPath,
+    /// When, by this device's clock.
+    pub at: String,
+}
+
+impl MovedAway {
+    /// That, as part of a line; `shown` makes a path fit for a terminal.
+    pub fn said(&self, shown: impl Fn(&ShownPath) -> String) -> String {
+        let (from, to) = (shown(&self.from), shown(&self.to));
+        match self.moved {
+            1 => format!("{from} is {to} since {}", self.at),
+            moved => format!("{moved} have other names by now, {from} is {to} since {}", self.at),
+        }
+    }
 }
 
 /// `restore`.
