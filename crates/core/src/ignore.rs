@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +22,20 @@ pub struct Rules {
     files: Arc<BTreeMap<SyncPath, RuleFile>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct RuleFile {
     source: Vec<u8>,
     /// One after another, the last line's first. None: there are more rules than can be dealt with, so that nobody can
     /// tell what is to stay here.
     matchers: Option<Vec<Gitignore>>,
+}
+
+/// Shows what the file says and not the matchers, which follow from it: the library's text of one names the thread that
+/// asked it first, and the trace of a history is to follow from the history alone.
+impl fmt::Debug for RuleFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.source))
+    }
 }
 
 /// What the library needs for patterns with wildcards grows with their number times their length, to gigabytes for an
@@ -170,6 +179,17 @@ mod tests {
         assert!(!rules.is_ignored(&path("sub/build"), true));
         assert!(rules.set(&SyncPath::root(), None));
         assert!(!rules.is_ignored(&path("a.log"), false));
+    }
+
+    #[test]
+    fn what_rules_look_like_says_nothing_of_the_thread_that_asked_them() {
+        let shown = || {
+            let mut rules = Rules::default();
+            rules.set(&SyncPath::root(), Some(b"*.log\n"));
+            assert!(rules.is_ignored(&SyncPath::parse(b"a.log").expect("a valid path"), false));
+            format!("{rules:?}")
+        };
+        assert_eq!(std::thread::spawn(shown).join().expect("no panic"), shown());
     }
 
     fn check(source: &[u8], cases: &[(&str, bool)]) {

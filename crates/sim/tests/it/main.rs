@@ -11,6 +11,7 @@ mod placing;
 mod real_disk;
 mod remotes;
 mod renames;
+mod repeat;
 mod scripts;
 mod seeds;
 mod waits;
