@@ -175,12 +175,14 @@ impl Tree {
 
     /// The paths directly in a directory, in order, without going through what lies below them.
     pub fn children(&self, directory: &SyncPath) -> Vec<SyncPath> {
-        let mut children = Vec::new();
-        let mut cursor = directory.clone();
-        while let Some(next) = self.nodes.next_path(&cursor)
-            && let Some(child) = directory.child_towards(next)
-        {
-            cursor = child.end_of_subtree();
+        let mut children: Vec<SyncPath> = Vec::new();
+        let mut paths = self.nodes.paths_after(directory);
+        while let Some(next) = paths.next() {
+            if let Some(child) = children.last().filter(|child| child.is_ancestor_of(next)) {
+                paths = self.nodes.paths_after(&child.end_of_subtree());
+                continue;
+            }
+            let Some(child) = directory.child_towards(next) else { break };
             children.push(child);
         }
         children
@@ -233,7 +235,7 @@ impl Tree {
     pub fn refresh_all(&mut self) {
         let paths: Vec<SyncPath> = self.nodes.paths().cloned().collect();
         for path in &paths {
-            self.refresh(path);
+            self.refresh_touched(path);
         }
         self.nodes.cool();
         self.changed.clear();

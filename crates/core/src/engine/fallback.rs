@@ -76,7 +76,8 @@ impl Engine {
             let is_known = |version: &Version| {
                 version.value.content() == record.content || version.base == record.content
             };
-            if !is_blank(content, record.stat.size) || versions.iter().any(is_known) {
+            // Whether it is blank takes a hash: it is asked last.
+            if versions.iter().any(is_known) || !is_blank(content, record.stat.size) {
                 return None;
             }
             let own = versions.iter().filter(|version| {

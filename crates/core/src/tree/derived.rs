@@ -4,8 +4,8 @@
 //! A value that loses a path stands at its copy's name, where it may lose again. Names of copies only grow (or hold the
 //! hash of the name they came from), children only hang on parents, so that a change runs out by itself.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 
 use super::Tree;
 use crate::conflict::{has_stamp, is_copy_of};
@@ -32,14 +32,26 @@ impl Tree {
 
     /// Derives again what follows from a path's versions, and from there whatever that touches.
     pub(super) fn refresh(&mut self, path: &SyncPath) {
-        let mut queue = VecDeque::from([(path.clone(), 0)]);
-        while let Some((path, steps)) = queue.pop_front() {
-            let touched = self.refresh_one(&path);
-            if steps < STEPS_MAX {
-                queue.extend(touched.into_iter().map(|path| (path, steps + 1)));
+        let touched = self.refresh_touched(path);
+        self.stale.extend(touched);
+        self.stale.insert(path.clone());
+    }
+
+    /// The same, but that nothing becomes stale; returns the other paths whose projection may have changed.
+    pub(super) fn refresh_touched(&mut self, path: &SyncPath) -> Vec<SyncPath> {
+        let mut touched = self.refresh_one(path);
+        let (mut at, mut level_ends, mut steps) = (0, touched.len(), 1);
+        while at < touched.len() {
+            if at == level_ends {
+                (level_ends, steps) = (touched.len(), steps + 1);
             }
-            self.stale.insert(path);
+            let further = self.refresh_one(&touched[at].clone());
+            if steps < STEPS_MAX {
+                touched.extend(further);
+            }
+            at += 1;
         }
+        touched
     }
 
     /// Derives again what follows directly; returns the paths whose projection may have changed by it.

@@ -99,9 +99,9 @@ impl Nodes {
         slots.map(|(path, slot)| (path, self.node(slot)))
     }
 
-    /// The first path after one.
-    pub(super) fn next_path(&self, path: &SyncPath) -> Option<&SyncPath> {
-        self.slots.range((Bound::Excluded(path), Bound::Unbounded)).next().map(|(next, _)| next)
+    /// The paths after one, in order.
+    pub(super) fn paths_after(&self, path: &SyncPath) -> impl Iterator<Item = &SyncPath> + use<'_> {
+        self.slots.range((Bound::Excluded(path), Bound::Unbounded)).map(|(next, _)| next)
     }
 
     /// The record of a path.

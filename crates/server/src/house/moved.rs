@@ -1,4 +1,4 @@
-//! What was at a path, or below it, and has another name by now: for whoever looks for it under the old one.
+//! What was at a path, or below it, and is elsewhere by now: for whoever looks for it under the old one.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,8 @@ fn moved(path: &SyncPath, act: &Act) -> Option<(SyncPath, SyncPath, Time)> {
         None => return None,
     };
     if from == *path || path.is_ancestor_of(&from) {
-        return Some((from, to, act.at));
+        // What is still below it is seen there.
+        return (!path.is_ancestor_of(&to)).then_some((from, to, act.at));
     }
     Some((path.clone(), from.rebase(path, &to)?, act.at))
 }
@@ -84,6 +85,7 @@ mod tests {
         assert_eq!(names("d", &acts, &nothing), Some((2, "d/b".to_owned(), "e/b".to_owned())));
         assert_eq!(names("d/a", &acts[2..], &nothing), Some((1, "d/a".to_owned(), "a".to_owned())));
         assert_eq!(names("d/a", &acts[2..], &|_| true), None, "something is there again");
+        assert_eq!(names("d", &by_user(10, "d/a", "d/b"), &nothing), None, "it is still below");
         // Elsewhere, and with a directory above.
         let followed = [act(10, "d", Deed::Renamed, "to e")];
         assert_eq!(names("d", &followed, &nothing), Some((1, "d".to_owned(), "e".to_owned())));

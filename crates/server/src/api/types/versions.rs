@@ -157,12 +157,12 @@ pub struct History {
     /// deletion is held.
     #[serde(default)]
     pub held: u64,
-    /// What was at the path or below it and has another name by now.
+    /// What was at the path or below it and is elsewhere in the directory by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_away: Option<MovedAway>,
 }
 
-/// What was at a path or below it and has other names by now.
+/// What was at a path or below it and is elsewhere by now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedAway {
     /// How many have another name. A directory whose new name was followed here counts once, with all below it.
