@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::peer::only_by;
 use super::{Engine, Mode};
 use crate::conflict::origins;
 use crate::message::{Entry, Page};
@@ -80,7 +79,7 @@ impl Engine {
     pub fn foresee(&mut self, entries: Vec<Entry>) -> Vec<Foreseen> {
         for Entry { path, register, .. } in entries {
             let register = match self.config.only_author {
-                Some(author) => only_by(&author, &path, &register, &|actor| self.is_lost_life(actor)),
+                Some(author) => self.passed_on(&author, &path, &register),
                 None => register,
             };
             if self.tree.merge(&path, &register) {

@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 use super::{Counters, Engine, Incarnation};
 use crate::message::Attach;
 use crate::mistake::{Mistake, is_made};
+use crate::path::SyncPath;
+use crate::register::Register;
 use crate::tree::Act;
 use crate::version::{Actor, Content, ContentHash, DeviceId, Dot, Version};
 
@@ -27,6 +29,8 @@ pub(super) struct Epochs {
     this_life: u64,
     /// Of all lives that it remembers, under their common epoch.
     own: BTreeSet<u64>,
+    /// The highest counter of any life before this one, as far as this device remembers.
+    counter_before: u64,
     /// How many were begun on remotes' bare word.
     n_on_word: u32,
 }
@@ -36,13 +40,13 @@ pub(super) struct Epochs {
 const EPOCHS_ON_WORD_MAX: u32 = 4;
 
 impl Epochs {
-    pub(super) fn new(common: u64, incarnations: &[Incarnation]) -> Epochs {
+    pub(super) fn new(common: u64, counter_before: u64, incarnations: &[Incarnation]) -> Epochs {
         let of_life = |life: &Incarnation| {
             let hash = ContentHash::of(&[common.to_le_bytes(), life.number.to_le_bytes()].concat());
             u64::from_le_bytes(*hash.0.first_chunk().expect("a hash is longer"))
         };
         let own: BTreeSet<u64> = incarnations.iter().map(of_life).chain([common]).collect();
-        Epochs { this_life: incarnations.last().map_or(common, of_life), own, n_on_word: 0 }
+        Epochs { this_life: incarnations.last().map_or(common, of_life), own, counter_before, n_on_word: 0 }
     }
 }
 
@@ -69,6 +73,25 @@ impl Engine {
     /// True for a life of this device that it does not remember: it was put back to an earlier image since, or cloned.
     pub(super) fn is_lost_life(&self, actor: &Actor) -> bool {
         actor.device == self.config.device && !self.is_own(actor)
+    }
+
+    /// Lives that this device remembers, and that went on after what it remembers of them, as is proved by what it signed at
+    /// this path then: it was put back to an image of such a life, or is a clone.
+    ///
+    /// A dot proves that which no life before this one got as far as, and a version of which its path has never heard. The one
+    /// alone is not enough, since this device may have counted on for some starts before it is told; nor is the other, since
+    /// it may have heard of that version, and not of all that belongs to it, from whoever does not take others' word for that.
+    pub(super) fn lives_cut_short(&self, path: &SyncPath, register: &Register) -> BTreeSet<Actor> {
+        let node = self.tree.get(path);
+        let is_news = |version: &Version| node.as_ref().is_none_or(|node| !node.register.knows(version));
+        let is_later = |dot: &Dot| dot.actor != self.actor() && dot.counter > self.epochs.counter_before;
+        let settled = register.settled().iter().map(|settled| &settled.version);
+        let born_here = register.versions().iter().chain(settled).filter(|version| !version.is_foreign());
+        let proofs = born_here.flat_map(|version| {
+            let own = Some(version.dot).filter(|dot| is_later(dot) || is_news(version));
+            own.into_iter().chain(version.replaced.iter().copied().filter(is_later))
+        });
+        proofs.map(|dot| dot.actor).filter(|actor| self.is_own(actor)).collect()
     }
 
     /// True for a dot of this very life that it did not make: it goes on elsewhere too, or has gone on.
@@ -135,8 +158,8 @@ impl Engine {
         let old = self.actor();
         let [epoch, index_id] = self.drawn();
         (self.commits.counters.epoch, self.commits.counters.index_id) = (epoch, index_id);
-        let n_on_word = self.epochs.n_on_word;
-        self.epochs = Epochs { n_on_word, ..Epochs::new(epoch, &self.config.incarnations) };
+        let (n_on_word, counter) = (self.epochs.n_on_word, self.commits.counters.counter);
+        self.epochs = Epochs { n_on_word, ..Epochs::new(epoch, counter, &self.config.incarnations) };
         self.reissue(old);
     }
 

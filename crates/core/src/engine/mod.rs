@@ -162,7 +162,7 @@ impl Engine {
         // Of what is listed in the transaction that records what took its place, the record tells nothing any more.
         let kept = stored.kept.iter().filter(|kept| kept.content.is_bytes());
         let in_store = kept.map(|kept| (kept.path.clone(), kept.stat.inode, kept.content.hash())).collect();
-        let epochs = life::Epochs::new(counters.epoch, &config.incarnations);
+        let epochs = life::Epochs::new(counters.epoch, counters.counter, &config.incarnations);
         let merging = first_merge::Merging::begin(stored.first_scan_done || config.doubted);
         let mut engine = Engine {
             config,

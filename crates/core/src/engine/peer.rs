@@ -320,7 +320,7 @@ impl Engine {
         let Entry { path, register, .. } = entry;
         let register = match self.config.only_author {
             Some(author) if from == author => said_by(&author, &register),
-            Some(author) => only_by(&author, &path, &register, &|actor| self.is_lost_life(actor)),
+            Some(author) => self.passed_on(&author, &path, &register),
             None => register,
         };
         let register = mistake::ranks(register, self.now.wall);
@@ -359,6 +359,12 @@ impl Engine {
         }
         self.planner.reconsider(path);
         lost
+    }
+
+    /// What of a register counts that somebody else than the only author passes on.
+    pub(super) fn passed_on(&self, author: &DeviceId, path: &SyncPath, register: &Register) -> Register {
+        let cut_short = self.lives_cut_short(path, register);
+        only_by(author, path, register, &|actor| self.is_lost_life(actor) || cut_short.contains(actor))
     }
 
     /// True if a remote shows what this device knows to be replaced, and was told so: it has forgotten that since, and is
@@ -533,8 +539,9 @@ fn said_by(author: &DeviceId, register: &Register) -> Register {
 /// What of a register is the author's word, if somebody else passes it on: its versions, and what follows from them.
 ///
 /// The context that came along is not believed: somebody else could remove the author's versions by it. Nor is it believed
-/// which of them were settled as conflict copies; but of a life that the author has lost nobody knows better.
-pub(super) fn only_by(
+/// which of them were settled as conflict copies; but of a life of which the author has lost all, or how it went on, nobody
+/// knows better.
+fn only_by(
     author: &DeviceId,
     path: &SyncPath,
     register: &Register,

@@ -26,6 +26,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    p1_what_an_author_put_back_had_settled_after_its_image_stays
+    p1_what_an_author_put_back_had_settled_stays_though_it_has_counted_on
+    p1_what_an_author_put_back_had_settled_stays_though_others_say_only_what_it_wrote
     s2_a_touch_of_what_was_settled_is_rightly_gone
     l1_what_is_held_as_deleted_is_known_after_a_start_that_was_cut_off
     s2_a_chmod_of_a_directory_at_a_copys_name_is_rightly_gone

@@ -26,8 +26,6 @@ use file_sync_sim::{Report, Script, Settings, Stats, failure_of, run_seed, shrin
 ///   has what it alone had, and the oracle has forgotten whose that was.
 /// - 12703442 (D1): a user put an empty file in another's place just before a power cut: it is taken for what the cut has left of
 ///   that other, which comes back (C4).
-/// - 13202583 (P1): the author of a directory that is read-only for others is put back twice to older images, and in the end the
-///   two show other root hashes. So it was before what was changed that day; why is not looked into yet.
 /// - 13004307 (S2): strict members alone. A delete that one has forgotten went from the other's register with what it bore witness
 ///   to: what stood beside an older delete is accounted for by nobody.
 const OPEN: &[(u64, u64)] = &[
@@ -37,7 +35,6 @@ const OPEN: &[(u64, u64)] = &[
     (2, 13_004_307),
     (3, 12_713_927),
     (3, 12_802_617),
-    (3, 13_202_583),
     (3, 13_301_945),
     (4, 11_007_843),
     (4, 12_607_045),
