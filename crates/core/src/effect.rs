@@ -16,6 +16,15 @@ pub struct Trouble {
     pub kind: TroubleKind,
     /// One line for people: what was tried and the system's word; the path is known from elsewhere.
     pub message: String,
+    /// What mends it, a command where there is one; none where nobody knows, or nothing has to be done.
+    pub mend: Option<String>,
+}
+
+impl Trouble {
+    /// Trouble that nobody knows yet how to mend.
+    pub fn new(kind: TroubleKind, message: impl Into<String>) -> Trouble {
+        Trouble { kind, message: message.into(), mend: None }
+    }
 }
 
 /// What the core distinguishes.

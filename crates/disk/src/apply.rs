@@ -149,7 +149,7 @@ impl Root {
             }));
         }
         let report = |(op, step)| match step {
-            Step::Over(outcome) => Ok(outcome),
+            Step::Over(outcome) => Ok(self.explained_outcome(op, outcome)),
             Step::Stranded(trouble) => Err(trouble),
             Step::Changed { stat, kept } => {
                 Ok(OpOutcome::Done { stat: stat.map(|stat| self.reliable(op, stat)), kept })

@@ -23,7 +23,7 @@ use crate::chunk::{Chunker, SINGLE_BYTES_MAX, average_bytes};
 use crate::copy::{Digest, digest_until};
 use crate::root::Root;
 use crate::serve::ContentFile;
-use crate::trouble::trouble;
+use crate::trouble::{Attempt, trouble};
 
 /// Up to this many things are made durable one by one; more, by syncing the whole file system once.
 pub(crate) const N_SINGLE_SYNCS_MAX: usize = 16;
@@ -89,6 +89,9 @@ impl Root {
     fn confirm(&self, path: &SyncPath, pass: Pass) -> HashOutcome {
         let (stat, content, chunks) = match pass {
             Pass::Read { stat, content, chunks } => (stat, content, chunks),
+            Pass::Over(HashOutcome::Trouble(trouble)) => {
+                return HashOutcome::Trouble(self.explained(Attempt::Read, path, trouble));
+            }
             Pass::Over(outcome) => return outcome,
         };
         match self.look(path) {
@@ -110,6 +113,10 @@ impl Root {
     /// # Errors
     /// When it is not there, no regular file, or cannot be read, or once `cancel` is set.
     pub fn reread(&self, path: &SyncPath, cancel: &AtomicBool) -> Result<(Stat, ContentHash), Trouble> {
+        self.try_reread(path, cancel).map_err(|trouble| self.explained(Attempt::Read, path, trouble))
+    }
+
+    fn try_reread(&self, path: &SyncPath, cancel: &AtomicBool) -> Result<(Stat, ContentHash), Trouble> {
         let (fd, stat) = open_regular(self, path).map_err(|errno| trouble("open the file", errno))?;
         rustix::fs::fsync(&fd).map_err(|errno| trouble("make the file durable", errno))?;
         // Advice: a file system that does not take it reads from memory.

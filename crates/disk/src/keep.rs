@@ -177,5 +177,5 @@ pub(crate) fn stranded(name: &str, errno: Errno) -> Trouble {
     let message = format!(
         "cannot put a file back in its directory: {errno}; its bytes are whole in .file-sync/kept/{name}"
     );
-    Trouble { kind: TroubleKind::Other, message }
+    Trouble::new(TroubleKind::Other, message)
 }

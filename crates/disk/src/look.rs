@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::at::{self, LISTED, Met, Spot};
 use crate::root::Root;
-use crate::trouble::{other, trouble};
+use crate::trouble::{Attempt, other, trouble};
 
 /// Longest ignore file whose rules are read, in bytes: it takes up to a thousand times as much memory to understand them,
 /// and anybody who may change a directory may write one.
@@ -28,6 +28,10 @@ impl Root {
     /// # Errors
     /// Whenever it cannot be told, so also when a parent may not be entered or is on another file system.
     pub fn look(&self, path: &SyncPath) -> Result<Option<Seen>, Trouble> {
+        self.try_look(path).map_err(|trouble| self.explained(Attempt::Read, path, trouble))
+    }
+
+    fn try_look(&self, path: &SyncPath) -> Result<Option<Seen>, Trouble> {
         if path.is_root() {
             let met = at::stat_fd(self.fd()).map_err(|errno| trouble("look at the root", errno))?;
             return Ok(Some(Seen { kind: Kind::Directory, stat: met.stat, rules: None }));

@@ -193,7 +193,7 @@ impl Root {
     fn prepare_symlink(&self, target: &[u8]) -> Result<Prepared, Refusal> {
         if target.is_empty() || target.contains(&0) {
             let message = "cannot make the symlink: its target is empty or has a NUL byte".to_owned();
-            return Err(Refusal::Trouble(Trouble { kind: TroubleKind::Unsupported, message }));
+            return Err(Refusal::Trouble(Trouble::new(TroubleKind::Unsupported, message)));
         }
         let name = format!("{}.tmp", self.unique_name());
         rustix::fs::symlinkat(target, self.stage().fd(), name.as_str())?;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::at::{self, LISTED};
 use crate::root::Root;
-use crate::trouble::trouble;
+use crate::trouble::{Attempt, trouble};
 use crate::watch::Watcher;
 
 /// How many directories, the deepest ones, are held open.
@@ -101,9 +101,10 @@ impl Walk<'_> {
 
     /// Opens, watches and lists a directory, and lets it be visited.
     fn enter(&mut self, directory: SyncPath, visit: &mut dyn FnMut(Listing) -> Flow) -> Flow {
+        let root = self.root;
         let unknown = |trouble| Listing {
             directory: directory.clone(),
-            result: Err(trouble),
+            result: Err(root.explained(Attempt::Read, &directory, trouble)),
             troubled: Vec::new(),
             other: Vec::new(),
         };
@@ -180,7 +181,10 @@ impl Walk<'_> {
             match met.and_then(|met| self.root.observe(fd, bytes, met)) {
                 Ok(Some(seen)) => items.push((path, seen)),
                 Ok(None) => {}
-                Err(trouble) => troubled.push((path, trouble)),
+                Err(trouble) => {
+                    let trouble = self.root.explained(Attempt::Read, &path, trouble);
+                    troubled.push((path, trouble));
+                }
             }
         }
         Ok(Listing { directory: directory.clone(), result: Ok(items), troubled, other })

@@ -84,7 +84,7 @@ impl Stage {
             return Ok(());
         }
         let message = format!("cannot stage the file: {length} bytes wanted, {free} free; make room");
-        Err(Trouble { kind: TroubleKind::NoSpace, message })
+        Err(Trouble::new(TroubleKind::NoSpace, message))
     }
 
     /// Removes a file or directory of the stage; missing is fine.

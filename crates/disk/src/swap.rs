@@ -284,12 +284,12 @@ fn rescue_path(path: &SyncPath, unique: &str) -> Option<SyncPath> {
 /// Trouble with a rename. Some errors mean something of their own here.
 pub(crate) fn rename_trouble(what: &str, errno: Errno) -> Trouble {
     match errno {
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Trouble {
-            kind: TroubleKind::Unsupported,
-            message: format!(
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Trouble::new(
+            TroubleKind::Unsupported,
+            format!(
                 "cannot {what}: the file system refuses the name, or cannot exchange names without overwriting ({errno})"
             ),
-        },
+        ),
         Errno::NOENT => other(format!("cannot {what}: its directory has gone")),
         errno => trouble(what, errno),
     }

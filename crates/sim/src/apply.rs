@@ -375,10 +375,10 @@ impl Disk {
                 self.bring_back(name, &rescued);
                 OpOutcome::Differs { rescued: Some(rescued) }.into()
             }
-            None => OpOutcome::Trouble(Trouble {
-                kind: TroubleKind::Other,
-                message: format!("a file of yours is at .file-sync/kept/{name}"),
-            })
+            None => OpOutcome::Trouble(Trouble::new(
+                TroubleKind::Other,
+                format!("a file of yours is at .file-sync/kept/{name}"),
+            ))
             .into(),
         }
     }
@@ -485,5 +485,5 @@ fn differs() -> OpOutcome {
 }
 
 fn trouble(kind: TroubleKind, message: &str) -> OpOutcome {
-    OpOutcome::Trouble(Trouble { kind, message: message.to_owned() })
+    OpOutcome::Trouble(Trouble::new(kind, message))
 }

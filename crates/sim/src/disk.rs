@@ -334,17 +334,17 @@ pub enum Whereabouts {
 }
 
 pub(crate) fn failed() -> Trouble {
-    Trouble { kind: TroubleKind::Other, message: "input/output error".to_owned() }
+    Trouble::new(TroubleKind::Other, "input/output error")
 }
 
 pub(crate) fn denied() -> Trouble {
-    Trouble { kind: TroubleKind::Denied, message: "read it: permission denied".to_owned() }
+    Trouble::new(TroubleKind::Denied, "read it: permission denied")
 }
 
 pub(crate) fn no_space() -> Trouble {
-    Trouble { kind: TroubleKind::NoSpace, message: "no space left".to_owned() }
+    Trouble::new(TroubleKind::NoSpace, "no space left")
 }
 
 pub(crate) fn unproved() -> Trouble {
-    Trouble { kind: TroubleKind::Other, message: "the directory's root is not there".to_owned() }
+    Trouble::new(TroubleKind::Other, "the directory's root is not there")
 }

@@ -1,13 +1,13 @@
 //! `status` as people read it.
 
-use file_sync_server::api::types::{
-    DirectoryStatus, FirstMerge, PathMessage, Reading, ShownPath, State, Status, Straggler, Traffic,
-};
-
 use super::remote_ls::remotes_table;
 use super::sync_answer::let_through;
 use super::{shown, shown_path};
 use crate::console::{Colour, Console};
+pub(super) use file_sync_server::api::names::counted;
+use file_sync_server::api::types::{
+    DirectoryStatus, FirstMerge, PathMessage, Reading, ShownPath, State, Status, Straggler, Traffic,
+};
 
 /// How many lines of trouble or remarks are shown for each directory; JSON has all.
 const N_LINES_MAX: usize = 10;
@@ -187,10 +187,6 @@ fn counts(directory: &DirectoryStatus) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(_, text)| format!(", {text}"))
     .collect()
-}
-
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn line(path: &ShownPath, message: &str) -> String {

@@ -54,6 +54,9 @@ fn text(why: &Why) -> String {
         text.push_str(&format!("  kept versions    {}; `file-sync history` lists them\n", why.kept));
     }
     text.push_str(&format!("so: {}\n", shown(&why.explanation)));
+    if let Some(mend) = &why.mend {
+        text.push_str(&format!("mend: {}\n", shown(mend)));
+    }
     text
 }
 

@@ -54,7 +54,7 @@ pub enum Reason {
     /// Something is mounted over it.
     Hidden,
     /// Something failed; tried again after so many milliseconds.
-    Trouble(String, u64),
+    Trouble(Trouble, u64),
     /// It was deleted elsewhere, and is a directory that still holds what is not synced.
     StillHolds,
     /// The deletion of this, of the path itself or of a directory that it lies in, waits for a word of the user's.
@@ -173,7 +173,7 @@ impl Engine {
             _ if self.is_hidden(path) => Reason::Hidden,
             (_, Some((trouble, _)), _) if trouble.kind == TroubleKind::NotEmpty => Reason::StillHolds,
             (_, Some((trouble, at)), _) => {
-                Reason::Trouble(trouble.message.clone(), at.saturating_sub(self.now.monotonic_ms))
+                Reason::Trouble(trouble.clone(), at.saturating_sub(self.now.monotonic_ms))
             }
             _ if !self.observer.is_ready => Reason::FirstScan,
             (_, _, Some(held)) => Reason::Held(held),

@@ -435,7 +435,7 @@ impl Engine {
                         TroubleKind::NoSpace => format!("no space for {length} bytes: {}", trouble.message),
                         _ => trouble.message.clone(),
                     };
-                    self.trouble(&path, Trouble { kind: trouble.kind, message });
+                    self.trouble(&path, Trouble { message, ..trouble.clone() });
                 }
             }
         }

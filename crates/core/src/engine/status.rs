@@ -33,6 +33,8 @@ pub struct Problem {
     pub path: Vec<u8>,
     /// One line.
     pub message: String,
+    /// What mends it, where that is known.
+    pub mend: Option<String>,
     /// When it is tried again at the latest, in monotonic milliseconds; none: when something else changes.
     pub retry_at_ms: Option<u64>,
 }
@@ -105,6 +107,7 @@ impl Engine {
                 .map(|(path, message)| Problem {
                     path: path.clone(),
                     message: message.clone(),
+                    mend: None,
                     retry_at_ms: None,
                 })
                 .collect(),
@@ -194,11 +197,17 @@ impl Engine {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let RootState::Lost(reason) = &self.root {
-            problems.push(Problem { path: Vec::new(), message: reason.clone(), retry_at_ms: None });
+            problems.push(Problem {
+                path: Vec::new(),
+                message: reason.clone(),
+                mend: None,
+                retry_at_ms: None,
+            });
         }
         problems.extend(self.told_troubles().map(|(path, (trouble, at))| Problem {
             path: path.as_bytes().to_vec(),
             message: trouble.message.clone(),
+            mend: trouble.mend.clone(),
             retry_at_ms: Some(*at),
         }));
         problems.extend(self.refused().map(|(path, refusal)| Problem {
@@ -216,6 +225,7 @@ impl Engine {
                 }
             }
             .to_owned(),
+            mend: None,
             retry_at_ms: None,
         }));
         let pending = self.pending_for_long();
@@ -223,11 +233,13 @@ impl Engine {
         problems.extend(damaged.map(|path| Problem {
             path: path.as_bytes().to_vec(),
             message: "its bytes have rotted; it is replaced as soon as the right ones are found".to_owned(),
+            mend: None,
             retry_at_ms: None,
         }));
         problems.extend(pending.iter().map(|path| Problem {
             path: path.as_bytes().to_vec(),
             message: self.why_pending(path).to_owned(),
+            mend: None,
             retry_at_ms: None,
         }));
         problems

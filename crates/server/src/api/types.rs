@@ -392,12 +392,15 @@ pub struct PathMessage {
     /// In how many seconds it is tried again at the latest; none: when something else changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_seconds: Option<u64>,
+    /// What mends it, a command where there is one; left out where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
 }
 
 impl PathMessage {
     /// What is not tried again by itself, or nobody knows when.
     pub fn new(path: impl Into<ShownPath>, message: impl Into<String>) -> PathMessage {
-        PathMessage { path: path.into(), message: message.into(), retry_in_seconds: None }
+        PathMessage { path: path.into(), message: message.into(), retry_in_seconds: None, mend: None }
     }
 }
 

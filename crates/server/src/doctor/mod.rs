@@ -7,10 +7,10 @@ mod home;
 mod machine;
 mod roots;
 
-use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use file_sync_disk::quoted;
 use file_sync_index::{Directory, HomeReader};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,8 @@ pub enum Verdict {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What: `server`, `home`, `database`, `clock`, `watches`, `files`, `port`, `remote`, `root`, `filesystem` or `space`.
+    /// What: `server`, `home`, `database`, `clock`, `watches`, `files`, `port`, `remote`, `root`, `path`,
+    /// `filesystem` or `space`.
     pub check: String,
     /// Which: a directory's or a remote's name, a path; null where there is but one.
     pub about: Option<String>,
@@ -139,15 +140,5 @@ fn places(reader: &HomeReader, home: &Path, findings: &mut Vec<Finding>) -> Vec<
             findings.push(home::damaged(&error, "home.db"));
             Vec::new()
         }
-    }
-}
-
-/// A word of a command as a shell takes it, whatever is in it.
-fn quoted(word: impl AsRef<OsStr>) -> String {
-    let word = word.as_ref().to_string_lossy();
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.into_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }

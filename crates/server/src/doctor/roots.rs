@@ -3,8 +3,11 @@
 use file_sync_disk::Abilities;
 
 use super::{Finding, Place, quoted};
-use crate::api::types::{DirectoryStatus, State, Status};
+use crate::api::names::{counted, printable};
+use crate::api::types::{DirectoryStatus, PathMessage, State, Status};
 
+/// How many paths in trouble are named, of each directory.
+const N_PATHS_MAX: usize = 10;
 /// Less room than this is worth a word, in bytes.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
@@ -45,28 +48,46 @@ pub(super) fn examine(place: &Place, status: Option<&Status>) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.about(&place.name)).collect()
 }
 
-/// What its server says of a directory.
-fn at_work(directory: &DirectoryStatus) -> Option<Finding> {
+/// What its server says of a directory: how it is itself, and each path in trouble with what mends it.
+fn at_work(directory: &DirectoryStatus) -> Vec<Finding> {
     let name = quoted(&directory.name);
-    let first = directory.errors.first().map(|error| format!("{}: {}", error.path.path, error.message));
-    match (directory.state, directory.errors.len()) {
-        (State::Error, _) => Some(Finding::problem(
-            "root",
-            first.unwrap_or_else(|| "in trouble".to_owned()),
-            "file-sync status says more; it is tried again every few seconds",
-        )),
-        (State::Held, _) => Some(Finding::warning(
-            "root",
-            format!("{} deletions are held", directory.held),
-            format!("file-sync sync approve {name}, or file-sync sync reject {name}"),
-        )),
-        (_, 0) => None,
-        (_, count) => Some(Finding::warning(
-            "root",
-            format!("{count} paths are in trouble, the first: {}", first.unwrap_or_default()),
-            "file-sync status lists them, with what mends them; what may heal is tried again every 10 s",
-        )),
+    let (of_root, of_paths): (Vec<_>, Vec<_>) =
+        directory.errors.iter().partition(|error| error.path.path == ".");
+    let mut findings = Vec::new();
+    if directory.state == State::Error {
+        let said = of_root.first().map_or("in trouble", |error| error.message.as_str());
+        let mend = "file-sync status says more; it is tried again every few seconds";
+        findings.push(Finding::problem("root", said, mend));
+    } else {
+        findings.extend(of_root.into_iter().map(|error| in_trouble("root", error.message.clone(), error)));
     }
+    if directory.state == State::Held {
+        let held = counted(directory.held, "deletion is", "deletions are");
+        let mend = format!("file-sync sync approve {name}, or file-sync sync reject {name}");
+        findings.push(Finding::warning("root", format!("{held} held"), mend));
+    }
+    let path_in_trouble = |error: &&PathMessage| {
+        let path = printable(error.path.to_path().as_os_str());
+        in_trouble("path", format!("{path}: {}", error.message), error)
+    };
+    findings.extend(of_paths.iter().take(N_PATHS_MAX).map(path_in_trouble));
+    if let Some(n_more @ 1..) = of_paths.len().checked_sub(N_PATHS_MAX) {
+        let message = format!("{} in trouble", counted(n_more as u64, "more path is", "more paths are"));
+        findings.push(Finding::warning(
+            "path",
+            message,
+            "file-sync status --json lists all, each with what mends it",
+        ));
+    }
+    findings
+}
+
+fn in_trouble(check: &str, message: String, error: &PathMessage) -> Finding {
+    let again = error.retry_in_seconds.map_or_else(
+        || "it goes when something else changes; file-sync why says more of a path".to_owned(),
+        |seconds| format!("nothing has to be done that is known; it is tried again within {seconds} s"),
+    );
+    Finding::warning(check, message, error.mend.clone().unwrap_or(again))
 }
 
 fn filesystem(place: &Place, abilities: &Abilities) -> Vec<Finding> {

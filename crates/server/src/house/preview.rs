@@ -313,7 +313,7 @@ fn carry_out(effect: Effect, looker: &Looker<'_>, reading: &Progress, tell: &mut
 
 fn message(problem: Problem) -> PathMessage {
     let path = if problem.path.is_empty() { b".".as_slice() } else { &problem.path };
-    PathMessage::new(path, problem.message)
+    PathMessage { mend: problem.mend, ..PathMessage::new(path, problem.message) }
 }
 
 /// Also whether it is a directory.

@@ -89,6 +89,7 @@ impl House {
             true => root_message(problem.message.clone(), Some(PROVE_EVERY)),
             false => PathMessage {
                 retry_in_seconds: problem.retry_at_ms.map(|at| at.saturating_sub(now_ms).div_ceil(1_000)),
+                mend: problem.mend.clone(),
                 ..PathMessage::new(problem.path.as_slice(), problem.message.clone())
             },
         };

@@ -179,7 +179,8 @@ fn read_again(
                 }
             }
             Finding::Trouble(trouble) => {
-                found.errors.push(PathMessage::new(&path, trouble.message));
+                let Trouble { message, mend, .. } = trouble;
+                found.errors.push(PathMessage { mend, ..PathMessage::new(&path, message) });
             }
         }
     }

@@ -62,6 +62,7 @@ impl House {
                 shown_at: version.shown_at.as_ref().map(ShownPath::from),
             });
             let conflict = conflict(&path, copy_of.as_ref(), &versions);
+            let mend = mend(&reason);
             let held = matches!(reason, Reason::Held(_));
             let there = There { record: record.as_ref(), is_gone, is_known: is_any };
             let (word, explanation) = follows(&reason, &path, &there);
@@ -79,6 +80,7 @@ impl House {
                 copy_of: copy_of.as_ref().map(ShownPath::from),
                 reason: word.to_owned(),
                 explanation,
+                mend,
                 in_conflict: conflict.is_some(),
                 held,
                 untold: untold.iter().map(name).collect(),
@@ -88,6 +90,14 @@ impl House {
                 kept,
             })
         });
+    }
+}
+
+/// What mends what is wrong with a path, if that is known.
+fn mend(reason: &Reason) -> Option<String> {
+    match reason {
+        Reason::Trouble(trouble, _) => trouble.mend.clone(),
+        _ => None,
     }
 }
 
@@ -185,9 +195,9 @@ fn said(reason: &Reason, path: &SyncPath) -> (&'static str, String) {
         Reason::Hidden => {
             ("hidden", "another file system is mounted over it: what is below cannot be told, and stays")
         }
-        Reason::Trouble(message, retry_ms) => {
+        Reason::Trouble(trouble, retry_ms) => {
             let seconds = retry_ms.div_ceil(1_000);
-            return ("trouble", format!("{message}; tried again in {seconds} s"));
+            return ("trouble", format!("{trouble}; tried again in {seconds} s"));
         }
         Reason::StillHolds => (
             "still-holds",

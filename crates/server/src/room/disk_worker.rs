@@ -165,5 +165,5 @@ impl Worker<'_> {
 }
 
 fn unproved() -> Trouble {
-    Trouble { kind: TroubleKind::Other, message: "the directory's root is not there".to_owned() }
+    Trouble::new(TroubleKind::Other, "the directory's root is not there")
 }

@@ -123,7 +123,7 @@ fn unreadable_rules(listing: &file_sync_disk::Listing) -> Option<Trouble> {
     let (_, trouble) = listing.troubled.iter().find(|(path, _)| path.name() == IGNORE_NAME)?;
     let message =
         format!("nothing in it is looked at while its .syncignore cannot be read: {}", trouble.message);
-    Some(Trouble { kind: trouble.kind, message })
+    Some(Trouble { message, ..trouble.clone() })
 }
 
 fn note_rules(rules: &mut Rules, listing: &file_sync_disk::Listing) {

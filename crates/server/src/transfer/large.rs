@@ -9,8 +9,9 @@ use std::sync::{Arc, PoisonError};
 
 use file_sync_core::effect::{Chunk, ChunkList, Trouble, TroubleKind};
 use file_sync_core::engine::{FetchOutcome, FetchRequest};
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
-use file_sync_disk::{ContentFile, StageFile};
+use file_sync_disk::{Attempt, ContentFile, StageFile};
 use file_sync_net::{FetchError, Link};
 
 use super::chunk_index::Place;
@@ -61,10 +62,17 @@ pub(super) async fn fetch(shared: Arc<Shared>, link: Link, request: FetchRequest
             if trouble.kind == TroubleKind::NoSpace {
                 give_back(&shared, content).await;
             }
-            FetchOutcome::Trouble(trouble)
+            FetchOutcome::Trouble(explained(&shared, trouble).await)
         }
     };
     shared.report(vec![(content, outcome)]).await;
+}
+
+/// The trouble with what mends it, as far as that can be told.
+async fn explained(shared: &Arc<Shared>, trouble: Trouble) -> Trouble {
+    let (root, found) = (shared.root.clone(), trouble.clone());
+    let explained = blocking(move || root.explained(Attempt::Change, &SyncPath::root(), found));
+    explained.await.unwrap_or(trouble)
 }
 
 /// There is no space for all of it, so none of it may take the space of what is smaller.
@@ -188,7 +196,7 @@ impl Filling<'_> {
 }
 
 fn has_died() -> Trouble {
-    Trouble { kind: TroubleKind::Other, message: "a thread that fills the staged file has died".to_owned() }
+    Trouble::new(TroubleKind::Other, "a thread that fills the staged file has died")
 }
 
 fn is_staged(file: &StageFile, offset: u64, chunk: &Chunk, buffer: &mut [u8]) -> bool {

@@ -178,5 +178,5 @@ fn outcome_of(error: FetchError) -> FetchOutcome {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Trouble { kind: TroubleKind::Other, message: format!("a worker failed: {error}") })
+        .map_err(|error| Trouble::new(TroubleKind::Other, format!("a worker failed: {error}")))
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use file_sync_core::effect::{Trouble, TroubleKind};
 use file_sync_core::engine::{FetchOutcome, FetchRequest};
+use file_sync_core::path::SyncPath;
 use file_sync_core::version::ContentHash;
+use file_sync_disk::Attempt;
 use file_sync_net::Link;
 
 use super::{Shared, blocking, outcome_of};
@@ -59,7 +61,9 @@ async fn stage(shared: &Arc<Shared>, files: Vec<(ContentHash, Bytes)>) {
     let staged = blocking(move || {
         let files: Vec<(ContentHash, &[u8])> =
             files.iter().map(|(content, bytes)| (*content, &bytes[..])).collect();
-        root.stage_small(&files)
+        let root_path = SyncPath::root();
+        let explained = |trouble| root.explained(Attempt::Change, &root_path, trouble);
+        root.stage_small(&files).into_iter().map(|result| result.map_err(explained)).collect::<Vec<_>>()
     });
     let results = match staged.await {
         Ok(results) => results,

@@ -96,7 +96,7 @@ impl Engine {
         }
         let what = if record.stat.mode == mode { "modification time" } else { "permission bits" };
         let message = format!("this file system does not store its {what} as asked");
-        self.trouble(path, Trouble { kind: TroubleKind::Unsupported, message });
+        self.trouble(path, Trouble::new(TroubleKind::Unsupported, message));
     }
 
     pub(in super::super) fn reconsider_needed_below(&mut self, path: &SyncPath) {
@@ -214,7 +214,7 @@ impl Engine {
         if *surprises > SURPRISES_MAX {
             self.planner.surprises.remove(&counted);
             let message = "something keeps changing it; waiting until it rests".to_owned();
-            self.trouble(&counted, Trouble { kind: TroubleKind::Restless, message });
+            self.trouble(&counted, Trouble::new(TroubleKind::Restless, message));
         }
         if let Op::MoveDirectory { from, to, .. } = op {
             self.planner.unmovable.insert(from.clone());

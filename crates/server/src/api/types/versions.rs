@@ -309,6 +309,9 @@ pub struct Why {
     pub reason: String,
     /// The same in a sentence.
     pub explanation: String,
+    /// What mends trouble with it, a command where there is one; left out where nothing has to be mended, or nobody knows how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
     /// True for a conflict copy, and for what copies are shown of.
     #[serde(default)]
     pub in_conflict: bool,
