@@ -208,7 +208,7 @@ fn read_one(root: &Root, path: &SyncPath, before: Before, buffer: &mut Vec<u8>, 
         Err(errno) => {
             let mut trouble = trouble("read the file", errno);
             if trouble.kind == TroubleKind::Unsupported {
-                trouble.kind = TroubleKind::Other;
+                (trouble.kind, trouble.mend) = (TroubleKind::Other, None);
             }
             Pass::Over(HashOutcome::Trouble(trouble))
         }

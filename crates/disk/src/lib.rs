@@ -15,6 +15,7 @@ mod boot;
 mod chunk;
 mod clock;
 mod copy;
+mod culprit;
 mod granularity;
 mod hash;
 mod keep;

@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 
 /// A word of a command as a shell takes it, whatever is in it: on one line, and itself valid UTF-8.
 ///
-/// A name with control characters, or that is no UTF-8, is written as `$'…'`, as ls(1) does, which bash, zsh, ksh and
+/// A name with characters that are not seen, or that is no UTF-8, is written as `$'…'`, as ls(1) does, which bash, zsh, ksh and
 /// busybox understand; all others as every shell does.
 pub fn quoted(word: impl AsRef<OsStr>) -> String {
     let bytes = word.as_ref().as_bytes();
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => quoted_text(text),
+        Ok(text) if !text.chars().any(is_unseen) => quoted_text(text),
         _ => escaped(bytes),
     }
 }
@@ -30,7 +30,7 @@ fn escaped(bytes: &[u8]) -> String {
         for character in chunk.valid().chars() {
             match character {
                 '\\' | '\'' => word.extend(['\\', character]),
-                character if character.is_control() => {
+                character if is_unseen(character) => {
                     let mut buffer = [0; 4];
                     escape_bytes(&mut word, character.encode_utf8(&mut buffer).as_bytes());
                 }
@@ -41,6 +41,14 @@ fn escaped(bytes: &[u8]) -> String {
     }
     word.push('\'');
     word
+}
+
+/// True for what is not seen, or lets what is around it be seen in another order: control characters, and those that Unicode
+/// calls formatting ones (general category Cf) and that have to do with the direction and the joining of text.
+fn is_unseen(c: char) -> bool {
+    let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || is_format
 }
 
 fn escape_bytes(word: &mut String, bytes: &[u8]) {

@@ -116,7 +116,8 @@ fn first_merge(merge: &FirstMerge) -> String {
 /// How far a reading is.
 pub(super) fn progress(reading: &Reading) -> String {
     let of_bytes = size(reading.of_bytes);
-    format!("{} of {} files read, {} of {of_bytes}", reading.files, reading.of_files, size(reading.bytes))
+    let of_files = counted(reading.of_files, "file", "files");
+    format!("{} of {of_files} read, {} of {of_bytes}", reading.files, size(reading.bytes))
 }
 
 /// Who is not in step.

@@ -24,6 +24,7 @@ mod ignored;
 mod kinds;
 mod large_lies;
 mod log;
+mod mending;
 mod modes;
 mod names;
 mod powercut;

@@ -22,10 +22,10 @@ use crate::world::{
 };
 use crate::world::{is_root_or_skips, join, mentions, offer, settle};
 
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 
 /// Two devices that keep `docs` equal, their servers as the given users; `None` without root.
-fn sharing_as(test: &str, users: [Option<u32>; 2]) -> Option<(Device, Device)> {
+pub fn sharing_as(test: &str, users: [Option<u32>; 2]) -> Option<(Device, Device)> {
     if !is_root_or_skips(test) {
         return None;
     }
@@ -43,7 +43,7 @@ fn sharing_as(test: &str, users: [Option<u32>; 2]) -> Option<(Device, Device)> {
 }
 
 /// Waits until a path is or is no longer among a directory's errors.
-fn listed(device: &Device, path: &str, expected: bool) {
+pub fn listed(device: &Device, path: &str, expected: bool) {
     eventually(PATIENCE, || {
         let errors = device.directory()["errors"].clone();
         if mentions(&errors, path) == expected { Ok(()) } else { Err(format!("{path}: {errors}")) }
@@ -74,52 +74,6 @@ fn l6_an_unreadable_file_is_listed_and_tried_again() {
     alpha.user().chmod("secret", 0o644);
     check(&[&alpha, &beta], "secret \"after\"\nbeside \"no trouble\"");
     listed(&alpha, "secret", false);
-}
-
-/// What mends it as `doctor` says, of the one path in trouble below `docs`.
-fn mend_of_path(device: &Device, path: &str) -> String {
-    let output = device.run(["doctor", "--json"]);
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
-    let findings = document["findings"].as_array().expect("findings");
-    let finding = findings.iter().find(|finding| {
-        finding["check"] == "path" && finding["message"].as_str().is_some_and(|said| said.contains(path))
-    });
-    let mend = finding.unwrap_or_else(|| panic!("{path}: {document}"))["mend"].clone();
-    mend.as_str().expect("a command").to_owned()
-}
-
-#[test]
-fn c7_trouble_with_permissions_names_owner_and_mode_and_the_command_that_mends_it() {
-    let Some((alpha, beta)) = sharing_as("whose file is in trouble", [Some(NOBODY), None]) else { return };
-    // Of somebody else, by its owner alone; the server's own, by its mode alone. A shell takes neither name as it is.
-    let (others, own) = ("it's $(touch x); others", "-own \\x20file");
-    for name in [others, own] {
-        alpha.user().write(name, "bytes", JANUARY);
-        alpha.user().chmod(name, 0o600);
-    }
-    chown(alpha.user().path(own), Some(NOBODY), Some(NOBODY)).expect("root may give a file away");
-    alpha.user().chmod(own, 0o200);
-    for (name, said, command) in [
-        (others, "it belongs to root, mode 600, and the server runs as nobody", "sudo chown -- nobody "),
-        (own, "it belongs to nobody, mode 200, and the server runs as nobody", "chmod u+r -- "),
-    ] {
-        listed(&alpha, name, true);
-        let path = alpha.user().path(name);
-        let status = alpha.ok(["status"]);
-        assert!(status.contains(said), "{status}");
-        let why = alpha.json(["why", path.to_str().expect("UTF-8")]);
-        assert_eq!(why["reason"], "trouble", "{why}");
-        assert!(why["explanation"].as_str().is_some_and(|why| why.contains(said)), "{why}");
-        let mend = mend_of_path(&alpha, name);
-        assert_eq!((why["mend"].as_str(), mend.starts_with(command)), (Some(mend.as_str()), true), "{mend}");
-        // The test is root itself.
-        let mend = mend.replace("sudo ", "");
-        assert!(Command::new("bash").args(["-c", &mend]).status().expect("bash").success(), "{mend}");
-    }
-    settle(&[&alpha, &beta]);
-    equal(&[&alpha, &beta]);
-    directory_becomes(&alpha, "errors", json!([]));
-    assert_eq!((beta.user().read(others), beta.user().read(own)), (b"bytes".to_vec(), b"bytes".to_vec()));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::peer::Peer;
-use super::{Effect, Engine};
+use super::{Effect, Engine, RootState};
 use crate::message::Message;
 use crate::path::SyncPath;
 use crate::version::DeviceId;
@@ -128,9 +128,10 @@ impl Engine {
                 wait.sequence = Some(self.commits.committed);
             }
             let is_done = match wait.sequence {
-                None => self.paused,
+                // Of a root that is not there nobody can look at anything.
+                None => self.paused || (matches!(self.root, RootState::Lost(_)) && self.is_alone(&wait)),
                 // Nobody can have it, or give anything; what was done before is known, at least.
-                Some(_) if self.connected().next().is_none() && !self.is_missed(&wait) => true,
+                Some(_) if self.is_alone(&wait) => true,
                 Some(sequence) => self.paused || self.is_everywhere(&mut wait, sequence),
             };
             if is_done {
@@ -199,6 +200,11 @@ impl Engine {
             && !self.is_troubled()
             && self.planner.is_idle_but_for(&pending)
             && self.is_all_applied(&pending)
+    }
+
+    /// True if nobody is connected, and nobody was when the wait began.
+    fn is_alone(&self, wait: &Wait) -> bool {
+        self.connected().next().is_none() && !self.is_missed(wait)
     }
 
     /// True while a member that was there when the wait began is not connected.

@@ -12,7 +12,7 @@ use crate::api::types::{MovedAway, rfc3339};
 /// How many acts are looked at.
 pub(super) const ACTS_MAX: usize = 10_000;
 
-/// What went to other names last, if nothing has been done at its old one since.
+/// What went to other names last and is there, if nothing has been done at its old one since.
 ///
 /// `acts`: at the path, below it, at the directories above, and its user's moves from there; the newest first.
 /// `is_there`: true of a path that something is at.
@@ -28,9 +28,10 @@ pub(super) fn moved_away(
     for act in acts {
         last.entry(&act.path).or_insert(act.at);
     }
-    let stands =
-        |(from, at): &(SyncPath, Time)| !is_there(from) && last.get(from).is_none_or(|last| last <= at);
-    let moves: Vec<_> = moves.iter().filter(|(move_, _)| stands(move_)).collect();
+    let stands = |(from, at): &(SyncPath, Time), to: &SyncPath| {
+        !is_there(from) && is_there(to) && last.get(from).is_none_or(|last| last <= at)
+    };
+    let moves: Vec<_> = moves.iter().filter(|(of, to)| stands(of, to)).collect();
     let ((from, at), to) = moves.iter().max_by_key(|((from, at), _)| (*at, std::cmp::Reverse(from)))?;
     Some(MovedAway { moved: moves.len() as u64, from: from.into(), to: (*to).into(), at: rfc3339(*at) })
 }
@@ -79,23 +80,25 @@ mod tests {
 
     #[test]
     fn what_has_another_name_is_told_under_its_old_one() {
-        let nothing = |_: &SyncPath| false;
+        let elsewhere = |place: &SyncPath| !place.as_bytes().starts_with(b"d");
         let acts: Vec<_> =
             [by_user(20, "d/b", "e/b"), by_user(10, "d/a", "a")].into_iter().flatten().collect();
-        assert_eq!(names("d", &acts, &nothing), Some((2, "d/b".to_owned(), "e/b".to_owned())));
-        assert_eq!(names("d/a", &acts[2..], &nothing), Some((1, "d/a".to_owned(), "a".to_owned())));
+        assert_eq!(names("d", &acts, &elsewhere), Some((2, "d/b".to_owned(), "e/b".to_owned())));
+        assert_eq!(names("d/a", &acts[2..], &elsewhere), Some((1, "d/a".to_owned(), "a".to_owned())));
         assert_eq!(names("d/a", &acts[2..], &|_| true), None, "something is there again");
-        assert_eq!(names("d", &by_user(10, "d/a", "d/b"), &nothing), None, "it is still below");
+        assert_eq!(names("d", &by_user(10, "d/a", "d/b"), &elsewhere), None, "it is still below");
         // Elsewhere, and with a directory above.
         let followed = [act(10, "d", Deed::Renamed, "to e")];
-        assert_eq!(names("d", &followed, &nothing), Some((1, "d".to_owned(), "e".to_owned())));
-        assert_eq!(names("d/a/b", &followed, &nothing), Some((1, "d/a/b".to_owned(), "e/a/b".to_owned())));
+        assert_eq!(names("d", &followed, &elsewhere), Some((1, "d".to_owned(), "e".to_owned())));
+        assert_eq!(names("d/a/b", &followed, &elsewhere), Some((1, "d/a/b".to_owned(), "e/a/b".to_owned())));
     }
 
     #[test]
     fn what_came_back_and_was_deleted_has_no_other_name() {
         let deleted = act(30, "d/a", Deed::Deleted, "deleted or moved away by a user or program here");
         let acts: Vec<_> = [deleted].into_iter().chain(by_user(10, "d/a", "a")).collect();
-        assert_eq!(names("d/a", &acts, &|_| false), None);
+        assert_eq!(names("d/a", &acts, &|place| *place == path("a")), None);
+        assert_eq!(names("d/a", &acts[1..], &|_| false), None, "it has gone from its new name, too");
+        assert!(names("d/a", &acts[1..], &|place| *place == path("a")).is_some());
     }
 }

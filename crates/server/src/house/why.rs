@@ -136,7 +136,7 @@ fn follows(reason: &Reason, path: &SyncPath, there: &There<'_>) -> (&'static str
 
 /// True of a file whose bytes are not read by whoever asks why it is as it is.
 fn is_long(record: &Record) -> bool {
-    record.stat.size > READ_BYTES_MAX
+    matches!(record.content, Content::File(_)) && record.stat.size > READ_BYTES_MAX
 }
 
 /// Reads a file again that is as it is recorded, as far as its stat tells: if it is not, that is why it is as it is, and what is
