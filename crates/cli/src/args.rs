@@ -324,6 +324,8 @@ pub enum SyncVerb {
         target: TargetArgument,
     },
     /// List what is joined, and what connected remotes offer
+    ///
+    /// Connected members that take no part in a directory at present, as it is paused or taken down there, are named.
     Ls,
     /// Stop a directory, both ways, until resumed
     Pause {

@@ -124,9 +124,7 @@ pub(super) fn progress(reading: &Reading) -> String {
 fn straggler_text(straggler: &Straggler) -> String {
     let remote = shown(&straggler.remote);
     if straggler.takes_no_part {
-        return format!(
-            "  {remote} takes no part at present: it is paused, taken down or not at work there\n"
-        );
+        return format!("  {}\n", no_part(straggler));
     }
     let troubles = match straggler.troubles {
         0 => String::new(),
@@ -136,6 +134,12 @@ fn straggler_text(straggler: &Straggler) -> String {
         ),
     };
     format!("  {remote} has not followed yet, as far as it has said{troubles}\n")
+}
+
+/// Who takes no part, and why that may be.
+pub(super) fn no_part(straggler: &Straggler) -> String {
+    let remote = shown(&straggler.remote);
+    format!("{remote} takes no part at present: it is paused, taken down or not at work there")
 }
 
 fn error_text(error: &PathMessage) -> String {

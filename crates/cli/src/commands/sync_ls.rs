@@ -3,6 +3,7 @@
 use file_sync_server::api::types::{RemoteOffer, RemoteOfferList, Synced, SyncedList};
 use serde::Serialize;
 
+use super::status_text::no_part;
 use super::{shown, shown_path};
 use crate::client::Client;
 use crate::console::{Console, table};
@@ -34,6 +35,12 @@ fn text(listing: &Listing) -> String {
             ["NAME", "REMOTE", "MODE", "STATE", "PATH"],
             listing.directories.iter().map(row),
         ));
+    }
+    for directory in &listing.directories {
+        let absent = directory.stragglers.iter().filter(|straggler| straggler.takes_no_part);
+        absent.for_each(|straggler| {
+            text.push_str(&format!("{}: {}\n", shown(&directory.name), no_part(straggler)));
+        });
     }
     for offer in listing.offers.iter().filter(|offer| !offer.joined) {
         let kind = if offer.read_only { " (read-only)" } else { "" };

@@ -11,7 +11,9 @@ use crate::device::{Device, text};
 use crate::world::{
     APRIL, FEBRUARY, JANUARY, MARCH, PATIENCE, check, connected, copy_name, disconnected, equal,
 };
-use crate::world::{eventually, holds, introduce, join, mentions, offer, paired, settle, steady, trio};
+use crate::world::{
+    eventually, holds, introduce, join, mentions, offer, paired, settle, sharing, steady, trio,
+};
 
 /// Alpha offers, all are paired with all and both others joined.
 fn mesh() -> (Device, Device, Device) {
@@ -469,4 +471,25 @@ fn d3_a_join_that_fails_where_it_was_let_in_leaves_no_member_there() {
     becomes_memberless(&alpha);
     join(&beta, &alpha, &[]);
     check(&[&alpha, &beta], "f \"bytes\"");
+}
+
+#[test]
+fn sync_ls_says_who_takes_no_part() {
+    let (alpha, beta) = sharing();
+    settle(&[&alpha, &beta]);
+    let told = "docs: alpha takes no part at present: it is paused, taken down or not at work there\n";
+    let becomes = |expected: bool| {
+        eventually(PATIENCE, || {
+            let shown = beta.ok(["sync", "ls"]);
+            if shown.contains(told) == expected { Ok(()) } else { Err(shown) }
+        });
+        let stragglers = beta.json(["sync", "ls"])["directories"][0]["stragglers"].clone();
+        let absent = json!([{"remote": "alpha", "takes_no_part": true, "troubles": 0}]);
+        assert_eq!(stragglers, if expected { absent } else { json!([]) });
+    };
+    becomes(false);
+    alpha.ok(["sync", "pause", "docs"]);
+    becomes(true);
+    alpha.ok(["sync", "resume", "docs"]);
+    becomes(false);
 }

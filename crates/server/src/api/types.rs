@@ -463,6 +463,9 @@ pub struct Synced {
     pub read_only: bool,
     /// What it is doing.
     pub state: State,
+    /// Connected members that are not in step with this device, as far as they have said; as in `status`.
+    #[serde(default)]
+    pub stragglers: Vec<Straggler>,
 }
 
 /// `sync ls`.

@@ -72,7 +72,7 @@ impl House {
         row.origin.map(|device| self.name_of(&device))
     }
 
-    fn stragglers(&self, room: &Room) -> Vec<Straggler> {
+    pub(super) fn stragglers(&self, room: &Room) -> Vec<Straggler> {
         let stragglers = room.engine().stragglers();
         let named = |straggler: engine::Straggler| Straggler {
             remote: self.name_of(&straggler.device),

@@ -140,7 +140,8 @@ impl House {
     }
 
     pub(super) fn synced(&self, row: &Directory) -> Synced {
-        let state = self.rooms.get(&row.directory).map(|resident| state_of(resident.room.engine().state()));
+        let room = self.rooms.get(&row.directory).map(|resident| &resident.room);
+        let state = room.map(|room| state_of(room.engine().state()));
         Synced {
             name: row.name.clone(),
             id: row.directory.to_string(),
@@ -149,6 +150,7 @@ impl House {
             mode: mode_of(row.mode),
             read_only: row.read_only,
             state: state.unwrap_or(crate::api::types::State::Error),
+            stragglers: room.map(|room| self.stragglers(room)).unwrap_or_default(),
         }
     }
 
