@@ -157,7 +157,8 @@ pub enum Verb {
     /// Look whether this machine is set up as it should be, and say what mends what is not
     ///
     /// Home and its permissions, databases, clock, the kernel's limits, the network, and of each directory its marker, file
-    /// system and room. It changes nothing, and needs no server to run. Exit 0 if nothing is a problem; warnings are none.
+    /// system and room; of a server that runs also what it cannot watch, and what mends each path that is in trouble. It
+    /// changes nothing, and needs no server to run. Exit 0 if nothing is a problem; warnings are none.
     Doctor {
         /// Where a server would listen for remotes, if none is running
         #[arg(long, value_name = "IP:PORT", default_value = LISTEN)]

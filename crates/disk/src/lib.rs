@@ -48,4 +48,4 @@ pub use shell::quoted;
 pub use stage::Reserved;
 pub use stage_file::StageFile;
 pub use trouble::Attempt;
-pub use watch::{Hint, WatchError, Watcher};
+pub use watch::{Hint, Missed, WatchError, Watcher};

@@ -56,6 +56,21 @@ pub enum WatchError {
     },
 }
 
+/// Directories that are not watched.
+#[derive(Debug)]
+pub struct Missed {
+    /// How many.
+    pub n_directories: u64,
+    /// How many of them because the system allows no more watches.
+    pub n_for_limit: u64,
+    /// The first of the others, and the system's word.
+    pub other: Option<(SyncPath, std::io::Error)>,
+}
+
+fn is_limit(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::NOMEM)
+}
+
 /// The watches of one root. One thread reads the hints, others may add watches meanwhile.
 #[derive(Debug)]
 pub struct Watcher {
@@ -69,8 +84,8 @@ pub struct Watcher {
 struct Watches {
     paths: HashMap<i32, SyncPath>,
     ids: BTreeMap<SyncPath, i32>,
-    /// Directories that could not be watched.
-    missed: BTreeSet<SyncPath>,
+    /// Directories that could not be watched, and why not.
+    missed: BTreeMap<SyncPath, Errno>,
 }
 
 impl Watcher {
@@ -114,10 +129,10 @@ impl Watcher {
             }
             Err(errno) => {
                 let is_first = watches.missed.is_empty();
-                watches.missed.insert(path.clone());
+                watches.missed.insert(path.clone(), errno);
                 let path = path.clone();
                 let error = match errno {
-                    Errno::NOSPC | Errno::NOMEM => WatchError::Limit { path },
+                    errno if is_limit(errno) => WatchError::Limit { path },
                     errno => WatchError::Io { path, source: errno.into() },
                 };
                 if is_first {
@@ -167,6 +182,16 @@ impl Watcher {
     /// How many directories could not be watched; if any, events are missing.
     pub fn n_missed(&self) -> u64 {
         self.watches().missed.len() as u64
+    }
+
+    /// What is missing; none if nothing is.
+    pub fn missed(&self) -> Option<Missed> {
+        let watches = self.watches();
+        let n_for_limit = watches.missed.values().filter(|errno| is_limit(**errno)).count() as u64;
+        let other = watches.missed.iter().find(|(_, errno)| !is_limit(**errno));
+        let other = other.map(|(path, errno)| (path.clone(), (*errno).into()));
+        let n_directories = watches.missed.len() as u64;
+        (n_directories > 0).then_some(Missed { n_directories, n_for_limit, other })
     }
 
     /// Starts the count of missed watches anew: for the start of a walk of the whole root.
@@ -273,7 +298,7 @@ impl Watches {
 
     /// Misses nothing at a directory and below it any more.
     fn forget_missed(&mut self, top: &SyncPath) {
-        while let Some(next) = self.missed.range(top..).next()
+        while let Some((next, _)) = self.missed.range(top..).next()
             && (next == top || top.is_ancestor_of(next))
         {
             let gone = next.clone();

@@ -14,6 +14,7 @@ mod provider;
 mod room;
 pub mod run;
 mod transfer;
+mod watches;
 
 pub use config::ServerConfig;
 pub use run::{StartError, run};

@@ -1,16 +1,18 @@
 //! `doctor`: what is set up well is said to be, what is not is named with what mends it, and nothing is changed by asking.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::device::{Device, text};
 use crate::tree::tree_of;
-use crate::world::{connected, settle, sharing};
+use crate::trouble::listed;
+use crate::world::{JANUARY, connected, directory_becomes, holds, settle, sharing};
 
 /// What `doctor` says, and its exit code.
 fn examined(device: &Device, options: &[&str]) -> (Value, Option<i32>) {
@@ -146,4 +148,79 @@ fn damaged_databases_and_homes_that_are_not_there_are_said_to_be() {
     let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
     assert_eq!(only(bad(&document, "home"))["verdict"], "warning");
     assert!(!nowhere.exists(), "no home is made by asking");
+}
+
+#[track_caller]
+fn says(value: &Value, parts: &[&str]) {
+    let text = value.as_str().unwrap_or_else(|| panic!("{parts:?} are said"));
+    parts.iter().for_each(|part| assert!(text.contains(part), "{part}: {text}"));
+}
+
+/// A real limit, that of a user namespace, which is taken away as `doctor` says.
+#[test]
+fn what_the_running_server_cannot_watch_is_said_by_doctor_and_what_mends_it() {
+    let unshare = ["unshare", "--user", "--map-root-user", "sh", "-c"];
+    let limit = |count: u64, then: &str| format!("echo {count} > /proc/sys/user/max_inotify_watches{then}");
+    let mut tried = Command::new(unshare[0]);
+    tried.args(&unshare[1..]).arg(limit(6, "")).stderr(Stdio::null());
+    if !tried.status().is_ok_and(|status| status.success()) {
+        println!("skipped: a limit of watches needs unshare(1), allowed to make a user namespace");
+        return;
+    }
+    let (alpha, mut beta) = sharing();
+    (0..6).for_each(|index| beta.user().mkdir(format!("d{index}")));
+    settle(&[&alpha, &beta]);
+    let watches = |device: &Device| {
+        let findings = examined(device, &[]).0["findings"].as_array().expect("findings").clone();
+        only(findings.into_iter().filter(|finding| finding["check"] == "watches").collect())
+    };
+    says(&watches(&beta)["message"], &["7 directories to be watched", "the server lacks none"]);
+    beta.stop();
+    let wrapper = unshare.iter().map(OsString::from);
+    let wrapper = wrapper.chain([limit(6, " && exec \"$@\"").into(), "sh".into()]);
+    beta.begin_under(&wrapper.collect::<Vec<_>>());
+    beta.await_ready();
+    listed(&beta, ".", true);
+    let (finding, code) = (watches(&beta), examined(&beta, &[]).1);
+    assert_eq!((&finding["verdict"], &finding["about"], code), (&json!("problem"), &json!("docs"), Some(1)));
+    let why = "1 directory is not watched, only scanned every minute: user.max_inotify_watches allows 6 to all your programs";
+    says(&finding["message"], &[why, "tried again within "]);
+    let unwatched = beta.directory()["unwatched"].clone();
+    assert_eq!((&unwatched["directories"], &unwatched["mend"]), (&json!(1), &finding["mend"]));
+    assert!(beta.ok(["status"]).contains(why));
+
+    // Within the namespace, and without what makes it last.
+    let command = finding["mend"].as_str().expect("a command");
+    let (now, lasting) = command.split_once(" && ").expect("two commands");
+    assert!(lasting.starts_with("echo user.max_inotify_watches="), "{command}");
+    let count = now.strip_prefix("sudo sysctl -w user.max_inotify_watches=").expect("a setting");
+    let count: u64 = count.parse().expect("a number");
+    assert!(count >= 7, "{command} is sufficient");
+    let entered = Command::new("nsenter")
+        .args(["--user", "--preserve-credentials", "--target", &beta.server_id().to_string()])
+        .args(["sh", "-c", &limit(count, "")])
+        .status();
+    assert!(entered.is_ok_and(|status| status.success()), "the namespace can be entered");
+    settle(&[&alpha, &beta]);
+    listed(&beta, ".", false);
+    assert_eq!((&watches(&beta)["verdict"], &beta.directory()["unwatched"]), (&json!("ok"), &Value::Null));
+}
+
+#[test]
+fn one_of_anything_is_counted_as_one() {
+    let (alpha, beta) = sharing();
+    alpha.user().write("f", "bytes", JANUARY);
+    alpha.user().write("g", "others", JANUARY);
+    settle(&[&alpha, &beta]);
+    alpha.ok(["sync", "hold", "docs", "--files", "0", "--percent", "0"]);
+    alpha.user().remove("f");
+    directory_becomes(&alpha, "held", 1);
+    let said = alpha.ok(["doctor"]);
+    for one in ["docs: 1 deletion is held", "2 databases whole", " 1 directory to be watched, "] {
+        assert!(said.contains(one), "{one}: {said}");
+    }
+    assert!(alpha.ok(["status"]).contains("1 deletion held"));
+    alpha.ok(["sync", "approve", "docs"]);
+    settle(&[&alpha, &beta]);
+    holds(&beta.root(), "g \"others\"");
 }

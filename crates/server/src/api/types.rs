@@ -238,6 +238,9 @@ pub struct DirectoryStatus {
     /// Connected members that are not in step with this device, as far as they have said.
     #[serde(default)]
     pub stragglers: Vec<Straggler>,
+    /// What is not watched, only scanned for; left out if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<Unwatched>,
     /// What the first merge of a joined directory did; left out before it has ended, and after the server's next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_merge: Option<FirstMerge>,
@@ -263,6 +266,19 @@ pub struct Reading {
     pub bytes: u64,
     /// Of so many.
     pub of_bytes: u64,
+}
+
+/// Directories whose changes are found by scans alone, one a minute. It is one of `errors`, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwatched {
+    /// How many; null for all, where nothing can be watched.
+    pub directories: Option<u64>,
+    /// How many and why, in one line.
+    pub message: String,
+    /// What mends it; null where nothing is known to.
+    pub mend: Option<String>,
+    /// In how many seconds it is tried again to watch them, at the latest.
+    pub retry_in_seconds: u64,
 }
 
 /// A connected member that is not in step.
@@ -587,6 +603,7 @@ mod tests {
             let_through: 2,
             kept_gone_young: 7,
             stragglers: vec![Straggler { remote: "beta".to_owned(), takes_no_part: false, troubles: 1 }],
+            unwatched: None,
             first_merge: None,
             verifying: None,
             errors: vec![PathMessage::new(b"a".as_slice(), "m")],

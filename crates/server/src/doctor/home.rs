@@ -7,6 +7,7 @@ use std::path::Path;
 use file_sync_index::{HomeReader, IndexError, check_directory};
 
 use super::{Finding, Place, quoted};
+use crate::api::names::counted;
 
 /// What only its owner may read: the key signs in this device's name, the databases list names and hashes.
 const PRIVATE: [&str; 3] = ["identity.key", "home.db", "directories"];
@@ -78,7 +79,10 @@ pub(super) fn databases(home: Option<&HomeReader>, places: &[Place]) -> Vec<Find
         }
     }
     if damages.is_empty() {
-        damages.push(Finding::ok("database", format!("{n_whole} whole, every page looked at")));
+        damages.push(Finding::ok(
+            "database",
+            format!("{} whole, every page looked at", counted(n_whole, "database", "databases")),
+        ));
     }
     damages
 }

@@ -10,7 +10,9 @@ use file_sync_index::HomeReader;
 use rustix::process::{Resource, getrlimit};
 
 use super::{Finding, Patient, Place, Server, quoted};
-use crate::api::types::Remote;
+use crate::api::names::counted;
+use crate::api::types::{DirectoryStatus, Remote, Status, Unwatched};
+use crate::watches;
 
 /// How long a remote may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -63,45 +65,55 @@ pub(super) fn clock(home: Option<&HomeReader>) -> Finding {
     }
 }
 
-/// Whether the kernel allows a watch for every directory.
-pub(super) fn watches(places: &[Place]) -> Vec<Finding> {
-    let limit = |name: &str| -> Option<u64> {
-        fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse().ok()
-    };
-    let (Some(watches), Some(instances)) = (limit("max_user_watches"), limit("max_user_instances")) else {
+/// Whether the kernel allows a watch for every directory: by the server's word where one runs.
+pub(super) fn watches(places: &[Place], status: Option<&Status>) -> Vec<Finding> {
+    let (Some(watches), Some(instances)) = (watches::watches(), watches::instances()) else {
         let message = "the limits of inotify cannot be read";
         return vec![Finding::warning("watches", message, "mount /proc; until then nobody knows them")];
     };
-    // A user namespace may allow fewer, as in a container.
-    let of_user = fs::read_to_string("/proc/sys/user/max_inotify_watches");
-    let of_user = of_user.ok().and_then(|text| text.trim().parse().ok()).filter(|of_user| *of_user < watches);
-    let (watches, setting) = match of_user {
-        Some(of_user) => (of_user, "user.max_inotify_watches"),
-        None => (watches, "fs.inotify.max_user_watches"),
-    };
-    let needed: u64 = places.iter().map(|place| count_directories(&place.path)).sum();
-    let mut findings = Vec::new();
-    let raise = |name: &str, to: u64| {
-        format!("echo {name}={to} | sudo tee /etc/sysctl.d/60-file-sync-{name}.conf && sudo sysctl --system")
-    };
-    let said = format!("{needed} directories to be watched, {watches} watches allowed for all your programs");
-    let more = (needed * 2).max(524_288);
-    if needed >= watches {
-        let message = format!("{said}: the others are scanned every minute instead");
-        findings.push(Finding::problem("watches", message, raise(setting, more)));
-    } else if needed * 5 > watches * 4 {
-        findings.push(Finding::warning("watches", said, raise(setting, more)));
-    } else {
-        findings.push(Finding::ok("watches", said));
+    let missing: Vec<Finding> = status.map(unwatched).unwrap_or_default();
+    if !missing.is_empty() {
+        return missing;
     }
+    let needed: u64 = places.iter().map(|place| count_directories(&place.path)).sum();
+    let said = format!(
+        "{} to be watched, {} allowed for all your programs",
+        counted(needed, "directory", "directories"),
+        counted(watches.allowed, "watch", "watches")
+    );
+    let mut findings = vec![match status {
+        // What is ignored is not watched, and counted here all the same.
+        Some(_) if needed * 5 <= watches.allowed * 4 => {
+            Finding::ok("watches", format!("{said}; the server lacks none"))
+        }
+        None if needed >= watches.allowed => {
+            let message = format!("{said}: the others are scanned every minute instead");
+            Finding::problem("watches", message, watches.raise_watches(needed))
+        }
+        _ if needed * 5 > watches.allowed * 4 => {
+            Finding::warning("watches", said, watches.raise_watches(needed))
+        }
+        _ => Finding::ok("watches", said),
+    }];
     let (n_places, spare) = (places.len() as u64, 8);
-    if n_places + spare > instances {
+    if n_places + spare > instances.allowed {
+        let need = if n_places == 1 { "directory needs" } else { "directories need" };
         let message =
-            format!("{n_places} directories need an inotify instance each, and {instances} are allowed");
-        let mend = raise("fs.inotify.max_user_instances", (n_places + spare) * 2);
-        findings.push(Finding::warning("watches", message, mend));
+            format!("{n_places} {need} an inotify instance each, and {} are allowed", instances.allowed);
+        findings.push(Finding::warning("watches", message, instances.raise(n_places + spare, 0)));
     }
     findings
+}
+
+/// What the running server could not watch.
+fn unwatched(status: &Status) -> Vec<Finding> {
+    let of_directory = |directory: &DirectoryStatus| {
+        let Unwatched { message, mend, retry_in_seconds, .. } = directory.unwatched.as_ref()?;
+        let message = format!("{message}; tried again within {retry_in_seconds} s");
+        let mend = mend.clone().unwrap_or_else(|| "file-sync status says more".to_owned());
+        Some(Finding::problem("watches", message, mend).about(&directory.name))
+    };
+    status.directories.iter().filter_map(of_directory).collect()
 }
 
 /// Directories at and below a root, on its file system. What cannot be read has none.
@@ -127,9 +139,9 @@ pub(super) fn open_files(places: &[Place]) -> Finding {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = FILES_MIN + 16 * places.len() as u64;
     if allowed >= needed {
-        return Finding::ok("files", format!("{allowed} may be open at once"));
+        return Finding::ok("files", format!("{allowed} files may be open at once"));
     }
-    let message = format!("{allowed} may be open at once, {needed} are recommended");
+    let message = format!("{allowed} files may be open at once, {needed} are recommended");
     Finding::warning(
         "files",
         message,

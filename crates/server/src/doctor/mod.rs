@@ -1,7 +1,7 @@
 //! `doctor`: whether a machine is set up so that a server can do its work, each finding with what mends it.
 //!
-//! It looks for itself and asks no server, so that it also helps where none starts; it changes nothing, and may run
-//! beside one. Not in the server's own process: see [`HomeReader`].
+//! It looks for itself, so that it also helps where no server starts, and takes the word of one that runs for what only
+//! that can know; it changes nothing. Not in the server's own process: see [`HomeReader`].
 
 mod home;
 mod machine;
@@ -120,7 +120,7 @@ pub fn examine(patient: &Patient) -> Examination {
         reader.as_ref().map(|reader| places(reader, &patient.home, &mut findings)).unwrap_or_default();
     findings.extend(home::databases(reader.as_ref(), &places));
     findings.push(machine::clock(reader.as_ref()));
-    findings.extend(machine::watches(&places));
+    findings.extend(machine::watches(&places, patient.server.status()));
     findings.push(machine::open_files(&places));
     findings.extend(machine::network(patient));
     places.iter().for_each(|place| findings.extend(roots::examine(place, patient.server.status())));

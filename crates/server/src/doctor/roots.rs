@@ -52,7 +52,7 @@ pub(super) fn examine(place: &Place, status: Option<&Status>) -> Vec<Finding> {
 fn at_work(directory: &DirectoryStatus) -> Vec<Finding> {
     let name = quoted(&directory.name);
     let (of_root, of_paths): (Vec<_>, Vec<_>) =
-        directory.errors.iter().partition(|error| error.path.path == ".");
+        own_errors(directory).partition(|error| error.path.path == ".");
     let mut findings = Vec::new();
     if directory.state == State::Error {
         let said = of_root.first().map_or("in trouble", |error| error.message.as_str());
@@ -80,6 +80,13 @@ fn at_work(directory: &DirectoryStatus) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Its errors, but for what is not watched: that is told of all directories together, as `watches`.
+fn own_errors(directory: &DirectoryStatus) -> impl Iterator<Item = &PathMessage> {
+    let of_watches = directory.unwatched.as_ref().map(|unwatched| unwatched.message.as_str());
+    let is_own = move |error: &&PathMessage| of_watches.is_none_or(|said| !error.message.starts_with(said));
+    directory.errors.iter().filter(is_own)
 }
 
 fn in_trouble(check: &str, message: String, error: &PathMessage) -> Finding {

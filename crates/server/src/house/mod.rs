@@ -24,6 +24,7 @@ mod restore_plan;
 mod shown;
 mod syncs;
 mod trust;
+mod unwatched;
 mod verify;
 mod versions;
 mod waits;

@@ -9,6 +9,7 @@ use file_sync_index::{Directory, Role};
 
 use super::House;
 use super::holds::{N_NAMED, held_paths};
+use super::unwatched::unwatched_message;
 use crate::api::command::Refusal;
 use crate::api::names::printable;
 use crate::api::types::{
@@ -95,8 +96,10 @@ impl House {
         };
         let reading = self.rooms.get(&room.id()).and_then(|resident| resident.reading.upgrade());
         let failure = self.failure_of(&room.id(), status.state);
-        let own = room.troubles().into_iter().chain(failure).chain(self.removed_from(room));
+        let unwatched = self.unwatched(room);
+        let own = room.commit_trouble().into_iter().chain(failure).chain(self.removed_from(room));
         let own = own.map(|message| root_message(message, None));
+        let own = unwatched.as_ref().map(unwatched_message).into_iter().chain(own);
         DirectoryStatus {
             state: state_of(status.state),
             files: status.files,
@@ -111,6 +114,7 @@ impl House {
             let_through: status.let_through,
             kept_gone_young: status.kept_gone_young,
             stragglers: self.stragglers(room),
+            unwatched: unwatched.clone(),
             first_merge: first_merge(room),
             verifying: reading.map(|reading| reading.shown()),
             errors: own.chain(status.problems.iter().map(message)).collect(),
@@ -161,6 +165,7 @@ fn empty(row: &Directory, remote: Option<String>) -> DirectoryStatus {
         let_through: 0,
         kept_gone_young: 0,
         stragglers: Vec::new(),
+        unwatched: None,
         first_merge: None,
         verifying: None,
         errors: Vec::new(),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use file_sync_core::engine::{Effect, Engine, Event, WaitId};
 use file_sync_core::message::Message;
 use file_sync_core::version::{DeviceId, DirectoryId};
-use file_sync_disk::Root;
+use file_sync_disk::{Missed, Root};
 use file_sync_index::{Directory, Role};
 use file_sync_net::Link;
 
@@ -80,6 +80,14 @@ struct Workers {
     watching: Watching,
     cancel: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What the system does not let be watched of a directory.
+pub(crate) enum Unwatched {
+    /// All of it.
+    Everything,
+    /// Some directories.
+    Some(Missed),
 }
 
 /// Locks an engine; one that panicked is as it was before the step that failed to end, and is not used further.
@@ -192,19 +200,17 @@ impl Room {
         self.workers.index.send(job).unwrap_or_else(|_| is_ended("index"));
     }
 
-    /// Trouble that is the directory's own rather than a path's: what is watched, what can be committed.
-    pub(crate) fn troubles(&self) -> Vec<String> {
-        let unwatched = match self.workers.watching.watcher() {
-            None => Some(
-                "changes are not watched, only scanned for; raise fs.inotify.max_user_instances".to_owned(),
-            ),
-            Some(watcher) if watcher.n_missed() > 0 => Some(format!(
-                "directories that are not watched, only scanned for: {}; raise fs.inotify.max_user_watches, which all your programs share",
-                watcher.n_missed()
-            )),
-            Some(_) => None,
-        };
-        unwatched.into_iter().chain(self.commit_trouble.clone()).collect()
+    /// What cannot be committed: trouble that is the directory's own rather than a path's.
+    pub(crate) fn commit_trouble(&self) -> Option<String> {
+        self.commit_trouble.clone()
+    }
+
+    /// What the system does not let be watched, if anything.
+    pub(crate) fn unwatched(&self) -> Option<Unwatched> {
+        match self.workers.watching.watcher() {
+            None => Some(Unwatched::Everything),
+            Some(watcher) => watcher.missed().map(Unwatched::Some),
+        }
     }
 
     /// True if some changes are found only by scans.
