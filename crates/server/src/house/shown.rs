@@ -87,7 +87,10 @@ impl House {
         let status = room.engine().status();
         let now_ms = clock::now().monotonic_ms;
         let message = |problem: &engine::Problem| match problem.path.is_empty() {
-            true => root_message(problem.message.clone(), Some(PROVE_EVERY)),
+            true => PathMessage {
+                mend: problem.mend.clone(),
+                ..root_message(problem.message.clone(), Some(PROVE_EVERY))
+            },
             false => PathMessage {
                 retry_in_seconds: problem.retry_at_ms.map(|at| at.saturating_sub(now_ms).div_ceil(1_000)),
                 mend: problem.mend.clone(),
