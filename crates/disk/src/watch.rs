@@ -194,11 +194,6 @@ impl Watcher {
         (n_directories > 0).then_some(Missed { n_directories, n_for_limit, other })
     }
 
-    /// Starts the count of missed watches anew: for the start of a walk of the whole root.
-    pub fn forget_missed(&self) {
-        self.watches().missed.clear();
-    }
-
     fn read(&self) -> Vec<Hint> {
         let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);

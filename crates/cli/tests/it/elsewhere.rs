@@ -429,11 +429,11 @@ fn what_has_another_name_is_told_of_under_its_old_one() {
     alpha.user().rename("d", "e");
     settle(&[&alpha, &beta]);
     let refusal = alpha.refused(1, ["history", &path_of(&alpha, "d")]);
-    assert!(refusal.contains("was not deleted: 2 have other names by now, d/x is e/x since 2"), "{refusal}");
+    assert!(refusal.contains("any more: 2 have other names by now, d/x is e/x since 2"), "{refusal}");
     // Who follows it knows of the directory alone.
     for (asked, said) in [("d", "d is e since 2"), ("d/x", "d/x is e/x since 2")] {
         let refusal = beta.refused(1, ["history", &path_of(&beta, asked)]);
-        assert!(refusal.contains(&format!("was not deleted: {said}")), "{refusal}");
+        assert!(refusal.contains(&format!("any more: {said}")), "{refusal}");
     }
     alpha.user().write("f", "1", JANUARY);
     settle(&[&alpha, &beta]);
@@ -444,6 +444,19 @@ fn what_has_another_name_is_told_of_under_its_old_one() {
     alpha.user().rename("g", "f");
     settle(&[&alpha, &beta]);
     assert!(alpha.json(["history", &path_of(&alpha, "f")]).get("moved_away").is_none());
+    // What went from there, too, is had under the last name that it had.
+    alpha.user().rename("f", "h");
+    settle(&[&alpha, &beta]);
+    alpha.user().remove("h");
+    settle(&[&alpha, &beta]);
+    let refusal = alpha.refused(1, ["history", &path_of(&alpha, "f")]);
+    assert!(
+        refusal.contains("f was moved to h at 2") && refusal.contains("has gone from there"),
+        "{refusal}"
+    );
+    assert_eq!(versions(&alpha, "h").len(), 1);
+    let refusal = beta.refused(1, ["history", &path_of(&beta, "d/never")]);
+    assert!(refusal.contains("no version of it"), "{refusal}");
 }
 
 #[test]

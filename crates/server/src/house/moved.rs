@@ -12,7 +12,8 @@ use crate::api::types::{MovedAway, rfc3339};
 /// How many acts are looked at.
 pub(super) const ACTS_MAX: usize = 10_000;
 
-/// What went to other names last and is there, if nothing has been done at its old one since.
+/// What went to other names last, if nothing has been done at its old one since: what is there, or else what has gone from
+/// there, too.
 ///
 /// `acts`: at the path, below it, at the directories above, and its user's moves from there; the newest first.
 /// `is_there`: true of a path that something is at.
@@ -21,23 +22,32 @@ pub(super) fn moved_away(
     acts: &[Act],
     is_there: &dyn Fn(&SyncPath) -> bool,
 ) -> Option<MovedAway> {
-    let moves: BTreeMap<(SyncPath, Time), SyncPath> =
-        acts.iter().filter_map(|act| moved(path, act)).map(|(from, to, at)| ((from, at), to)).collect();
+    let moves: BTreeMap<(SyncPath, Time), SyncPath> = acts
+        .iter()
+        .filter_map(|act| moved(path, act, is_there))
+        .map(|(from, to, at)| ((from, at), to))
+        .collect();
     // Of each old name the last act there: what was deleted, after it had come back, has no other name.
     let mut last: BTreeMap<&SyncPath, Time> = BTreeMap::new();
     for act in acts {
         last.entry(&act.path).or_insert(act.at);
     }
-    let stands = |(from, at): &(SyncPath, Time), to: &SyncPath| {
-        !is_there(from) && is_there(to) && last.get(from).is_none_or(|last| last <= at)
-    };
-    let moves: Vec<_> = moves.iter().filter(|(of, to)| stands(of, to)).collect();
+    let stands =
+        |(from, at): &(SyncPath, Time)| !is_there(from) && last.get(from).is_none_or(|last| last <= at);
+    let moves = moves.iter().filter(|(of, _)| stands(of));
+    let (there, gone): (Vec<_>, Vec<_>) = moves.partition(|(_, to)| is_there(to));
+    let (moves, there) = if there.is_empty() { (gone, false) } else { (there, true) };
     let ((from, at), to) = moves.iter().max_by_key(|((from, at), _)| (*at, std::cmp::Reverse(from)))?;
-    Some(MovedAway { moved: moves.len() as u64, from: from.into(), to: (*to).into(), at: rfc3339(*at) })
+    let (from, to, at) = (from.into(), (*to).into(), rfc3339(*at));
+    Some(MovedAway { moved: moves.len() as u64, from, to, at, there })
 }
 
 /// From where an act took what was at the path, below it or with a directory above it, to where, and when.
-fn moved(path: &SyncPath, act: &Act) -> Option<(SyncPath, SyncPath, Time)> {
+fn moved(
+    path: &SyncPath,
+    act: &Act,
+    is_there: &dyn Fn(&SyncPath) -> bool,
+) -> Option<(SyncPath, SyncPath, Time)> {
     let (from, to) = match moved_here_from(&act.why) {
         Some(from) => (from, act.path.clone()),
         None if act.after.is_none() => {
@@ -50,7 +60,9 @@ fn moved(path: &SyncPath, act: &Act) -> Option<(SyncPath, SyncPath, Time)> {
         // What is still below it is seen there.
         return (!path.is_ancestor_of(&to)).then_some((from, to, act.at));
     }
-    Some((path.clone(), from.rebase(path, &to)?, act.at))
+    // Whether there was anything at the path when the directory went, the act does not say.
+    let to = from.rebase(path, &to).filter(|to| is_there(to))?;
+    Some((path.clone(), to, act.at))
 }
 
 #[cfg(test)]
@@ -98,7 +110,10 @@ mod tests {
         let deleted = act(30, "d/a", Deed::Deleted, "deleted or moved away by a user or program here");
         let acts: Vec<_> = [deleted].into_iter().chain(by_user(10, "d/a", "a")).collect();
         assert_eq!(names("d/a", &acts, &|place| *place == path("a")), None);
-        assert_eq!(names("d/a", &acts[1..], &|_| false), None, "it has gone from its new name, too");
-        assert!(names("d/a", &acts[1..], &|place| *place == path("a")).is_some());
+        let is_at_new = |place: &SyncPath| *place == path("a");
+        assert_eq!(moved_away(&path("d/a"), &acts[1..], &is_at_new).map(|moved| moved.there), Some(true));
+        let gone = moved_away(&path("d/a"), &acts[1..], &|_| false);
+        assert_eq!(gone.map(|moved| (moved.to.path, moved.there)), Some(("a".to_owned(), false)));
+        assert_eq!(names("d/typo", &[act(10, "d", Deed::Renamed, "to e")], &|_| false), None);
     }
 }

@@ -86,7 +86,7 @@ impl Seeker {
             moved_away.as_ref().filter(|_| versions.is_empty() && !present && held.is_empty())
         {
             return Err(Refusal::unknown(format!(
-                "nothing is at {} in {} any more, and what was there was not deleted: {}; `file-sync log` says more{}",
+                "nothing is at {} in {} any more: {}; `file-sync log` says more{}",
                 self.path,
                 self.row.name,
                 moved.said(|path| printable(path.to_path().as_os_str())),

@@ -173,15 +173,24 @@ pub struct MovedAway {
     pub to: ShownPath,
     /// When, by this device's clock.
     pub at: String,
+    /// True if they are there still; else they have gone from their new names as well.
+    pub there: bool,
 }
 
 impl MovedAway {
     /// That, as part of a line; `shown` makes a path fit for a terminal.
     pub fn said(&self, shown: impl Fn(&ShownPath) -> String) -> String {
         let (from, to) = (shown(&self.from), shown(&self.to));
-        match self.moved {
-            1 => format!("{from} is {to} since {}", self.at),
-            moved => format!("{moved} have other names by now, {from} is {to} since {}", self.at),
+        match (self.there, self.moved) {
+            (true, 1) => format!("{from} is {to} since {}", self.at),
+            (true, moved) => format!("{moved} have other names by now, {from} is {to} since {}", self.at),
+            (false, 1) => {
+                format!("{from} was moved to {to} at {}, and has gone from there: ask for that name", self.at)
+            }
+            (false, moved) => format!(
+                "{moved} were moved and have gone since, {from} to {to} at {}: ask for that name",
+                self.at
+            ),
         }
     }
 }
