@@ -1,9 +1,14 @@
 //! `log`: the record of what was done to bytes, on two real servers.
 
+#![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::Value;
 
 use crate::device::Device;
-use crate::world::{FEBRUARY, JANUARY, MARCH, settle, sharing};
+use crate::world::{FEBRUARY, JANUARY, MARCH, check, path_of, settle, sharing};
 
 /// What the log says of a path: `WHAT by WHO (WHY)` each, the oldest first.
 fn told(device: &Device, path: &str) -> Vec<String> {
@@ -104,4 +109,28 @@ fn p3_a_conflict_is_in_the_log_with_where_the_other_version_is() {
     assert_eq!(last, format!("f.txt replaced by beta (another version has the name; this one is at {copy})"));
     let outside = alpha.refused(1, ["log", "/"]);
     assert!(outside.contains("in no directory"), "{outside}");
+}
+
+/// A file system gives the number of what was deleted to the next file that is made.
+#[test]
+fn p3_a_new_file_with_the_number_of_a_deleted_one_is_not_that_one_moved() {
+    let (alpha, beta) = sharing();
+    let number = |name: &str| fs::metadata(alpha.user().path(name)).expect("it is there").ino();
+    alpha.user().write("d/gone", "what was deleted", JANUARY);
+    settle(&[&alpha, &beta]);
+    let gone = number("d/gone");
+    alpha.user().remove("d/gone");
+    alpha.user().write("d/new", "something else", FEBRUARY);
+    if number("d/new") != gone {
+        println!("skipped: this file system gives numbers only once");
+        return;
+    }
+    settle(&[&alpha, &beta]);
+    assert_eq!(
+        told(&alpha, "d"),
+        ["d/gone deleted by alpha (deleted or moved away by a user or program here)"]
+    );
+    alpha.ok(["restore", &path_of(&alpha, "d")]);
+    settle(&[&alpha, &beta]);
+    check(&[&alpha, &beta], "d/\n d/gone \"what was deleted\"\n d/new \"something else\"");
 }

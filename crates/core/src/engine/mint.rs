@@ -231,7 +231,8 @@ impl Engine {
             }
             let content = value.content();
             self.act(path, before, value, changed, rank);
-            let from = moved_from.as_ref().map(|(from, _)| from);
+            // A number of an inode that is free is given to the next file that is made: other bytes are no moved file's.
+            let from = moved_from.as_ref().filter(|(_, old)| old.content == content).map(|(from, _)| from);
             self.note_own_act(path, (before, content), Deed::Changed, from);
         }
         self.local_changes.remove(path);
@@ -308,10 +309,11 @@ impl Engine {
         path: &SyncPath,
         old: &Record,
         found: &Record,
-        moved_from: Option<&(SyncPath, Stat)>,
+        moved_from: Option<&(SyncPath, Record)>,
     ) -> bool {
-        let is_kept =
-            |(_, from): &(SyncPath, Stat)| (from.mode, from.mtime) == (found.stat.mode, found.stat.mtime);
+        let is_kept = |(_, from): &(SyncPath, Record)| {
+            (from.stat.mode, from.stat.mtime) == (found.stat.mode, found.stat.mtime)
+        };
         self.planner.doubts.is_about(path) && old.content == found.content && moved_from.is_some_and(is_kept)
     }
 

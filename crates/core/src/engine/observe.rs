@@ -13,7 +13,7 @@ use super::{Effect, Engine, RootState, RulesSnapshot};
 use crate::effect::{ChunkList, Trouble};
 use crate::mistake::{Mistake, is_made};
 use crate::path::{IGNORE_NAME, SyncPath};
-use crate::record::{Record, Seen, Stat};
+use crate::record::{Record, Seen};
 
 /// How long hints are collected before they are looked at.
 const DEBOUNCE_MS: u64 = 5;
@@ -132,7 +132,7 @@ pub(super) struct Found {
     pub(super) target: Option<Box<[u8]>>,
     pub(super) chunks: Option<ChunkList>,
     /// Where it was recorded when it was found here, and how, if at another path.
-    pub(super) moved_from: Option<(SyncPath, Stat)>,
+    pub(super) moved_from: Option<(SyncPath, Record)>,
     /// When, in monotonic milliseconds.
     at: u64,
 }

@@ -263,7 +263,7 @@ impl Engine {
         chunks: Option<ChunkList>,
     ) {
         let other = self.inodes.get(&record.stat.inode).filter(|other| **other != path);
-        let moved_from = other.and_then(|other| Some((other.clone(), self.tree.record(other)?.stat)));
+        let moved_from = other.and_then(|other| Some((other.clone(), self.tree.record(other)?)));
         self.observer.may_have_edits = true;
         self.observer
             .found
