@@ -6,6 +6,7 @@ use std::time::Duration;
 use file_sync_server::api::command::SyncWait;
 use file_sync_server::api::types::Waited;
 
+use super::status_text::counted;
 use super::{shown, target};
 use crate::client::Client;
 use crate::console::Console;
@@ -58,6 +59,12 @@ pub(super) fn text(waited: &Waited) -> String {
         };
         format!("not waited for: {who} may lack changes of {directory}\n")
     });
+    let held = waited.held.iter().map(|held| {
+        let (deletions, directory) = (counted(held.deletions, "deletion", "deletions"), shown(&held.directory));
+        format!(
+            "not waited for: {deletions} held here in {directory}; members differ in these until `file-sync sync approve` or `reject`\n"
+        )
+    });
     let behind = waited.behind.iter().map(|behind| {
         let (remote, directory) = (shown(&behind.remote), shown(&behind.directory));
         format!("waited for in vain: {remote} may lack changes of {directory}\n")
@@ -70,7 +77,7 @@ pub(super) fn text(waited: &Waited) -> String {
         1 => "in sync with the one connected remote\n".to_owned(),
         n_remotes => format!("in sync with {n_remotes} connected remotes\n"),
     };
-    paused.chain(absent).chain(away).chain(behind).chain([result]).collect()
+    paused.chain(absent).chain(away).chain(held).chain(behind).chain([result]).collect()
 }
 
 /// Waits.

@@ -67,6 +67,11 @@ fn l6_history_and_restore_of_what_is_held_say_that_it_is_and_what_brings_it_back
     assert_eq!(alpha.json(["history", &file])["held"], 1);
     let why = alpha.ok(["why", &file]);
     assert!(why.contains("its deletion is held"), "{why}");
+    let waited = alpha.ok(["sync", "wait"]);
+    assert!(
+        waited.contains("not waited for: 150 deletions held here in docs; members differ in these until"),
+        "{waited}"
+    );
     alpha.ok(["sync", "reject", "docs"]);
     alpha.ok(["sync", "wait", "--timeout", "60s"]);
     assert_eq!(n_files(&alpha), N_FILES);

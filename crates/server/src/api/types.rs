@@ -543,8 +543,20 @@ pub struct Waited {
     pub absent: Vec<Absent>,
     /// Members of a directory that are not connected, and were not waited for.
     pub away: Vec<Absent>,
+    /// Directories in which deletions are held here for the user's word: until then this device and others differ in these.
+    #[serde(default)]
+    pub held: Vec<HeldHere>,
     /// How long it took, in milliseconds.
     pub waited_ms: u64,
+}
+
+/// How many deletions are held in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldHere {
+    /// The directory's name.
+    pub directory: String,
+    /// Of files and symlinks.
+    pub deletions: u64,
 }
 
 /// A member that was not waited for in a directory, or in vain.

@@ -8,7 +8,7 @@ use file_sync_core::version::{DeviceId, DirectoryId};
 
 use super::House;
 use crate::api::command::{Refusal, Reply, SyncWait};
-use crate::api::types::{Absent, Waited};
+use crate::api::types::{Absent, HeldHere, Waited};
 use crate::clock;
 use crate::input::answer;
 use crate::room::Room;
@@ -112,8 +112,18 @@ impl House {
             paused: wait.paused.clone(),
             absent,
             away,
+            held: self.held_in(&wait.directories),
             waited_ms: u64::try_from(wait.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    fn held_in(&self, directories: &BTreeSet<DirectoryId>) -> Vec<HeldHere> {
+        let rooms = directories.iter().filter_map(|directory| self.rooms.get(directory));
+        let held = rooms.map(|resident| HeldHere {
+            directory: resident.room.row.name.clone(),
+            deletions: resident.room.engine().n_held(),
+        });
+        held.filter(|held| held.deletions > 0).collect()
     }
 
     /// What a wait ends with that has not seen everything in sync.
