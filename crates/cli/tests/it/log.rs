@@ -1,7 +1,5 @@
 //! `log`: the record of what was done to bytes, on two real servers.
 
-#![expect(clippy::print_stdout, reason = "a test that cannot run here says so")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
