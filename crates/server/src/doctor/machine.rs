@@ -67,14 +67,14 @@ pub(super) fn clock(home: Option<&HomeReader>) -> Finding {
 
 /// Whether the kernel allows a watch for every directory: by the server's word where one runs.
 pub(super) fn watches(places: &[Place], status: Option<&Status>) -> Vec<Finding> {
-    let (Some(watches), Some(instances)) = (watches::watches(), watches::instances()) else {
-        let message = "the limits of inotify cannot be read";
-        return vec![Finding::warning("watches", message, "mount /proc; until then nobody knows them")];
-    };
     let missing: Vec<Finding> = status.map(unwatched).unwrap_or_default();
     if !missing.is_empty() {
         return missing;
     }
+    let (Some(watches), Some(instances)) = (watches::watches(), watches::instances()) else {
+        let message = "the limits of inotify cannot be read";
+        return vec![Finding::warning("watches", message, "mount /proc; until then nobody knows them")];
+    };
     let needed: u64 = places.iter().map(|place| count_directories(&place.path)).sum();
     let said = format!(
         "{} to be watched, {} allowed for all your programs",

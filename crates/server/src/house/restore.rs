@@ -82,24 +82,19 @@ impl Seeker {
         let (versions, cut) = (listed.versions, listed.is_cut);
         let present = self.editor.is_present(&self.path);
         let moved_away = self.moved_away().await?;
-        if let Some(moved) =
-            moved_away.as_ref().filter(|_| versions.is_empty() && !present && held.is_empty())
-        {
-            return Err(Refusal::unknown(format!(
-                "nothing is at {} in {} any more: {}; `file-sync log` says more{}",
-                self.path,
-                self.row.name,
-                moved.said(|path| printable(path.to_path().as_os_str())),
-                self.beside(&untold, &held)
-            )));
-        }
         if versions.is_empty() && !present && held.is_empty() {
-            return Err(Refusal::unknown(format!(
-                "nothing is at {} in {}, and no version of it is kept here or told of by a remote{}",
-                self.path,
-                self.row.name,
-                self.beside(&untold, &held)
-            )));
+            let (path, name, beside) = (&self.path, &self.row.name, self.beside(&untold, &held));
+            return Err(Refusal::unknown(match &moved_away {
+                Some(moved) => {
+                    let moved = moved.said(|path| printable(path.to_path().as_os_str()));
+                    format!(
+                        "nothing is at {path} in {name} any more: {moved}; `file-sync log` says more{beside}"
+                    )
+                }
+                None => format!(
+                    "nothing is at {path} in {name}, and no version of it is kept here or told of by a remote{beside}"
+                ),
+            }));
         }
         let versions = versions.iter().map(|version| shown(version, &self.others)).collect();
         let held = held.len() as u64;
